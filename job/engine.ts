@@ -1,0 +1,179 @@
+import type { Readable } from 'node:stream'
+import type { Logger } from 'pino'
+import type { z } from 'zod'
+import type { Part, SourceFacts } from './manifest.ts'
+
+/**
+ * CONTRACT. What an engine must know how to do. Engines know nothing of keys, storages, hashing or manifests.
+ * Server trouble is a JobError of kind `server`, wrong values `configuration`; both name the server or the value.
+ * `run.signal` ends everything an engine started: it awaits its children before it rejects.
+ */
+export interface Engine {
+  readonly name: string
+  readonly features: EngineFeatures
+  /** The engine's part of a source, and of a restore's target. The chart's schema is made of the same objects. */
+  readonly sourceSchema: z.ZodType
+  readonly targetSchema: z.ZodType
+
+  /** Before any side effect: clients present, server reachable, privileges enough, nobody in the way. */
+  check(run: SourceRun): Promise<ServerFacts>
+  /** Every part of one consistent backup. With `run.resumed` it takes up a failed upload of the same id. */
+  backup(run: SourceRun, sink: Sink): Promise<BackupFacts>
+  /** Called after the commit on every required storage: local copies may go now. A failure is a warning. */
+  afterCommit?(run: SourceRun, facts: SourceFacts): Promise<void>
+
+  /** No side effect: what the target is and what is in it, and what of the backup the values choose. */
+  checkTarget(run: TargetRun): Promise<TargetState>
+  /** No side effect; also what --dry-run prints. Steps run in this order. */
+  planRestore(run: TargetRun, state: TargetState): Promise<RestoreStep[]>
+  /** Keeps the marker in the target. Writing `begun` is the first change made to a target. */
+  mark(run: TargetRun, marker: Marker): Promise<void>
+  /** One step. All steps of a plan can be begun again from the first after a crash at any point. Resolves to figures for the summary. */
+  restore(run: TargetRun, step: RestoreStep, reader: Reader): Promise<Record<string, unknown>>
+
+  /** Proof beyond checksums that the parts can be read, without a server (`verify --level readable`). */
+  inspect?(run: InspectRun, reader: Reader): Promise<void>
+  /** Makes the facts of a folder that another tool wrote and lists the paths it must have; throws `verification` when incomplete. */
+  adopt?(run: InspectRun, reader: Reader): Promise<BackupFacts>
+  /** What a worker does for this engine; runs in the worker. The result must be JSON. */
+  work?(order: unknown, context: WorkContext): Promise<unknown>
+}
+
+export interface EngineFeatures {
+  /** A failed upload can be taken up again under the same id. */
+  readonly resume: boolean
+}
+
+export interface RunContext {
+  /** Of the child logger's run. */
+  readonly log: Logger
+  /** Aborted on SIGTERM, SIGINT and on any failure of the run. */
+  readonly signal: AbortSignal
+  /** Reads a mounted secret: `{ secret, key }` → its text without the line end at its end. */
+  readonly secret: SecretReader
+  /** Kept for the summary and the manifest. */
+  warn(message: string): void
+}
+
+export type SecretReader = (ref: { secret: string }, key: string, path: string) => string
+
+export interface SourceRun extends RunContext {
+  /** Values path of the source, for errors: `backups.nightly.sources.0.rondb`. */
+  readonly at: string
+  /** The source as the engine's schema parsed it. */
+  readonly source: unknown
+  /** Decimal seconds since 1970; also the id the database gets. */
+  readonly backupId: string
+  /** A failed run of this id is being taken up again: its facts, as kept by `sink.keepFacts`. */
+  readonly resumed?: BackupFacts
+}
+
+export interface TargetRun extends RunContext {
+  readonly at: string
+  readonly target: unknown
+  /** What the manifest says of the source that is restored. */
+  readonly source: SourceFacts
+  readonly parts: readonly Part[]
+  readonly backupId: string
+  /** Hash of what was asked for; the same request is carried out once. */
+  readonly request: string
+  readonly overwrite: boolean
+}
+
+export interface InspectRun extends RunContext {
+  readonly backupId: string
+  readonly parts: readonly Part[]
+}
+
+export interface ServerFacts {
+  server: { product: string; version: string }
+  tools: Record<string, string>
+}
+
+export interface BackupFacts extends ServerFacts {
+  facts: Record<string, unknown>
+}
+
+export interface TargetState extends ServerFacts {
+  /** What is in the target and would not be ours to touch, as a person would name it: `database shop (12 tables)`. */
+  contents: string[]
+  /** The marker of this very request, when there is one. */
+  marker?: Marker
+  /** The engine's own findings, handed on to planRestore and mark. */
+  detail: unknown
+}
+
+/** What the target remembers of a restore. */
+export interface Marker {
+  request: string
+  backupId: string
+  plan: string
+  state: 'begun' | 'finished'
+  /** The engine's list of what it is going to create: after a crash only this may be dropped. */
+  creates: unknown
+}
+
+export interface RestoreStep {
+  /** One word: `fetch`, `clear`, `tables`, … */
+  name: string
+  /** For people: what it will do to the target. */
+  says: string
+}
+
+/** Takes the parts of one source. Counted, hashed and sent to every storage of the plan; nothing is kept in memory. */
+export interface Sink {
+  /** Writes one part. A failed producer must error the stream: an early end cannot be told from a short dump. */
+  write(path: string, data: Readable, options?: { size?: number }): Promise<Part>
+  /** A worker beside the data uploads many parts. Resolves to what `<path>/parts.json` says, not to what the worker said. */
+  delegate(order: UploadOrder): Promise<Part[]>
+  /** Keeps facts that would die with the coordinator, before the upload that they belong to. */
+  keepFacts(facts: BackupFacts): Promise<void>
+}
+
+/** Gives the parts of one backup back. */
+export interface Reader {
+  /** The stored bytes of a part; the stream errors at its end when size or hash differ from the manifest. */
+  read(path: string): Promise<Readable>
+  /** A worker carries the order out. Orders of one worker name go to the same worker, in turn, and it keeps its files between them. */
+  delegate(order: DownloadOrder): Promise<void>
+  delegate(order: EngineOrder): Promise<unknown>
+}
+
+/** What a worker does. Holds no secret: names of mounted files only. JSON. */
+export type Order = UploadOrder | DownloadOrder | EngineOrder
+
+/** All files below `folder` (on the worker's machine) become parts below `path`; `<path>/parts.json` is written last. */
+export interface UploadOrder {
+  do: 'upload'
+  worker: string
+  folder: string
+  path: string
+  /** Parts that are stored already may be there: those with the right size and bytes are not sent again. */
+  resume: boolean
+}
+
+/** Parts go to the worker's own folder under their path without `strip`, each verified against size and hash. */
+export interface DownloadOrder {
+  do: 'download'
+  worker: string
+  parts: readonly Part[]
+  strip: string
+}
+
+/** `engine.work(order)` in the worker. */
+export interface EngineOrder {
+  do: 'engine'
+  worker: string
+  engine: string
+  order: unknown
+}
+
+export interface WorkContext {
+  readonly signal: AbortSignal
+  readonly secret: SecretReader
+  readonly log: Logger
+  /** The worker's own folder: what earlier downloads left is here. */
+  readonly folder: string
+  /** Bytes done since the last call. */
+  progress(bytes: number): void
+}

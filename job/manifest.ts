@@ -1,0 +1,73 @@
+import { z } from 'zod'
+import { JobError, textOf } from './errors.ts'
+
+/**
+ * CONTRACT. What one finished backup is. The manifest is the last object of a backup and is never changed;
+ * without it there is no backup. Sizes are bytes, times are UTC in ISO 8601, hashes are lower-case hex.
+ */
+
+/** A path inside a backup: relative, `/`, no empty, `.` or `..` segment. Manifests can come from strangers. */
+const path = z.string().regex(/^(?!\.{1,2}(\/|$))[^/\\\0]+(\/(?!\.{1,2}(\/|$))[^/\\\0]+)*$/, 'not a path inside a backup')
+
+/** One stored object. Size and sha256 are those of the stored bytes. */
+export const Part = z.object({
+  path,
+  size: z.int().nonnegative(),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+})
+export type Part = z.infer<typeof Part>
+
+/** What one engine says of one source: enough to restore it and to prove the restore. */
+export const SourceFacts = z.object({
+  name: z.string(),
+  engine: z.string(),
+  server: z.object({ product: z.string(), version: z.string() }),
+  /** Client programs used, with their versions. */
+  tools: z.record(z.string(), z.string()),
+  /** The engine's own facts: point of consistency, topology, tables, counts. Its engine has the schema. */
+  facts: z.record(z.string(), z.unknown()),
+})
+export type SourceFacts = z.infer<typeof SourceFacts>
+
+export const Manifest = z.object({
+  format: z.literal(1),
+  id: z.string().regex(/^[1-9]\d*$/),
+  plan: z.string(),
+  /** The name the values give the installation, so that a foreign backup is recognised. */
+  cluster: z.string().optional(),
+  started: z.iso.datetime(),
+  finished: z.iso.datetime(),
+  jobVersion: z.string(),
+  /** False when the storage could not decide `if absent` by itself, so two writers could have raced. */
+  conditionalPut: z.boolean(),
+  /** Set when `adopt` made this manifest for a folder that another tool wrote. */
+  adopted: z.boolean().optional(),
+  sources: z.array(SourceFacts).min(1),
+  parts: z.array(Part),
+  warnings: z.array(z.string()),
+})
+export type Manifest = z.infer<typeof Manifest>
+
+/** Reads a stored manifest. Throws `verification` on anything but a manifest of a known format. */
+export function parseManifest(bytes: Buffer, where: string): Manifest {
+  let json: unknown
+  try {
+    json = JSON.parse(bytes.toString('utf8'))
+  } catch (cause) {
+    throw new JobError('verification', `${where} is not JSON`, { cause })
+  }
+  const format = (json as { format?: unknown } | null)?.format
+  if (typeof format === 'number' && format > 1) {
+    throw new JobError('verification', `${where} has format ${format}; this version reads format 1`, {
+      hint: 'use the version of holdfast that wrote it, or a newer one',
+    })
+  }
+  const parsed = Manifest.safeParse(json)
+  if (parsed.success) return parsed.data
+  throw new JobError('verification', `${where} is no manifest: ${textOf(z.prettifyError(parsed.error))}`)
+}
+
+/** The bytes of a manifest: stable, readable, with a newline at the end. */
+export function formatManifest(manifest: Manifest): Buffer {
+  return Buffer.from(`${JSON.stringify(manifest, null, 1)}\n`)
+}
