@@ -1,0 +1,293 @@
+import { z } from 'zod'
+import type { BackupFacts } from '../engine.ts'
+import { JobError } from '../errors.ts'
+import { inParallel } from '../io/parallel.ts'
+import { formatManifest, type Manifest, parseManifest, SourceFacts } from '../manifest.ts'
+import { isMissing, readAll, type Storage } from '../storage.ts'
+import { putOnce } from './commit.ts'
+import { findBackup, type FindOptions } from './find.ts'
+import {
+  byAge,
+  dateOf,
+  factsKey,
+  factsSource,
+  failedKey,
+  folderKey,
+  isId,
+  isRunFile,
+  isTime,
+  manifestKey,
+  manifestPrefix,
+  parseName,
+  pathOf,
+  planPrefix,
+  startedKey,
+} from './layout.ts'
+import { Failed, formatRunFile, parseRunFile, type Run, Started } from './runs.ts'
+import { type VerifyOptions, type Verified, verifyParts } from './verify.ts'
+
+export type { FindOptions } from './find.ts'
+export { Failed, type Run, Started } from './runs.ts'
+export type { Problem, Verified, VerifyOptions } from './verify.ts'
+
+/** The backups of one plan in one storage. Keeps no state: every answer comes from the storage. */
+export interface Catalog {
+  readonly storage: Storage
+  readonly plan: string
+
+  /**
+   * Takes the first free id from `id` on, by putting started.json if absent; resolves to it. `started.run` must be unique.
+   * With several storages claim on the first, then `join` the others. Throws `busy` when 60 ids in a row are taken.
+   */
+  claim(options: { id: string; started: Started; signal: AbortSignal }): Promise<string>
+  /** Claims exactly this id; false when it is taken. True as well when this very run has it already. */
+  join(options: { id: string; started: Started; signal: AbortSignal }): Promise<boolean>
+  /** Keeps what would die with the coordinator. Written again when said again. */
+  keepFacts(options: { id: string; source: string; facts: BackupFacts; signal: AbortSignal }): Promise<void>
+  /** The facts kept so far, by source. */
+  facts(id: string, signal?: AbortSignal): Promise<Record<string, BackupFacts>>
+  /** What a run wrote when it began; undefined when there is none that can be read. */
+  started(id: string, signal?: AbortSignal): Promise<Started | undefined>
+  /** Says why a run ended. Never rejects, has its own time limit (10 s): true when it was stored. */
+  fail(id: string, failed: Failed): Promise<boolean>
+  /**
+   * THE moment a backup exists. Resolves only when the storage holds exactly this manifest, also when an answer was lost
+   * on the way. Rejects with `storage`: another manifest is there, none is there, or nobody can tell, and then the
+   * message says "may have been". Once it was called, nothing of the run may be deleted.
+   */
+  commit(manifest: Manifest, signal: AbortSignal): Promise<void>
+
+  /** One listing. Both sorted, oldest first. `uncommitted`: folders without a manifest. */
+  ids(): Promise<{ committed: string[]; uncommitted: string[] }>
+  /** Reads and checks one manifest. Rejects with ObjectMissing when there is none, `verification` when it is not this backup's. */
+  manifest(id: string, signal?: AbortSignal): Promise<Manifest>
+  /** The backup that a pick asks for. Throws `nothing-matches`, naming what there is, or `configuration`. */
+  find(options: FindOptions): Promise<Manifest>
+  /** Every run the storage knows of, oldest first. */
+  runs(options: { deadlineSeconds: number; now: Date; signal?: AbortSignal }): Promise<Run[]>
+  /** When the backup was started. Reads the manifest only for ids that tell no time (adopted ones). */
+  startOf(id: string, signal?: AbortSignal): Promise<Date>
+
+  /** Compares the stored parts with the manifest; resolves to everything that is wrong. */
+  verify(manifest: Manifest, options: VerifyOptions): Promise<Verified>
+  /** Removes a backup: the manifest, its siblings, the parts. A crash in between leaves a leftover that `leftovers` finds. */
+  remove(id: string, now: Date): Promise<void>
+  /**
+   * Folders without a manifest, with what a prune may do about them. A leftover goes when it gave no sign of life
+   * (started.json, id, newest object) for `keepFailedSeconds`, and never within the deadline. Folders that no run
+   * of ours began, such as those rondb-helm wrote, are never removed.
+   */
+  leftovers(options: LeftoverOptions): Promise<Leftover[]>
+  /** Removes a leftover. False, and nothing removed, when it has become a backup meanwhile. */
+  sweep(id: string): Promise<boolean>
+}
+
+export interface LeftoverOptions {
+  keepFailedSeconds: number
+  deadlineSeconds: number
+  now: Date
+}
+
+export interface Leftover {
+  id: string
+  remove: boolean
+  reason: string
+}
+
+export interface CatalogOptions {
+  storage: Storage
+  plan: string
+  /** Milliseconds before each further try of a claim or commit; the storage has its own retries below that. */
+  waits?: readonly number[]
+}
+
+const claimTries = 60
+const readersAtOnce = 8
+const failMs = 10_000
+
+export function openCatalog({ storage, plan, waits = [500, 2000, 5000] }: CatalogOptions): Catalog {
+  const catalog: Catalog = {
+    storage,
+    plan,
+
+    async claim({ id, started, signal }) {
+      for (let tries = 0; tries < claimTries; tries++) {
+        const candidate = String(Number(id) + tries)
+        if (!isId(candidate)) break
+        if (await catalog.join({ id: candidate, started, signal })) return candidate
+      }
+      throw new JobError('busy', `no free backup id from ${id} on in storage ${storage.name}`, {
+        hint: `look at ${planPrefix(plan)} in the storage: something else writes there`,
+      })
+    },
+
+    async join({ id, started, signal }) {
+      const bytes = formatRunFile(started)
+      if (await isTaken(id, bytes, signal)) return false
+      return (await putOnce({ storage, key: startedKey(plan, id), bytes, signal, waits })) === 'ours'
+    },
+
+    async keepFacts({ id, source, facts, signal }) {
+      const bytes = formatRunFile(facts)
+      await storage.put(factsKey(plan, id, source), bytes, { size: bytes.length, signal })
+    },
+
+    async facts(id, signal) {
+      const found: Record<string, BackupFacts> = {}
+      for await (const { key } of storage.list(folderKey(plan, id), { delimiter: '/' })) {
+        const source = factsSource(pathOf(plan, id, key) ?? '')
+        if (source) found[source] = parseFacts(await readAll(storage, key, signal), key)
+      }
+      return found
+    },
+
+    started: (id, signal) => runFile(startedKey(plan, id), Started, signal),
+
+    async fail(id, failed) {
+      const bytes = formatRunFile(failed)
+      try {
+        await storage.put(failedKey(plan, id), bytes, { size: bytes.length, signal: AbortSignal.timeout(failMs) })
+        return true
+      } catch {
+        return false
+      }
+    },
+
+    async commit(manifest, signal) {
+      const key = manifestKey(plan, manifest.id)
+      const holder = await putOnce({ storage, key, bytes: formatManifest(manifest), signal, waits })
+      if (holder === 'ours') return
+      throw new JobError('storage', `storage ${storage.name} holds another backup's manifest at ${key}`, {
+        hint: 'two runs had the same id; the parts of this run were left as they are',
+      })
+    },
+
+    async ids() {
+      const committed = new Set<string>()
+      const folders = new Set<string>()
+      for await (const { key } of storage.list(planPrefix(plan), { delimiter: '/' })) {
+        const named = parseName(plan, key)
+        if (named?.kind === 'manifest') committed.add(named.id)
+        if (named?.kind === 'folder') folders.add(named.id)
+      }
+      return { committed: [...committed].sort(byAge), uncommitted: [...folders.difference(committed)].sort(byAge) }
+    },
+
+    async manifest(id, signal) {
+      const key = manifestKey(plan, id)
+      const where = `${key} in storage ${storage.name}`
+      const manifest = parseManifest(await readAll(storage, key, signal), where)
+      if (manifest.id === id && manifest.plan === plan) return manifest
+      throw new JobError('verification', `${where} is the manifest of backup ${manifest.id} of plan ${manifest.plan}`, {
+        hint: 'somebody moved or renamed it; manifests stay where they were written',
+      })
+    },
+
+    find: (options) => findBackup(catalog, options),
+
+    async runs({ deadlineSeconds, now, signal }) {
+      const { committed, uncommitted } = await catalog.ids()
+      const unfinished = await inParallel(uncommitted, readersAtOnce, async (id): Promise<Run> => {
+        const started = await catalog.started(id, signal)
+        const failed = await runFile(failedKey(plan, id), Failed, signal)
+        const age = (now.getTime() - beginning(id, started).getTime()) / 1000
+        const running = started !== undefined && failed === undefined && age <= deadlineSeconds
+        return { id, state: running ? 'running' : 'failed', ...(started && { started }), ...(failed && { failed }) }
+      })
+      const finished = committed.map((id): Run => ({ id, state: 'committed' }))
+      return [...finished, ...unfinished].sort((a, b) => byAge(a.id, b.id))
+    },
+
+    async startOf(id, signal) {
+      return isTime(id) ? dateOf(id) : new Date((await catalog.manifest(id, signal)).started)
+    },
+
+    verify: (manifest, options) => verifyParts({ storage, plan, manifest, ...options }),
+
+    async remove(id, now) {
+      // An adopted folder was begun by no run of ours, and such are not swept: after a crash in here this file says that it may be.
+      const begun = await storage.head(startedKey(plan, id))
+      if (!begun) await catalog.fail(id, { reason: 'was being removed', kind: 'removed', finished: now.toISOString() })
+      const beside = await keysBelow(manifestPrefix(plan, id))
+      await storage.delete([manifestKey(plan, id)])
+      await storage.delete(beside.filter((key) => key !== manifestKey(plan, id)))
+      await removeFolder(id)
+    },
+
+    async leftovers(options) {
+      const { uncommitted } = await catalog.ids()
+      return inParallel(uncommitted, readersAtOnce, (id) => judge(id, options))
+    },
+
+    async sweep(id) {
+      if (await storage.head(manifestKey(plan, id))) return false
+      await storage.delete(await keysBelow(manifestPrefix(plan, id)))
+      await removeFolder(id)
+      return true
+    },
+  }
+  return catalog
+
+  /** Taken by a backup, or by a folder that does not begin with this very claim (whose answer may have been lost). */
+  async function isTaken(id: string, claim: Buffer, signal: AbortSignal): Promise<boolean> {
+    if (await storage.head(manifestKey(plan, id))) return true
+    for await (const _ of storage.list(folderKey(plan, id))) {
+      const held = await readAll(storage, startedKey(plan, id), signal).catch(noneWhenMissing)
+      return held === undefined || !held.equals(claim)
+    }
+    return false
+  }
+
+  async function runFile<T>(key: string, schema: z.ZodType<T>, signal?: AbortSignal): Promise<T | undefined> {
+    const bytes = await readAll(storage, key, signal).catch(noneWhenMissing)
+    return bytes && parseRunFile(schema, bytes)
+  }
+
+  async function judge(id: string, { keepFailedSeconds, deadlineSeconds, now }: LeftoverOptions): Promise<Leftover> {
+    const started = await catalog.started(id)
+    let ours = started !== undefined
+    let lastSign = beginning(id, started).getTime()
+    for await (const entry of storage.list(folderKey(plan, id))) {
+      if (entry.kind !== 'object') continue
+      ours ||= isRunFile(pathOf(plan, id, entry.key) ?? '')
+      lastSign = Math.max(lastSign, entry.modified.getTime())
+    }
+    const quiet = Math.floor((now.getTime() - lastSign) / 1000)
+    if (!ours) return { id, remove: false, reason: 'not begun by holdfast: left alone' }
+    if (quiet <= deadlineSeconds) return { id, remove: false, reason: 'may still be running' }
+    if (quiet <= keepFailedSeconds) return { id, remove: false, reason: 'failed, kept for --resume and for a look' }
+    return { id, remove: true, reason: `unfinished, nothing happened to it for ${Math.floor(quiet / 3600)} h` }
+  }
+
+  /** The run's own files go last: what is left after a crash still says whose it is. */
+  async function removeFolder(id: string): Promise<void> {
+    const keys = await keysBelow(folderKey(plan, id))
+    const own = (key: string) => isRunFile(pathOf(plan, id, key) ?? '')
+    await storage.delete(keys.filter((key) => !own(key)))
+    await storage.delete(keys.filter(own))
+  }
+
+  async function keysBelow(prefix: string): Promise<string[]> {
+    const keys: string[] = []
+    for await (const entry of storage.list(prefix)) keys.push(entry.key)
+    return keys
+  }
+}
+
+function beginning(id: string, started: Started | undefined): Date {
+  return started ? new Date(started.started) : dateOf(id)
+}
+
+function noneWhenMissing(error: unknown): undefined {
+  if (!isMissing(error)) throw error
+}
+
+const KeptFacts = SourceFacts.pick({ server: true, tools: true, facts: true })
+
+function parseFacts(bytes: Buffer, key: string): BackupFacts {
+  const facts = parseRunFile(KeptFacts, bytes)
+  if (facts) return facts
+  throw new JobError('verification', `${key} holds no facts of a source`, {
+    hint: 'this run cannot be taken up again: take a new backup',
+  })
+}

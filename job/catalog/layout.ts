@@ -1,0 +1,125 @@
+import { JobError } from '../errors.ts'
+
+/**
+ * Where everything lies in a storage, and what ids mean. Pure. Keys are relative to the storage's prefix:
+ *
+ *     <plan>/<id>.json              the manifest
+ *     <plan>/<id>.<word>.json       a sibling: a later fact about the backup
+ *     <plan>/<id>/                  the folder: started.json, failed.json, facts-<source>.json and the parts
+ */
+
+/** NDB's ids are uint32 without its ends; ours are the same numbers. */
+const lowest = 1
+const highest = 4_294_967_294
+
+/** The id of a backup that starts then: Unix time in seconds, as a decimal. */
+export function backupId(start: Date): string {
+  const id = String(Math.floor(start.getTime() / 1000))
+  if (isId(id)) return id
+  throw new JobError('configuration', `the clock says ${start.toISOString()}: no backup id can be made of that`, {
+    hint: 'ids are seconds since 1970 and end in 2106',
+  })
+}
+
+/** The start of a backup in whole seconds. Only true when `isTime(id)`. */
+export function dateOf(id: string): Date {
+  return new Date(Number(id) * 1000)
+}
+
+/** A decimal from 1 to 4294967294 without leading zeros. */
+export function isId(text: string): boolean {
+  return /^[1-9]\d{0,9}$/.test(text) && Number(text) >= lowest && Number(text) <= highest
+}
+
+/** False for the ids of folders that rondb-helm wrote (%y%V%u%H%M, at most nine digits): they are older than all of ours but tell no time. */
+export function isTime(id: string): boolean {
+  return Number(id) >= 1_000_000_000
+}
+
+/** Sorts ids oldest first. */
+export function byAge(a: string, b: string): number {
+  return Number(a) - Number(b)
+}
+
+/** What lies below it is all that a plan has in a storage. */
+export function planPrefix(plan: string): string {
+  return `${plan}/`
+}
+
+export function manifestKey(plan: string, id: string): string {
+  return `${plan}/${id}.json`
+}
+
+/** The manifest and its siblings start with it, and nothing else. */
+export function manifestPrefix(plan: string, id: string): string {
+  return `${plan}/${id}.`
+}
+
+/** A backup's folder, with the slash at its end. */
+export function folderKey(plan: string, id: string): string {
+  return `${plan}/${id}/`
+}
+
+export function startedKey(plan: string, id: string): string {
+  return `${plan}/${id}/started.json`
+}
+
+export function failedKey(plan: string, id: string): string {
+  return `${plan}/${id}/failed.json`
+}
+
+export function factsKey(plan: string, id: string, source: string): string {
+  return `${plan}/${id}/facts-${source}.json`
+}
+
+/** The key of a part; `path` as in the manifest. */
+export function partKey(plan: string, id: string, path: string): string {
+  return `${plan}/${id}/${path}`
+}
+
+/** A worker's list of the parts that it stored below `path`, written after all of them. */
+export function partsKey(plan: string, id: string, path: string): string {
+  return `${plan}/${id}/${path}/parts.json`
+}
+
+/** The path of a part inside its backup; undefined for a key of something else. */
+export function pathOf(plan: string, id: string, key: string): string | undefined {
+  const folder = folderKey(plan, id)
+  return key.startsWith(folder) && key.length > folder.length ? key.slice(folder.length) : undefined
+}
+
+/**
+ * The folder inside a backup that a source's parts lie in. A RonDB source named `rondb` has none: its users.sql,
+ * databases.sql and rondb/<node>/ lie at the top, exactly where rondb-helm puts and expects them.
+ */
+export function sourceFolder(source: string, engine: string): string {
+  return engine === 'rondb' && source === 'rondb' ? '' : source
+}
+
+/** The path inside the backup of what a source calls `path`. */
+export function sourcePath({ source, engine, path }: { source: string; engine: string; path: string }): string {
+  const folder = sourceFolder(source, engine)
+  return folder ? `${folder}/${path}` : path
+}
+
+/** True for what a run keeps in the folder beside the parts. */
+export function isRunFile(path: string): boolean {
+  return path === 'started.json' || path === 'failed.json' || /^facts-[^/]+\.json$/.test(path)
+}
+
+/** The source of a facts file; undefined for another path. */
+export function factsSource(path: string): string | undefined {
+  return /^facts-([^/]+)\.json$/.exec(path)?.[1]
+}
+
+export type Named = { kind: 'manifest' | 'folder' | 'sibling'; id: string }
+
+/** What a key of a plan's delimited listing stands for; undefined for what is none of ours. */
+export function parseName(plan: string, key: string): Named | undefined {
+  if (!key.startsWith(planPrefix(plan))) return undefined
+  const match = /^(\d+)(\/|\.json|\.[a-z0-9-]+\.json)$/.exec(key.slice(planPrefix(plan).length))
+  const [, id = '', rest = ''] = match ?? []
+  if (!isId(id)) return undefined
+  if (rest === '/') return { kind: 'folder', id }
+  return { kind: rest === '.json' ? 'manifest' : 'sibling', id }
+}
