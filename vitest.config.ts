@@ -1,0 +1,39 @@
+import { defineConfig } from 'vitest/config'
+
+const integration = 'job/test/integration/**/*.test.ts'
+
+export default defineConfig({
+  test: {
+    environment: 'node',
+    reporters: ['default', './test_scripts/reporter.ts'],
+    // A hanging test fails instead of holding the run.
+    teardownTimeout: 20_000,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'unit',
+          include: ['job/test/**/*.test.ts'],
+          exclude: [integration],
+          maxWorkers: 2,
+          testTimeout: 20_000,
+          hookTimeout: 60_000,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'integration',
+          include: [integration],
+          // Clusters of real data nodes: one file after the other.
+          maxWorkers: 1,
+          fileParallelism: false,
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
+          sequence: { groupOrder: 1 },
+        },
+      },
+    ],
+  },
+})
