@@ -1,11 +1,11 @@
-import { z } from 'zod'
+import type { z } from 'zod'
 import type { BackupFacts } from '../engine.ts'
 import { JobError } from '../errors.ts'
 import { inParallel } from '../io/parallel.ts'
 import { formatManifest, type Manifest, parseManifest, SourceFacts } from '../manifest.ts'
 import { isMissing, readAll, type Storage } from '../storage.ts'
 import { putOnce } from './commit.ts'
-import { findBackup, type FindOptions } from './find.ts'
+import { type FindOptions, findBackup } from './find.ts'
 import {
   byAge,
   dateOf,
@@ -24,7 +24,7 @@ import {
   startedKey,
 } from './layout.ts'
 import { Failed, formatRunFile, parseRunFile, type Run, Started } from './runs.ts'
-import { type VerifyOptions, type Verified, verifyParts } from './verify.ts'
+import { type Verified, type VerifyOptions, verifyParts } from './verify.ts'
 
 export type { FindOptions } from './find.ts'
 export { Failed, type Run, Started } from './runs.ts'

@@ -55,7 +55,11 @@ function isWorthAnother(failure: unknown): boolean {
   return isExisting(failure) || (failure instanceof JobError && failure.retryable)
 }
 
-async function holderOf(storage: Storage, key: string, bytes: Buffer): Promise<'ours' | 'theirs' | 'nobody' | 'unknown'> {
+async function holderOf(
+  storage: Storage,
+  key: string,
+  bytes: Buffer,
+): Promise<'ours' | 'theirs' | 'nobody' | 'unknown'> {
   try {
     const held = await readAll(storage, key, AbortSignal.timeout(readBackMs))
     return held.equals(bytes) ? 'ours' : 'theirs'

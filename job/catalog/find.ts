@@ -54,14 +54,20 @@ interface There {
 function noSuchId(id: string, there: There): JobError {
   const { plan, storage } = there.catalog
   if (!there.uncommitted.includes(id)) return nothing(`has id ${id}`, there)
-  return new JobError('nothing-matches', `run ${id} of plan ${plan} did not finish: storage ${storage.name} has no backup ${id}`, {
-    hint: `holdfast list ${plan} --runs shows what became of it; ${inventory(there)}`,
-  })
+  return new JobError(
+    'nothing-matches',
+    `run ${id} of plan ${plan} did not finish: storage ${storage.name} has no backup ${id}`,
+    {
+      hint: `holdfast list ${plan} --runs shows what became of it; ${inventory(there)}`,
+    },
+  )
 }
 
 function nothing(what: string, there: There): JobError {
   const { plan, storage } = there.catalog
-  return new JobError('nothing-matches', `no backup of plan ${plan} in storage ${storage.name} ${what}`, { hint: inventory(there) })
+  return new JobError('nothing-matches', `no backup of plan ${plan} in storage ${storage.name} ${what}`, {
+    hint: inventory(there),
+  })
 }
 
 function inventory({ committed, uncommitted, catalog }: There): string {
@@ -70,6 +76,7 @@ function inventory({ committed, uncommitted, catalog }: There): string {
     const time = isTime(newest) ? ` of ${dateOf(newest).toISOString().replace('.000', '')}` : ''
     return `there are ${committed.length}, the newest is ${newest}${time}`
   }
-  const unfinished = uncommitted.length > 0 ? `, only ${uncommitted.length} unfinished runs (holdfast list ${catalog.plan} --runs)` : ''
+  const unfinished =
+    uncommitted.length > 0 ? `, only ${uncommitted.length} unfinished runs (holdfast list ${catalog.plan} --runs)` : ''
   return `there is no backup at all${unfinished}`
 }

@@ -102,6 +102,25 @@ export function sourcePath({ source, engine, path }: { source: string; engine: s
   return folder ? `${folder}/${path}` : path
 }
 
+/** Those of a backup's parts that belong to one of its sources, under their paths in the backup. */
+export function partsOf<P extends { path: string }>({ sources, parts }: SourcesAndParts<P>, source: string): P[] {
+  const folders = new Map(sources.map(({ name, engine }) => [name, sourceFolder(name, engine)]))
+  const own = folders.get(source)
+  if (own) return parts.filter(({ path }) => path.startsWith(`${own}/`))
+  const others = [...folders.values()].filter((folder) => folder !== '')
+  return parts.filter(({ path }) => !others.some((folder) => path.startsWith(`${folder}/`)))
+}
+
+/** What parts take in a storage. */
+export function bytesOf(parts: readonly { size: number }[]): number {
+  return parts.reduce((sum, { size }) => sum + size, 0)
+}
+
+interface SourcesAndParts<P> {
+  sources: readonly { name: string; engine: string }[]
+  parts: readonly P[]
+}
+
 /** True for what a run keeps in the folder beside the parts. */
 export function isRunFile(path: string): boolean {
   return path === 'started.json' || path === 'failed.json' || /^facts-[^/]+\.json$/.test(path)

@@ -3,7 +3,7 @@ import { textOf } from '../errors.ts'
 import { inParallel } from '../io/parallel.ts'
 import type { Manifest, Part } from '../manifest.ts'
 import { isMissing, type Storage } from '../storage.ts'
-import { folderKey, isRunFile, partKey, pathOf } from './layout.ts'
+import { bytesOf, folderKey, isRunFile, partKey, pathOf } from './layout.ts'
 
 export interface VerifyOptions {
   /** `present`: every part is there with its size, by one listing. `content`: and every part read again has its sha256. */
@@ -45,12 +45,14 @@ export async function verifyParts(context: Context): Promise<Verified> {
   const sizes = await sizesOf(context)
   const absent = manifest.parts.map((part) => presence(part, sizes.get(part.path)))
   const damaged =
-    level === 'present' ? [] : await inParallel([...manifest.parts.keys()], readersAtOnce, async (i) => {
-      const part = manifest.parts[i]
-      return part && !absent[i] ? reread(part, context) : undefined
-    })
+    level === 'present'
+      ? []
+      : await inParallel([...manifest.parts.keys()], readersAtOnce, async (i) => {
+          const part = manifest.parts[i]
+          return part && !absent[i] ? reread(part, context) : undefined
+        })
   const problems = manifest.parts.map((_, i) => absent[i] ?? damaged[i]).filter((problem) => problem !== undefined)
-  const bytes = manifest.parts.reduce((sum, { size }) => sum + size, 0)
+  const bytes = bytesOf(manifest.parts)
   return { problems, extra: extraOf(sizes, manifest), parts: manifest.parts.length, bytes }
 }
 
@@ -68,7 +70,10 @@ function presence({ path, size }: Part, stored: number | undefined): Problem | u
   if (stored !== size) return { path, kind: 'size', says: `has ${stored} bytes instead of ${size}` }
 }
 
-async function reread(part: Part, { storage, plan, manifest, signal, progress }: Context): Promise<Problem | undefined> {
+async function reread(
+  part: Part,
+  { storage, plan, manifest, signal, progress }: Context,
+): Promise<Problem | undefined> {
   signal.throwIfAborted()
   const { path } = part
   const hash = createHash('sha256')

@@ -2,7 +2,11 @@
  * Runs `work` on every item, `limit` at a time, and gives the results in the order of the items.
  * After a failure nothing more is begun; what runs is awaited, then the first error is thrown.
  */
-export async function inParallel<T, R>(items: readonly T[], limit: number, work: (item: T) => Promise<R>): Promise<R[]> {
+export async function inParallel<T, R>(
+  items: readonly T[],
+  limit: number,
+  work: (item: T) => Promise<R>,
+): Promise<R[]> {
   const results: R[] = []
   const errors: unknown[] = []
   const rest = items.entries()

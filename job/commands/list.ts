@@ -1,0 +1,176 @@
+import { Cron } from 'croner'
+import type { Run } from '../catalog/catalog.ts'
+import { openCatalog } from '../catalog/catalog.ts'
+import { bytesOf, dateOf } from '../catalog/layout.ts'
+import { type Plan, seconds } from '../config.ts'
+import { JobError, textOf } from '../errors.ts'
+import { inParallel } from '../io/parallel.ts'
+import { type Format, type Result, sizeText, spanText, type Table, timeText } from '../io/print.ts'
+import type { Manifest } from '../manifest.ts'
+import { isMissing } from '../storage.ts'
+import { askEach, failureOf, storagesOf, type Unreachable } from './catalogs.ts'
+import type { Job } from './job.ts'
+
+export interface ListOptions {
+  /** All plans of the config when left out. */
+  plan?: string | undefined
+  /** Only these storages. */
+  storages?: string[] | undefined
+  /** Running and failed runs and the next scheduled one as well. */
+  runs?: boolean | undefined
+  /** Rows per plan. Left out: 20 in a table, all in other formats. 0: all. */
+  last?: number | undefined
+  format?: Format | undefined
+}
+
+/** One line of the list; also what `--output json` gives. Bytes and seconds. */
+export interface Row {
+  plan: string
+  state: Run['state'] | 'scheduled'
+  id?: string
+  started?: string
+  seconds?: number
+  bytes?: number
+  parts?: number
+  warnings?: number
+  storages: string[]
+  /** Why a run failed, or what is wrong with a manifest. */
+  problem?: string
+}
+
+const deadlineOfForeign = '24h'
+const tableRows = 20
+const readersAtOnce = 8
+
+/** Newest first, plan by plan. Reads only the manifests of the rows it shows. */
+export async function list(
+  job: Job,
+  { plan, storages, runs = false, last, format = 'table' }: ListOptions,
+): Promise<Result> {
+  const plans = plan === undefined ? Object.keys(job.config.backups) : [plan]
+  const limit = (last ?? (format === 'table' ? tableRows : 0)) || Number.POSITIVE_INFINITY
+  const rows: Row[] = []
+  const notes: string[] = []
+  const unreachable: Unreachable[] = []
+  for (const one of plans) {
+    const found = await findRuns({ job, plan: one, storages: storagesOf(job.config, one, storages), runs })
+    const shown = [...found.runs.values()].sort((a, b) => Number(b.id) - Number(a.id)).slice(0, limit)
+    if (runs) rows.push(...nextRun(one, job.config.backups[one], job.now()))
+    rows.push(...(await inParallel(shown, readersAtOnce, (run) => describe(job, one, run, found.unreachable))))
+    const more = found.runs.size - shown.length
+    if (more > 0) notes.push(`${more} more of plan ${one}: --last 0 shows all`)
+    unreachable.push(...found.unreachable)
+  }
+  if (rows.length === 0) notes.push(emptyNote(plans, unreachable))
+  notes.push(...rows.filter(({ problem }) => problem).map(({ plan, id, problem }) => `${plan} ${id}: ${problem}`))
+  return { data: rows, table: tableOf(rows, runs), notes, failure: failureOf(unreachable) }
+}
+
+type Found = Run & { storages: string[] }
+
+/** The runs of a plan in all storages; one that any storage has as committed is committed. */
+async function findRuns({ job, plan, storages, runs }: { job: Job; plan: string; storages: string[]; runs: boolean }) {
+  const deadlineSeconds = seconds(job.config.backups[plan]?.deadline ?? deadlineOfForeign)
+  const { answers, unreachable } = await askEach({ job, plan, storages }, async (catalog): Promise<Run[]> => {
+    if (runs) return catalog.runs({ deadlineSeconds, now: job.now(), signal: job.signal })
+    return (await catalog.ids()).committed.map((id) => ({ id, state: 'committed' }))
+  })
+  const merged = new Map<string, Found>()
+  for (const { storage, answer } of answers) {
+    for (const run of answer) {
+      const known = merged.get(run.id)
+      if (!known || (run.state === 'committed' && known.state !== 'committed'))
+        merged.set(run.id, { ...run, storages: [storage] })
+      else if (run.state === known.state) known.storages.push(storage)
+    }
+  }
+  return { runs: merged, unreachable }
+}
+
+async function describe(job: Job, plan: string, run: Found, unreachable: Unreachable[]): Promise<Row> {
+  if (run.state !== 'committed') return unfinished(plan, run)
+  const base = { plan, state: run.state, id: run.id, storages: run.storages } as const
+  let problem = ''
+  for (const storage of run.storages) {
+    try {
+      const manifest = await openCatalog({ storage: await job.storage(storage), plan }).manifest(run.id, job.signal)
+      return { ...base, ...figures(manifest) }
+    } catch (error) {
+      job.signal.throwIfAborted()
+      if (!(error instanceof JobError)) throw error
+      problem ||= isMissing(error) ? 'was removed a moment ago' : textOf(error)
+      if (error.kind === 'storage' && !isMissing(error)) unreachable.push({ storage, error })
+    }
+  }
+  return { ...base, problem }
+}
+
+function figures(manifest: Manifest) {
+  const { started, finished, parts, warnings } = manifest
+  return {
+    started,
+    seconds: (Date.parse(finished) - Date.parse(started)) / 1000,
+    bytes: bytesOf(parts),
+    parts: parts.length,
+    warnings: warnings.length,
+  }
+}
+
+function unfinished(plan: string, { id, state, started, failed, storages }: Found): Row {
+  const row: Row = { plan, state, id, started: started?.started ?? dateOf(id).toISOString(), storages }
+  if (failed) row.seconds = (Date.parse(failed.finished) - Date.parse(row.started ?? '')) / 1000
+  if (state === 'failed') row.problem = failed?.reason ?? (started ? 'ended without a word' : 'not begun by holdfast')
+  return row
+}
+
+/** Kubernetes reads a schedule without a time zone in the controller's, which is UTC nearly everywhere. */
+function nextRun(plan: string, values: Plan | undefined, now: Date): Row[] {
+  if (!values?.schedule || values.suspend) return []
+  const next = scheduleOf(plan, values.schedule, values.timeZone).nextRun(now)
+  return next ? [{ plan, state: 'scheduled', started: next.toISOString(), storages: values.storages }] : []
+}
+
+function scheduleOf(plan: string, schedule: string, timeZone = 'Etc/UTC'): Cron {
+  try {
+    return new Cron(schedule, { timezone: timeZone, paused: true })
+  } catch (cause) {
+    throw new JobError('configuration', `backups.${plan}.schedule: "${schedule}" in ${timeZone} is no schedule`, {
+      hint: 'five fields as in crontab, such as "15 2 * * *", and a time zone such as Europe/Stockholm',
+      cause,
+    })
+  }
+}
+
+function emptyNote(plans: string[], unreachable: Unreachable[]): string {
+  if (plans.length === 0) return 'the config has no plans (backups)'
+  return unreachable.length > 0
+    ? 'no backups in the storages that answered'
+    : `no backups yet of plan ${plans.join(', ')}`
+}
+
+function tableOf(rows: Row[], runs: boolean): Table {
+  const right = (title: string) => ({ title, right: true }) as const
+  const columns = [
+    'plan',
+    'id',
+    ...(runs ? ['state'] : []),
+    'started',
+    right('took'),
+    right('size'),
+    right('parts'),
+    'storages',
+    right('warnings'),
+  ]
+  const cells = (row: Row) => [
+    row.plan,
+    row.id ?? '',
+    ...(runs ? [row.state] : []),
+    row.started ? timeText(row.started) : '',
+    row.seconds === undefined ? '' : spanText(row.seconds),
+    row.bytes === undefined ? '' : sizeText(row.bytes),
+    String(row.parts ?? ''),
+    row.storages.join(', '),
+    String(row.warnings ?? ''),
+  ]
+  return { columns, rows: rows.map(cells) }
+}

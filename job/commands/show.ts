@@ -1,0 +1,82 @@
+import type { Catalog } from '../catalog/catalog.ts'
+import { bytesOf, partsOf } from '../catalog/layout.ts'
+import { JobError, textOf } from '../errors.ts'
+import { type Result, sizeText, spanText, timeText } from '../io/print.ts'
+import type { Manifest, SourceFacts } from '../manifest.ts'
+import { askEach, failureOf, storagesOf, type Unreachable } from './catalogs.ts'
+import type { Job } from './job.ts'
+
+export interface ShowOptions {
+  plan: string
+  /** `latest`, an id or a time. */
+  pick: string | number
+  storages?: string[] | undefined
+}
+
+const longestFact = 100
+
+/** The manifest, from the first storage that has the backup; the table sums it up. */
+export async function show(job: Job, { plan, pick, storages }: ShowOptions): Promise<Result> {
+  const { manifest, storage } = await findFirst(job, { plan, pick, storages })
+  const rows = [...summary(manifest, storage), ...manifest.sources.flatMap((source) => facts(source, manifest))]
+  const notes = manifest.warnings.map((warning) => `warning: ${warning}`)
+  return { data: manifest, table: { columns: ['what', 'value'], rows }, notes }
+}
+
+/** A storage that lacks the backup is no failure as long as another one has it; one that cannot answer is a warning then. */
+async function findFirst(job: Job, { plan, pick, storages }: ShowOptions) {
+  const names = storagesOf(job.config, plan, storages)
+  const failed: Unreachable[] = []
+  for (const storage of names) {
+    const find = (catalog: Catalog) => catalog.find({ pick, signal: job.signal })
+    const { answers, unreachable } = await askEach({ job, plan, storages: [storage] }, find)
+    const manifest = answers[0]?.answer
+    if (manifest) {
+      for (const { storage, error } of failed.filter(isTrouble))
+        job.warn(`storage ${storage} could not say what it has: ${textOf(error)}`)
+      return { manifest, storage }
+    }
+    failed.push(...unreachable)
+  }
+  const troubles = failed.filter(isTrouble)
+  throw failureOf(troubles.length > 0 ? troubles : failed.slice(0, 1))
+}
+
+function isTrouble({ error }: Unreachable): boolean {
+  return !(error instanceof JobError && error.kind === 'nothing-matches')
+}
+
+function summary(manifest: Manifest, storage: string): string[][] {
+  const { id, plan, cluster, started, finished, jobVersion, conditionalPut, adopted, parts, warnings } = manifest
+  const bytes = bytesOf(parts)
+  return [
+    ['backup', id],
+    ['plan', plan],
+    ...(cluster ? [['cluster', cluster]] : []),
+    ['storage', storage],
+    ['started', timeText(started)],
+    ['finished', `${timeText(finished)} (took ${spanText((Date.parse(finished) - Date.parse(started)) / 1000)})`],
+    ['size', `${sizeText(bytes)} in ${parts.length} parts`],
+    ['warnings', String(warnings.length)],
+    ['made by', `holdfast ${jobVersion}${adopted ? ', which adopted the folder of another tool' : ''}`],
+    ...(conditionalPut ? [] : [['note', 'the storage could not rule out two writers at once']]),
+  ]
+}
+
+function facts(source: SourceFacts, manifest: Manifest): string[][] {
+  const { name, engine, server, tools, facts } = source
+  const parts = partsOf(manifest, name)
+  const bytes = bytesOf(parts)
+  return [
+    [`source ${name}`, `${engine}: ${server.product} ${server.version}, ${sizeText(bytes)} in ${parts.length} parts`],
+    ...Object.entries(tools).map(([tool, version]) => [`  ${tool}`, version]),
+    ...Object.entries(facts).map(([fact, value]) => [`  ${fact}`, factText(value)]),
+  ]
+}
+
+/** Long ones are cut: `--output yaml` gives all of them. */
+function factText(value: unknown): string {
+  const text = typeof value === 'string' ? value : JSON.stringify(value)
+  if (text.length <= longestFact) return text
+  return Array.isArray(value) ? `${value.length} entries` : `${text.slice(0, longestFact - 1)}…`
+}

@@ -1,0 +1,187 @@
+import type { Catalog, Verified } from '../catalog/catalog.ts'
+import { bytesOf, manifestKey, partsOf } from '../catalog/layout.ts'
+import type { InspectRun } from '../engine.ts'
+import { engineNamed, engineOf } from '../engines/index.ts'
+import { JobError, textOf } from '../errors.ts'
+import { type Result, sizeText } from '../io/print.ts'
+import { openReader } from '../io/reader.ts'
+import type { Manifest } from '../manifest.ts'
+import { isMissing } from '../storage.ts'
+import { askEach, failureOf, storagesOf, type Unreachable } from './catalogs.ts'
+import type { Job } from './job.ts'
+
+export interface VerifyCommandOptions {
+  plan: string
+  /** Left out: the newest backup of each storage. */
+  pick?: string | number | undefined
+  /** Every backup of the plan. */
+  all?: boolean | undefined
+  level?: Level | undefined
+  storages?: string[] | undefined
+}
+
+/** `present`: there with the right size. `content`: read again, same sha256. `readable`: the engine's tools can read it as well. */
+export type Level = 'present' | 'content' | 'readable'
+
+/** One backup in one storage; also what `--output json` gives. */
+export interface Verdict {
+  plan: string
+  storage: string
+  id: string
+  level: Level
+  parts: number
+  bytes: number
+  problems: { path: string; says: string }[]
+  /** Objects in the folder that the manifest does not know. */
+  extra: string[]
+}
+
+type Judged = Verdict & { unreadable: boolean }
+
+const shownProblems = 20
+
+/** Checks backups against their manifests, in every storage of the plan. Any problem makes the run fail with `verification`. */
+export async function verify(job: Job, options: VerifyCommandOptions): Promise<Result> {
+  const { plan, level = 'content', storages } = options
+  const judged: Judged[] = []
+  const { unreachable } = await askEach(
+    { job, plan, storages: storagesOf(job.config, plan, storages) },
+    async (catalog) => {
+      for (const id of await chosen(catalog, options, job.signal))
+        judged.push(...(await verdictOn(job, catalog, id, level)))
+    },
+  )
+  return {
+    data: judged.map(({ unreadable: _, ...verdict }) => verdict),
+    table: {
+      columns: [
+        'plan',
+        'id',
+        'storage',
+        'level',
+        { title: 'parts', right: true },
+        { title: 'size', right: true },
+        'result',
+      ],
+      rows: judged.map((one) => [
+        one.plan,
+        one.id,
+        one.storage,
+        one.level,
+        String(one.parts),
+        sizeText(one.bytes),
+        resultText(one),
+      ]),
+    },
+    notes: judged.filter(({ extra }) => extra.length > 0).map(extraNote),
+    failure: damageOf(judged, unreachable) ?? failureOf(unreachable) ?? nothingVerified(judged, plan),
+  }
+}
+
+async function chosen(
+  catalog: Catalog,
+  { pick = 'latest', all }: VerifyCommandOptions,
+  signal: AbortSignal,
+): Promise<string[]> {
+  if (all) return (await catalog.ids()).committed
+  const { id } = await catalog.find({ pick, signal })
+  return [id]
+}
+
+/** Empty when the backup was removed since it was listed. */
+async function verdictOn(job: Job, catalog: Catalog, id: string, level: Level): Promise<Judged[]> {
+  const verdict = {
+    plan: catalog.plan,
+    storage: catalog.storage.name,
+    id,
+    level,
+    parts: 0,
+    bytes: 0,
+    extra: [],
+    unreadable: false,
+  }
+  let manifest: Manifest
+  try {
+    manifest = await catalog.manifest(id, job.signal)
+  } catch (error) {
+    if (isMissing(error)) return []
+    if (!(error instanceof JobError && error.kind === 'verification')) throw error
+    return [{ ...verdict, problems: [{ path: manifestKey(catalog.plan, id), says: textOf(error) }] }]
+  }
+  const stored = await check(job, catalog, manifest, level)
+  const problems: Verdict['problems'] = stored.problems.map(({ path, says }) => ({ path, says }))
+  const unreadable = problems.length > 0 && stored.problems.every(({ kind }) => kind === 'unreadable')
+  if (level === 'readable' && problems.length === 0) problems.push(...(await inspect(job, catalog, manifest)))
+  return [{ ...verdict, ...stored, problems, unreadable }]
+}
+
+async function check(job: Job, catalog: Catalog, manifest: Manifest, level: Level): Promise<Verified> {
+  const { progress, signal } = job
+  const { name } = catalog.storage
+  progress.begin(`verify ${manifest.id}`, bytesOf(manifest.parts))
+  try {
+    const options = { signal, progress: (bytes: number) => progress.add(name, bytes) }
+    return await catalog.verify(manifest, { level: level === 'present' ? 'present' : 'content', ...options })
+  } finally {
+    progress.end()
+  }
+}
+
+/** Only of parts whose bytes are right: anything else would be said twice. */
+async function inspect(job: Job, catalog: Catalog, manifest: Manifest): Promise<Verdict['problems']> {
+  const { log, signal, secret } = job
+  const context = { log, signal, secret, warn: (message: string) => job.warn(message) }
+  const problems = []
+  const reader = openReader({ job, storage: catalog.storage, manifest })
+  for (const source of manifest.sources) {
+    const parts = partsOf(manifest, source.name)
+    const decryption = decryptionOf(job, catalog.plan, source.name)
+    try {
+      const run = { ...context, backupId: manifest.id, parts, source, decryption }
+      await engineNamed(source.engine).inspect?.(run, reader)
+    } catch (error) {
+      job.signal.throwIfAborted()
+      if (!(error instanceof JobError && error.kind === 'verification')) throw error
+      problems.push({ path: `source ${source.name}`, says: textOf(error) })
+    }
+  }
+  return problems
+}
+
+/** A backup of today's values was made with today's password. */
+function decryptionOf({ config }: Job, plan: string, source: string): InspectRun['decryption'] {
+  const values = config.backups[plan]?.sources.find(({ name }) => name === source)
+  return values && (engineOf(values).values as { encryption?: InspectRun['decryption'] }).encryption
+}
+
+function resultText({ problems, level }: Verdict): string {
+  return problems.length === 0
+    ? `ok (${level})`
+    : `${problems.length} ${problems.length === 1 ? 'problem' : 'problems'}`
+}
+
+function extraNote({ plan, id, storage, extra }: Verdict): string {
+  return `${plan} ${id} in ${storage}: ${extra.length} objects are not in the manifest, the first is ${extra[0]}`
+}
+
+/** Names the storages that could not be asked as well: the reader must not take them for sound. */
+function damageOf(judged: readonly Judged[], unreachable: readonly Unreachable[]): JobError | undefined {
+  const damaged = judged.filter(({ problems }) => problems.length > 0)
+  if (damaged.length === 0) return undefined
+  const texts = damaged.flatMap(({ id, storage, problems }) =>
+    problems.map(({ path, says }) => `${id} in ${storage}: ${path} ${says}`),
+  )
+  const more = texts.length > shownProblems ? `; and ${texts.length - shownProblems} more` : ''
+  const unasked = unreachable.map(({ storage, error }) => `; storage ${storage}: ${textOf(error)}`)
+  const message = [texts.slice(0, shownProblems).join('; '), more, ...unasked].join('')
+  if (damaged.every(({ unreadable }) => unreadable))
+    return new JobError('storage', message, { hint: 'try again when the storage can be read' })
+  return new JobError('verification', message, {
+    hint: 'restore from another storage or another backup, and take a new backup now; do not delete this one before that',
+  })
+}
+
+function nothingVerified(judged: readonly Judged[], plan: string): JobError | undefined {
+  if (judged.length > 0) return undefined
+  return new JobError('nothing-matches', `plan ${plan} has no backup that could be verified`)
+}
