@@ -1,0 +1,43 @@
+import { z } from 'zod'
+import type { Storage } from '../storage.ts'
+import { filesystem } from './filesystem.ts'
+import type { OpenContext } from './kind.ts'
+import { retrying } from './retrying.ts'
+import { s3 } from './s3-values.ts'
+
+export type { OpenContext, StorageKind } from './kind.ts'
+
+/** Every kind of storage, under the key that the values use for it. */
+export const storageKinds = { s3, filesystem } as const
+
+const names = Object.keys(storageKinds)
+const oneKind = `name one kind: ${names.slice(0, -1).join(', ')} or ${names.at(-1)}`
+
+/** An entry of `storages` in the values. */
+export const StorageValues = z
+  .strictObject({
+    s3: s3.schema.optional().describe('A bucket of AWS or of any server that speaks S3'),
+    filesystem: filesystem.schema.optional().describe('A folder of a mounted volume'),
+    pod: z.record(z.string(), z.unknown()).optional().describe('What only the chart needs'),
+  })
+  .refine((values) => names.filter((name) => values[name as keyof typeof storageKinds] !== undefined).length === 1, {
+    error: oneKind,
+  })
+  .meta({ oneOf: names.map((name) => ({ required: [name] })) })
+export type StorageValues = z.output<typeof StorageValues>
+
+/** Opens the storage that the values describe, with retries around it. */
+export async function openStorage({
+  name,
+  values,
+  context,
+}: {
+  name: string
+  values: StorageValues
+  context: OpenContext
+}): Promise<Storage> {
+  const named = { ...context, name }
+  if (values.s3) return retrying(await s3.open(values.s3, named))
+  if (values.filesystem) return retrying(await filesystem.open(values.filesystem, named))
+  throw new Error(`${context.at}: ${oneKind}`)
+}
