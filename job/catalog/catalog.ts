@@ -210,7 +210,7 @@ export function openCatalog({ storage, plan, waits = [500, 2000, 5000] }: Catalo
       if (!begun) await catalog.fail(id, { reason: 'was being removed', kind: 'removed', finished: now.toISOString() })
       const beside = await keysBelow(manifestPrefix(plan, id))
       await storage.delete([manifestKey(plan, id)])
-      await storage.delete(beside.filter((key) => key !== manifestKey(plan, id)))
+      await discard(beside.filter((key) => key !== manifestKey(plan, id)))
       await removeFolder(id)
     },
 
@@ -221,7 +221,7 @@ export function openCatalog({ storage, plan, waits = [500, 2000, 5000] }: Catalo
 
     async sweep(id) {
       if (await storage.head(manifestKey(plan, id))) return false
-      await storage.delete(await keysBelow(manifestPrefix(plan, id)))
+      await discard(await keysBelow(manifestPrefix(plan, id)))
       await removeFolder(id)
       return true
     },
@@ -263,8 +263,12 @@ export function openCatalog({ storage, plan, waits = [500, 2000, 5000] }: Catalo
   async function removeFolder(id: string): Promise<void> {
     const keys = await keysBelow(folderKey(plan, id))
     const own = (key: string) => isRunFile(pathOf(plan, id, key) ?? '')
-    await storage.delete(keys.filter((key) => !own(key)))
-    await storage.delete(keys.filter(own))
+    await discard(keys.filter((key) => !own(key)))
+    await discard(keys.filter(own))
+  }
+
+  async function discard(keys: string[]): Promise<void> {
+    if (keys.length > 0) await storage.delete(keys)
   }
 
   async function keysBelow(prefix: string): Promise<string[]> {

@@ -96,5 +96,5 @@ async function reread(
 
 function extraOf(sizes: Map<string, number>, { parts }: Manifest): string[] {
   const known = new Set(parts.map(({ path }) => path))
-  return [...sizes.keys()].filter((path) => !known.has(path) && !isRunFile(path) && !path.endsWith('/parts.json'))
+  return [...sizes.keys()].filter((path) => !known.has(path) && !isRunFile(path) && !/(^|\/)parts\.json$/.test(path))
 }

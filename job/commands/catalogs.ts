@@ -1,5 +1,5 @@
 import { type Catalog, openCatalog } from '../catalog/catalog.ts'
-import type { Config } from '../config.ts'
+import type { Config, Plan } from '../config.ts'
 import { exitCodeOf, JobError, textOf } from '../errors.ts'
 import type { Job } from './job.ts'
 
@@ -19,13 +19,19 @@ export function storagesOf(config: Config, plan: string, asked: readonly string[
   if (own) return own
   const foreign = Object.values(config.restores).filter(({ from }) => from.plan === plan)
   if (foreign.length > 0) return [...new Set(foreign.flatMap(({ from }) => from.storages))]
-  throw new JobError(
-    'configuration',
-    `backups: no plan named "${plan}" (there are: ${Object.keys(config.backups).join(', ') || 'none'})`,
-    {
-      hint: 'for the backups of another installation name the storage as well: --storage',
-    },
-  )
+  throw unknownPlan(config, plan, 'for the backups of another installation name the storage as well: --storage')
+}
+
+/** Throws `configuration` for a plan that the values do not have. */
+export function planNamed(config: Config, plan: string): Plan {
+  const values = config.backups[plan]
+  if (values) return values
+  throw unknownPlan(config, plan)
+}
+
+function unknownPlan({ backups }: Config, plan: string, hint?: string): JobError {
+  const known = Object.keys(backups).join(', ') || 'none'
+  return new JobError('configuration', `backups: no plan named "${plan}" (there are: ${known})`, { hint })
 }
 
 /** Asks the catalog of each storage in turn. One that fails does not keep the others from answering. */

@@ -5,7 +5,7 @@ import { exitCodeOf, JobError, textOf } from '../errors.ts'
 import { inParallel } from '../io/parallel.ts'
 import type { Result } from '../io/print.ts'
 import { isMissing } from '../storage.ts'
-import { askEach } from './catalogs.ts'
+import { askEach, planNamed } from './catalogs.ts'
 import type { Job } from './job.ts'
 
 export interface PruneOptions {
@@ -71,7 +71,7 @@ export async function pruneAfterBackup(job: Job, plan: string): Promise<Pruned[]
 }
 
 async function pruneStorages(job: Job, { plan, dryRun = false, storages }: PruneOptions) {
-  const values = planNamed(job, plan)
+  const values = planNamed(job.config, plan)
   const chosen = storages?.length ? values.storages.filter((name) => storages.includes(name)) : values.storages
   const strange = storages?.find((name) => !values.storages.includes(name))
   if (strange)
@@ -92,15 +92,6 @@ async function pruneStorages(job: Job, { plan, dryRun = false, storages }: Prune
     ...unreachable.map(({ storage, error }) => `storage ${storage} was not pruned: ${textOf(error)}`),
   ]
   return { rows, troubles }
-}
-
-function planNamed({ config }: Job, plan: string): Plan {
-  const values = config.backups[plan]
-  if (values) return values
-  throw new JobError(
-    'configuration',
-    `backups: no plan named "${plan}" (there are: ${Object.keys(config.backups).join(', ') || 'none'})`,
-  )
 }
 
 async function decide(job: Job, catalog: Catalog, values: Plan): Promise<{ catalog: Catalog; rows: Pruned[] }> {

@@ -1,12 +1,13 @@
 import type { Catalog, Verified } from '../catalog/catalog.ts'
-import { bytesOf, manifestKey, partsOf } from '../catalog/layout.ts'
+import { bytesOf, manifestKey } from '../catalog/layout.ts'
 import type { InspectRun } from '../engine.ts'
 import { engineNamed, engineOf } from '../engines/index.ts'
 import { JobError, textOf } from '../errors.ts'
 import { type Result, sizeText } from '../io/print.ts'
-import { openReader } from '../io/reader.ts'
+import { openReader, ownParts } from '../io/reader.ts'
 import type { Manifest } from '../manifest.ts'
 import { isMissing } from '../storage.ts'
+import { contextOf } from './backup.ts'
 import { askEach, failureOf, storagesOf, type Unreachable } from './catalogs.ts'
 import type { Job } from './job.ts'
 
@@ -128,24 +129,34 @@ async function check(job: Job, catalog: Catalog, manifest: Manifest, level: Leve
 }
 
 /** Only of parts whose bytes are right: anything else would be said twice. */
-async function inspect(job: Job, catalog: Catalog, manifest: Manifest): Promise<Verdict['problems']> {
-  const { log, signal, secret } = job
-  const context = { log, signal, secret, warn: (message: string) => job.warn(message) }
-  const problems = []
-  const reader = openReader({ job, storage: catalog.storage, manifest })
-  for (const source of manifest.sources) {
-    const parts = partsOf(manifest, source.name)
-    const decryption = decryptionOf(job, catalog.plan, source.name)
-    try {
-      const run = { ...context, backupId: manifest.id, parts, source, decryption }
-      await engineNamed(source.engine).inspect?.(run, reader)
-    } catch (error) {
-      job.signal.throwIfAborted()
-      if (!(error instanceof JobError && error.kind === 'verification')) throw error
-      problems.push({ path: `source ${source.name}`, says: textOf(error) })
+async function inspect(job: Job, { storage }: Catalog, manifest: Manifest): Promise<Verdict['problems']> {
+  const { plan, id } = manifest
+  const problems: Verdict['problems'] = []
+  const workers = job.workers({ plan, id, storages: [storage.name] })
+  try {
+    for (const source of manifest.sources) {
+      const reader = openReader({ storage, manifest, source: source.name, workers, signal: job.signal })
+      const parts = ownParts(manifest, source.name)
+      const run = { ...contextOf(job), backupId: id, parts, source, decryption: decryptionOf(job, plan, source.name) }
+      const says = await findingOf(job.signal, async () => engineNamed(source.engine).inspect?.(run, reader))
+      if (says) problems.push({ path: `source ${source.name}`, says })
     }
+  } finally {
+    await workers.close()
   }
   return problems
+}
+
+/** A backup that cannot be read is a finding; a tool that is missing is not. */
+async function findingOf(signal: AbortSignal, inspection: () => Promise<void>): Promise<string | undefined> {
+  try {
+    await inspection()
+    return undefined
+  } catch (error) {
+    signal.throwIfAborted()
+    if (error instanceof JobError && error.kind === 'verification') return textOf(error)
+    throw error
+  }
 }
 
 /** A backup of today's values was made with today's password. */
