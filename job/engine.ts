@@ -20,8 +20,12 @@ export interface Engine {
   /** Every part of one consistent backup. With `run.resumed` it takes up a failed upload of the same id. */
   backup(run: SourceRun, sink: Sink): Promise<BackupFacts>
   /** Called after the commit on every required storage: local copies may go now. A failure is a warning. */
-  afterCommit?(run: SourceRun, facts: SourceFacts): Promise<void>
+  afterCommit?(run: SourceRun, facts: BackupFacts, sink: Sink): Promise<void>
 
+  /** Pure: the target values that lead back into a source's own server. */
+  targetOf(source: unknown): unknown
+  /** Pure: what of the target's values makes two requests different ones, such as its selection. JSON. */
+  requestOf(target: unknown): unknown
   /** No side effect: what the target is and what is in it, and what of the backup the values choose. */
   checkTarget(run: TargetRun): Promise<TargetState>
   /** No side effect; also what --dry-run prints. Steps run in this order. */
@@ -64,6 +68,8 @@ export interface SourceRun extends RunContext {
   readonly source: unknown
   /** Decimal seconds since 1970; also the id the database gets. */
   readonly backupId: string
+  /** Runs of the plan that failed: their local copies may go once this backup is committed. */
+  readonly superseded: readonly string[]
   /** A failed run of this id is being taken up again: its facts, as kept by `sink.keepFacts`. */
   readonly resumed?: BackupFacts
 }
@@ -73,16 +79,26 @@ export interface TargetRun extends RunContext {
   readonly target: unknown
   /** What the manifest says of the source that is restored. */
   readonly source: SourceFacts
+  /** Its parts, under the paths that the engine gave them. */
   readonly parts: readonly Part[]
+  readonly plan: string
   readonly backupId: string
   /** Hash of what was asked for; the same request is carried out once. */
   readonly request: string
   readonly overwrite: boolean
+  /** Folder that the workers keep their files in. */
+  readonly staging: string
+  /** What checkTarget found: set before planRestore. */
+  state?: TargetState
 }
 
 export interface InspectRun extends RunContext {
   readonly backupId: string
   readonly parts: readonly Part[]
+  /** What the manifest says of the source; absent while a folder is being adopted. */
+  readonly source?: SourceFacts
+  /** Password of an encrypted backup, when the values name one. */
+  readonly decryption?: { secret: string; key: string } | undefined
 }
 
 export interface ServerFacts {
@@ -126,6 +142,7 @@ export interface Sink {
   write(path: string, data: Readable, options?: { size?: number }): Promise<Part>
   /** A worker beside the data uploads many parts. Resolves to what `<path>/parts.json` says, not to what the worker said. */
   delegate(order: UploadOrder): Promise<Part[]>
+  delegate(order: EngineOrder): Promise<unknown>
   /** Keeps facts that would die with the coordinator, before the upload that they belong to. */
   keepFacts(facts: BackupFacts): Promise<void>
 }

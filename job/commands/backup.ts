@@ -1,0 +1,193 @@
+import { randomUUID } from 'node:crypto'
+import { type Catalog, openCatalog } from '../catalog/catalog.ts'
+import { backupId } from '../catalog/layout.ts'
+import { type Plan, seconds } from '../config.ts'
+import type { BackupFacts, SourceRun } from '../engine.ts'
+import { engineOf } from '../engines/index.ts'
+import { JobError, textOf } from '../errors.ts'
+import { type Result, sizeText } from '../io/print.ts'
+import { openSink, type SourceSink } from '../io/sink.ts'
+import type { Manifest, SourceFacts } from '../manifest.ts'
+import { version } from '../version.ts'
+import { checkSources } from './check.ts'
+import type { Job } from './job.ts'
+import { pruneAfterBackup } from './prune.ts'
+
+export interface BackupOptions {
+  plan: string
+  /** Take up a failed run: its id, or `latest` for the newest one. */
+  resume?: string | undefined
+  dryRun?: boolean | undefined
+}
+
+interface Run {
+  job: Job
+  name: string
+  plan: Plan
+  catalogs: Catalog[]
+  id: string
+  started: Date
+  resumed: Record<string, BackupFacts>
+}
+
+/** How often another id is tried when the database has seen the first one, or takes somebody else's backup. */
+const freshIds = 3
+
+/** One backup of a plan: check, claim an id, every source in turn, commit, retention. */
+export async function backup(job: Job, options: BackupOptions): Promise<Result> {
+  const plan = planNamed(job, options.plan)
+  const catalogs = await openCatalogs(job, options.plan, plan.storages)
+  if (options.dryRun) return planned(job, options.plan, plan)
+  if (options.resume !== undefined) return runOnce(await takeUp({ job, name: options.plan, plan, catalogs, pick: options.resume }))
+  await checkSources(job, options.plan)
+  for (let tries = 1; ; tries++) {
+    const run = await begin({ job, name: options.plan, plan, catalogs })
+    try {
+      return await runOnce(run)
+    } catch (error) {
+      if (!(error instanceof JobError && error.kind === 'busy' && error.retryable) || tries === freshIds) throw error
+      job.log.info({ backup: run.id, because: textOf(error) }, 'taking a fresh id')
+    }
+  }
+}
+
+export function planNamed(job: Job, name: string): Plan {
+  const plan = job.config.backups[name]
+  if (plan) return plan
+  const known = Object.keys(job.config.backups).join(', ') || 'none'
+  throw new JobError('configuration', `backups: no plan named "${name}" (there are: ${known})`)
+}
+
+async function openCatalogs(job: Job, plan: string, storages: string[]): Promise<Catalog[]> {
+  return Promise.all(storages.map(async (name) => openCatalog({ storage: await job.storage(name), plan })))
+}
+
+async function planned(job: Job, name: string, plan: Plan): Promise<Result> {
+  const sources = await checkSources(job, name)
+  const rows = sources.map(({ source, engine, server }) => [source, engine, `${server.product} ${server.version}`, plan.storages.join(', ')])
+  return { data: { plan: name, storages: plan.storages, sources }, table: { columns: ['source', 'engine', 'server', 'to'], rows }, notes: ['nothing was written'] }
+}
+
+/** Takes an id: started.json on the first storage decides, the others follow. */
+async function begin({ job, name, plan, catalogs }: Omit<Run, 'id' | 'started' | 'resumed'>): Promise<Run> {
+  const started = job.now()
+  const note = {
+    run: randomUUID(),
+    plan: name,
+    ...(job.config.cluster ? { cluster: job.config.cluster } : {}),
+    started: started.toISOString(),
+    sources: plan.sources.map((source) => source.name),
+  }
+  const [first, ...others] = catalogs as [Catalog, ...Catalog[]]
+  const id = await first.claim({ id: backupId(started), started: note, signal: job.signal })
+  for (const catalog of others) {
+    if (await catalog.join({ id, started: note, signal: job.signal })) continue
+    throw new JobError('busy', `storage ${catalog.storage.name} has backup ${id} already`, { retryable: true })
+  }
+  job.log.info({ plan: name, backup: id, storages: plan.storages }, 'backup begun')
+  return { job, name, plan, catalogs, id, started, resumed: {} }
+}
+
+async function takeUp({ job, name, plan, catalogs, pick }: Omit<Run, 'id' | 'started' | 'resumed'> & { pick: string }): Promise<Run> {
+  const [first] = catalogs as [Catalog, ...Catalog[]]
+  const { uncommitted, committed } = await first.ids()
+  const id = pick === 'latest' ? uncommitted.at(-1) : pick
+  if (id !== undefined && committed.includes(id)) throw new JobError('nothing-matches', `backup ${id} is finished: nothing is left to do`)
+  const resumed = id !== undefined && uncommitted.includes(id) ? await first.facts(id, job.signal) : undefined
+  if (id === undefined || !resumed) {
+    throw new JobError('nothing-matches', `plan ${name} has no unfinished run${id ? ` ${id}` : ''}`, { hint: `holdfast list ${name} --runs shows them; holdfast backup ${name} takes a new backup` })
+  }
+  const without = plan.sources.find((source) => !resumed[source.name])
+  if (without) {
+    throw new JobError('nothing-matches', `run ${id} ended before source ${without.name} was complete: there is nothing to take up`, { hint: `holdfast backup ${name} takes a new backup` })
+  }
+  const started = await first.startOf(id, job.signal)
+  job.log.info({ plan: name, backup: id }, 'backup taken up again')
+  return { job, name, plan, catalogs, id, started, resumed }
+}
+
+async function runOnce(run: Run): Promise<Result> {
+  const { job, name, id, catalogs } = run
+  try {
+    return await carryOut(run)
+  } catch (error) {
+    const kind = error instanceof JobError ? error.kind : 'bug'
+    for (const catalog of catalogs) await catalog.fail(id, { reason: textOf(error), kind, finished: job.now().toISOString() })
+    job.log.warn({ plan: name, backup: id }, 'backup failed: nothing of it is visible, its files stay until they are pruned')
+    throw error
+  }
+}
+
+async function carryOut(run: Run): Promise<Result> {
+  const { job, name, plan, catalogs, id, started } = run
+  const superseded = await failedRuns(run)
+  const workers = job.workers({ plan: name, id, storages: plan.storages })
+  const done: { facts: SourceFacts; sink: SourceSink; sourceRun: SourceRun }[] = []
+  job.progress.begin(`backup ${id}`)
+  for (const [i, source] of plan.sources.entries()) {
+    const { engine, values } = engineOf(source)
+    const sink = openSink({ catalogs, id, source: source.name, engine: engine.name, workers, progress: job.progress, signal: job.signal })
+    const resumed = run.resumed[source.name]
+    if (resumed) await sink.takeUp()
+    const sourceRun: SourceRun = { ...contextOf(job), at: `backups.${name}.sources.${i}.${engine.name}`, source: values, backupId: id, superseded, ...(resumed ? { resumed } : {}) }
+    const facts = await engine.backup(sourceRun, sink)
+    done.push({ facts: { name: source.name, engine: engine.name, ...facts }, sink, sourceRun })
+  }
+  job.progress.end()
+
+  const manifest: Manifest = {
+    format: 1,
+    id,
+    plan: name,
+    ...(job.config.cluster ? { cluster: job.config.cluster } : {}),
+    started: started.toISOString(),
+    finished: job.now().toISOString(),
+    jobVersion: version,
+    conditionalPut: catalogs.every((catalog) => catalog.storage.features.conditionalPut),
+    sources: done.map(({ facts }) => facts),
+    parts: done.flatMap(({ sink }) => sink.parts()).sort((a, b) => (a.path < b.path ? -1 : 1)),
+    warnings: [...job.warnings],
+  }
+  for (const catalog of catalogs) await confirm(catalog, manifest, job)
+  for (const catalog of catalogs) await catalog.commit(manifest, job.signal)
+  const bytes = manifest.parts.reduce((sum, part) => sum + part.size, 0)
+  job.log.info({ plan: name, backup: id, parts: manifest.parts.length, bytes }, 'backup stored')
+
+  await tidy({ run, done })
+  return result({ run, manifest, bytes })
+}
+
+/** Runs of the plan that ended without a backup: a newer one takes their place. */
+async function failedRuns({ job, plan, catalogs, id }: Run): Promise<string[]> {
+  const runs = await catalogs[0]?.runs({ deadlineSeconds: seconds(plan.deadline), now: job.now(), signal: job.signal })
+  return (runs ?? []).filter((run) => run.state === 'failed' && run.id !== id).map((run) => run.id)
+}
+
+/** What the storage says it has is what was sent. */
+async function confirm(catalog: Catalog, manifest: Manifest, job: Job): Promise<void> {
+  const { problems } = await catalog.verify(manifest, { level: 'present', signal: job.signal })
+  const [first] = problems
+  if (first) throw new JobError('storage', `storage ${catalog.storage.name} does not have what was sent: ${first.path} ${first.says}`)
+}
+
+/** After the commit nothing may fail the run: the backup exists. */
+async function tidy({ run: { job, name }, done }: { run: Run; done: { facts: SourceFacts; sink: SourceSink; sourceRun: SourceRun }[] }): Promise<void> {
+  for (const { facts, sink, sourceRun } of done) {
+    const { engine } = engineOf({ [facts.engine]: true })
+    await engine.afterCommit?.(sourceRun, facts, sink).catch((error) => job.warn(`local copies of ${facts.name} stay: ${textOf(error)}`))
+  }
+  await pruneAfterBackup(job, name).catch((error) => job.warn(`retention failed: ${textOf(error)}`))
+}
+
+function result({ run: { name, plan, id }, manifest, bytes }: { run: Run; manifest: Manifest; bytes: number }): Result {
+  const data = { plan: name, backup: id, storages: plan.storages, parts: manifest.parts.length, bytes }
+  return {
+    data,
+    table: { columns: ['plan', 'backup', 'storages', { title: 'parts', right: true }, { title: 'size', right: true }], rows: [[name, id, plan.storages.join(', '), String(manifest.parts.length), sizeText(bytes)]] },
+  }
+}
+
+/** What every engine gets of the job. */
+export function contextOf(job: Job): Pick<Job, 'log' | 'signal' | 'secret' | 'warn'> {
+  return { log: job.log, signal: job.signal, secret: job.secret, warn: job.warn }
+}

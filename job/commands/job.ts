@@ -1,0 +1,20 @@
+import type { Logger } from 'pino'
+import type { Config } from '../config.ts'
+import type { RunContext } from '../engine.ts'
+import type { Progress } from '../io/progress.ts'
+import type { Workers } from '../io/workers.ts'
+import type { Storage } from '../storage.ts'
+
+/** What main.ts hands to every command: the validated config and the doors to the outside. */
+export interface Job extends RunContext {
+  readonly config: Config
+  readonly log: Logger
+  readonly progress: Progress
+  /** Opens a storage of the values, wrapped in retries; the same one for the same name. Unknown names are a configuration error. */
+  storage(name: string): Promise<Storage>
+  /** Workers of one backup's run, with what they keep below `staging`; closed with the job. */
+  workers(backup: { plan: string; id: string; storages: string[]; staging?: string | undefined }): Workers
+  readonly warnings: readonly string[]
+  /** Now; a parameter so that tests decide. */
+  now(): Date
+}

@@ -1,0 +1,219 @@
+import { createReadStream, createWriteStream } from 'node:fs'
+import { mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import type { Readable, Writable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import type { Logger } from 'pino'
+import { z } from 'zod'
+import { partKey, partsKey } from '../catalog/layout.ts'
+import { secretPath, secretReader } from '../config.ts'
+import { engineNamed } from '../engines/index.ts'
+import type { DownloadOrder, EngineOrder, Order, UploadOrder, WorkContext } from '../engine.ts'
+import { JobError, textOf } from '../errors.ts'
+import { inParallel } from '../io/parallel.ts'
+import { store, tap, verified } from '../io/pipeline.ts'
+import { type FromWorker, type Hello, heartbeatMs, messages, silenceMs, type ToWorker } from '../io/protocol.ts'
+import { Part } from '../manifest.ts'
+import { isMissing, type Storage } from '../storage.ts'
+import { openStorage, StorageValues } from '../storages/index.ts'
+
+interface Streams {
+  input: Readable
+  output: Writable
+  log: Logger
+}
+
+/** Files of one folder that are sent at once: enough to keep the line full, few enough for bounded memory. */
+const filesAtOnce = 3
+
+/**
+ * The worker's life: hello, then orders in turn until its input ends. Then, or when nothing is heard for a minute, everything it
+ * started is aborted: a dead coordinator leaves nobody behind.
+ */
+export async function worker({ input, output, log }: Streams): Promise<void> {
+  const abort = new AbortController()
+  const send = (message: FromWorker) => output.write(`${JSON.stringify(message)}\n`)
+  let heard = Date.now()
+  const pulse = setInterval(() => {
+    send({ type: 'heartbeat' })
+    if (Date.now() - heard > silenceMs) abort.abort(new JobError('interrupted', 'the coordinator is silent'))
+  }, heartbeatMs)
+  output.on('error', () => abort.abort(new JobError('interrupted', 'the coordinator is gone')))
+
+  let desk: Desk | undefined
+  let queue: Promise<void> = Promise.resolve()
+  try {
+    for await (const message of messages<ToWorker>(input)) {
+      heard = Date.now()
+      if (message.type === 'hello') desk = await openDesk({ hello: message.hello, signal: abort.signal, log, progress: (bytes) => send({ type: 'progress', bytes }) })
+      if (message.type !== 'order') continue
+      const { id, order } = message
+      queue = queue.then(async () => {
+        send(await answer(id, desk as Desk, order))
+      })
+    }
+    abort.abort(new JobError('interrupted', 'the coordinator is gone'))
+    await queue
+  } finally {
+    clearInterval(pulse)
+    await desk?.close()
+  }
+}
+
+async function answer(id: number, desk: Desk, order: Order): Promise<FromWorker> {
+  try {
+    return { type: 'result', id, value: (await carryOut(desk, order)) ?? null }
+  } catch (error) {
+    if (!(error instanceof JobError)) desk.context.log.error(error instanceof Error ? error.stack : String(error))
+    const { kind, hint } = error instanceof JobError ? error : { kind: 'bug' as const, hint: undefined }
+    return { type: 'error', id, kind, message: textOf(error), hint }
+  }
+}
+
+function carryOut(desk: Desk, order: Order): Promise<unknown> {
+  if (order.do === 'upload') return upload(desk, order)
+  if (order.do === 'download') return download(desk, order)
+  return work(desk, order)
+}
+
+/** What a worker has at hand between orders. */
+interface Desk {
+  hello: Hello
+  storages: Storage[]
+  context: WorkContext
+  close(): Promise<void>
+}
+
+async function openDesk({ hello, signal, log, progress }: { hello: Hello; signal: AbortSignal; log: Logger; progress: (bytes: number) => void }): Promise<Desk> {
+  await sweepDead(hello.staging)
+  const folder = await mkdtemp(join(hello.staging, `holdfast-${process.pid}-`))
+  const secret = secretReader(hello.secretsDir)
+  const storages: Storage[] = []
+  for (const [name, values] of Object.entries(hello.storages)) {
+    const context = { at: `storages.${name}`, secret, secretPath: (ref: { secret: string }, key: string) => secretPath(hello.secretsDir, ref, key), volumesDir: hello.volumesDir }
+    storages.push(await openStorage({ name, values: StorageValues.parse(values), context }))
+  }
+  return {
+    hello,
+    storages,
+    context: { signal, secret, log, folder, progress },
+    close: async () => {
+      await Promise.all(storages.map((storage) => storage.close()))
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+/** Folders of workers that were killed: their process is gone. */
+async function sweepDead(staging: string): Promise<void> {
+  for (const name of await readdir(staging).catch(() => [])) {
+    const pid = /^holdfast-(\d+)-\w{6}$/.exec(name)?.[1]
+    if (pid && !alive(Number(pid))) await rm(join(staging, name), { recursive: true, force: true }).catch(() => {})
+  }
+}
+
+function alive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
+}
+
+async function upload(desk: Desk, order: UploadOrder): Promise<Part[]> {
+  const files = await filesBelow(order.folder)
+  const kept = order.resume ? await storedBefore(desk, order) : new Map<string, number>()
+  const parts = await inParallel(files, filesAtOnce, async (file) => {
+    const path = `${order.path}/${file.path}`
+    const data = () => createReadStream(join(order.folder, file.path), { highWaterMark: 1024 * 1024, signal: desk.context.signal })
+    if (kept.get(path) === file.size) {
+      const intact = await sameBytes(desk, path, data())
+      if (intact) return intact
+    }
+    return store({
+      key: partKey(desk.hello.plan, desk.hello.backupId, path),
+      path,
+      data,
+      size: file.size,
+      storages: desk.storages,
+      signal: desk.context.signal,
+      onBytes: desk.context.progress,
+    })
+  })
+  const list = Buffer.from(`${JSON.stringify(parts, null, 1)}\n`)
+  for (const storage of desk.storages) await storage.put(partsKey(desk.hello.plan, desk.hello.backupId, order.path), list, { size: list.length, signal: desk.context.signal })
+  return parts
+}
+
+/** Sizes of what is stored already below an order's path, where every storage has it. */
+async function storedBefore(desk: Desk, order: UploadOrder): Promise<Map<string, number>> {
+  const { plan, backupId } = desk.hello
+  const folder = partKey(plan, backupId, '')
+  let common: Map<string, number> | undefined
+  for (const storage of desk.storages) {
+    const found = new Map<string, number>()
+    for await (const entry of storage.list(`${folder}${order.path}/`)) {
+      if (entry.kind === 'object') found.set(entry.key.slice(folder.length), entry.size)
+    }
+    common = new Map([...(common ?? found)].filter(([path, size]) => found.get(path) === size))
+  }
+  return common ?? new Map()
+}
+
+/** The part when every storage has exactly these bytes. */
+async function sameBytes(desk: Desk, path: string, data: Readable): Promise<Part | undefined> {
+  const here = await hashOf(data)
+  for (const storage of desk.storages) {
+    const there = await hashOf(await storage.get(partKey(desk.hello.plan, desk.hello.backupId, path), { signal: desk.context.signal }))
+    if (there.sha256 !== here.sha256) return undefined
+  }
+  return { path, ...here }
+}
+
+async function hashOf(data: Readable): Promise<{ size: number; sha256: string }> {
+  const tapped = tap(data)
+  for await (const _ of tapped.stream);
+  return tapped.result()
+}
+
+async function filesBelow(folder: string): Promise<{ path: string; size: number }[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch((cause) => {
+    throw new JobError('server', `the folder ${folder} cannot be read`, { cause })
+  })
+  const paths = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name))
+  const files = await Promise.all(paths.map(async (path) => ({ path: path.slice(folder.length + 1), size: (await stat(path)).size })))
+  // the largest first, so that the last to finish is a small one
+  return files.sort((a, b) => b.size - a.size)
+}
+
+async function download(desk: Desk, order: DownloadOrder): Promise<void> {
+  const parts = z.array(Part).parse(order.parts)
+  await inParallel(parts, filesAtOnce, async (part) => {
+    const to = join(desk.context.folder, part.path.slice(order.strip.length))
+    await mkdir(dirname(to), { recursive: true })
+    await fetchPart(desk, part, to)
+  })
+}
+
+/** From the first storage that has the part intact. */
+async function fetchPart(desk: Desk, part: Part, to: string): Promise<void> {
+  let failure: unknown
+  for (const storage of desk.storages) {
+    try {
+      const source = await storage.get(partKey(desk.hello.plan, desk.hello.backupId, part.path), { signal: desk.context.signal })
+      const checked = verified(source, part, `${part.path} in storage ${storage.name}`)
+      checked.on('data', (chunk: Buffer) => desk.context.progress(chunk.length))
+      return await pipeline(checked, createWriteStream(to, { highWaterMark: 1024 * 1024 }), { signal: desk.context.signal })
+    } catch (error) {
+      if (desk.context.signal.aborted) throw error
+      failure = isMissing(error) ? new JobError('verification', `storage ${storage.name} has no ${part.path}`, { hint: 'the backup is damaged: restore another one' }) : error
+    }
+  }
+  throw failure
+}
+
+async function work(desk: Desk, order: EngineOrder): Promise<unknown> {
+  const engine = engineNamed(order.engine)
+  if (!engine.work) throw new JobError('bug', `engine ${engine.name} gives orders but carries none out`)
+  return engine.work(order.order, desk.context)
+}

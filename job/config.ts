@@ -1,0 +1,194 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parse } from 'yaml'
+import { z } from 'zod'
+import type { SecretReader } from './engine.ts'
+import { SourceValues, TargetValues } from './engines/index.ts'
+import { JobError } from './errors.ts'
+import { StorageValues } from './storages/index.ts'
+
+/** The job's part of the chart's values, unchanged. What only Kubernetes needs stands under `pod` and is ignored here. */
+
+const name = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'a name has 1 to 63 of a-z, 0-9 and -')
+const duration = z
+  .string()
+  .regex(/^[1-9]\d*[smhd]$/, 'a duration is a number with s, m, h or d, such as 48h')
+  .describe('a number with s, m, h or d')
+const pod = z.record(z.string(), z.unknown()).optional().describe('what only Kubernetes needs; the job ignores it')
+
+const Retention = z.strictObject({
+  last: z.int().min(1).optional().describe('how many of the newest backups are kept whatever their age'),
+  maxAge: duration.optional().describe('backups older than this are removed, but never the newest'),
+})
+export type Retention = z.infer<typeof Retention>
+
+const Plan = z.strictObject({
+  storages: z.array(name).min(1).describe('names of the storages that get the backup'),
+  sources: z.array(SourceValues).min(1).describe('what is backed up, in this order'),
+  retention: Retention.optional(),
+  schedule: z.string().optional().describe('cron schedule; the job only prints the next run'),
+  timeZone: z.string().optional().describe('time zone of the schedule, such as Europe/Stockholm'),
+  suspend: z.boolean().optional(),
+  runNow: z.string().optional(),
+  deadline: duration.default('24h').describe('a run that takes longer has failed'),
+  keepFailed: duration.default('48h').describe('how long leftovers of failed runs stay, for --resume and for a look'),
+  pod,
+})
+export type Plan = z.infer<typeof Plan>
+
+const Restore = z.strictObject({
+  from: z.strictObject({
+    plan: name.describe('the plan that made the backup'),
+    storages: z.array(name).min(1).describe('where to look, in this order'),
+  }),
+  pick: z
+    .union([z.string(), z.int()])
+    .default('latest')
+    .describe('`latest`, a backup id, or a time: then the newest backup not after it'),
+  maxAge: duration.optional().describe('refuse a backup older than this'),
+  overwrite: z.boolean().default(false).describe('replace what the target holds of the chosen tables and databases'),
+  token: z.string().optional().describe('any text; another text carries a finished request out again'),
+  targets: z.array(TargetValues).min(1).describe('what is restored, and where to'),
+  schedule: z.string().optional(),
+  timeZone: z.string().optional(),
+  suspend: z.boolean().optional(),
+  pod,
+})
+export type Restore = z.infer<typeof Restore>
+
+export const Values = z.strictObject({
+  cluster: z.string().optional().describe('a name for this installation, written into every manifest'),
+  storages: z.record(name, StorageValues).default({}),
+  backups: z.record(name, Plan).default({}),
+  restores: z.record(name, Restore).default({}),
+  pod,
+})
+export type Values = z.infer<typeof Values>
+
+export interface Config extends Values {
+  secretsDir: string
+  volumesDir: string
+  tmpDir: string
+}
+
+/** Where the job's own settings come from when a flag does not say: HOLDFAST_CONFIG and friends. The only process.env. */
+export interface Settings {
+  config?: string | undefined
+  secretsDir?: string | undefined
+  volumesDir?: string | undefined
+  tmpDir?: string | undefined
+}
+
+export const environment = {
+  config: process.env.HOLDFAST_CONFIG,
+  secretsDir: process.env.HOLDFAST_SECRETS_DIR,
+  volumesDir: process.env.HOLDFAST_VOLUMES_DIR,
+  tmpDir: process.env.HOLDFAST_TMP_DIR,
+  terminationLog: process.env.HOLDFAST_TERMINATION_LOG,
+  /** For clients and SDKs: PATH, HOME, AWS_*. */
+  path: process.env.PATH ?? '',
+}
+
+/** Reads and validates the config file. Throws `configuration` with the path of each wrong value. */
+export function loadConfig(settings: Settings): Config {
+  const file = settings.config ?? environment.config ?? 'holdfast.yaml'
+  return {
+    ...parseValues(readYaml(file), file),
+    secretsDir: settings.secretsDir ?? environment.secretsDir ?? '/secrets',
+    volumesDir: settings.volumesDir ?? environment.volumesDir ?? '/volumes',
+    tmpDir: settings.tmpDir ?? environment.tmpDir ?? tmpdir(),
+  }
+}
+
+function readYaml(file: string): unknown {
+  if (!existsSync(file)) {
+    throw new JobError('configuration', `there is no config file ${file}`, {
+      hint: 'name it with --config, or set HOLDFAST_CONFIG',
+    })
+  }
+  try {
+    return parse(readFileSync(file, 'utf8')) ?? {}
+  } catch (cause) {
+    throw new JobError('configuration', `${file} cannot be read as YAML`, { cause })
+  }
+}
+
+/** Validates values and the names they use for each other. `file` is for the message. */
+export function parseValues(values: unknown, file: string): Values {
+  const parsed = Values.safeParse(values)
+  if (!parsed.success) {
+    const wrong = issuesOf(parsed.error)
+    throw new JobError('configuration', `${file}: ${wrong.join('; ')}`, {
+      hint: 'docs/values.md lists every value with its meaning',
+    })
+  }
+  for (const [plan, { storages, sources }] of Object.entries(parsed.data.backups)) {
+    knowStorages(`backups.${plan}.storages`, storages, parsed.data)
+    refuseTwice(`backups.${plan}.sources`, sources.map((source) => source.name))
+  }
+  for (const [restore, { from, targets }] of Object.entries(parsed.data.restores)) {
+    knowStorages(`restores.${restore}.from.storages`, from.storages, parsed.data)
+    refuseTwice(`restores.${restore}.targets`, targets.map((target) => target.name))
+  }
+  return parsed.data
+}
+
+function knowStorages(at: string, names: string[], values: Values): void {
+  const known = Object.keys(values.storages)
+  for (const storage of names) {
+    if (known.includes(storage)) continue
+    throw new JobError('configuration', `${at}: no storage named "${storage}" (there are: ${known.join(', ') || 'none'})`)
+  }
+  refuseTwice(at, names)
+}
+
+function refuseTwice(at: string, names: string[]): void {
+  const twice = names.find((one, i) => names.indexOf(one) !== i)
+  if (twice) throw new JobError('configuration', `${at}: "${twice}" is there twice`)
+}
+
+/** One sentence for each wrong value, with its path. Unions report the branch that came nearest. */
+function issuesOf(error: z.ZodError): string[] {
+  return error.issues.flatMap((issue) => issueTexts(issue, []))
+}
+
+function issueTexts(issue: z.core.$ZodIssue, above: PropertyKey[]): string[] {
+  const path = [...above, ...issue.path]
+  if (issue.code === 'invalid_union' && issue.errors.length > 0) {
+    const nearest = issue.errors.toSorted((a, b) => a.length - b.length)[0] ?? []
+    return nearest.flatMap((inner) => issueTexts(inner, path))
+  }
+  const at = path.map(String).join('.')
+  return [at ? `${at}: ${lower(issue.message)}` : lower(issue.message)]
+}
+
+function lower(text: string): string {
+  return text.charAt(0).toLowerCase() + text.slice(1)
+}
+
+/** The path of a mounted secret's key. */
+export function secretPath(secretsDir: string, ref: { secret: string }, key: string): string {
+  return join(secretsDir, ref.secret, key)
+}
+
+/** Reads mounted secrets. The text never goes into a log: only its path does. */
+export function secretReader(secretsDir: string): SecretReader {
+  return (ref, key, at) => {
+    const file = secretPath(secretsDir, ref, key)
+    try {
+      return readFileSync(file, 'utf8').replace(/\r?\n$/, '')
+    } catch (cause) {
+      throw new JobError('configuration', `${at}: secret ${ref.secret} has no readable key ${key} (${file})`, {
+        hint: `put the value into ${file}, or name the folder of the secrets with --secrets-dir`,
+        cause,
+      })
+    }
+  }
+}
+
+/** Seconds of a duration such as 48h. */
+export function seconds(text: string): number {
+  const unit = { s: 1, m: 60, h: 3600, d: 86400 }[text.at(-1) as 's' | 'm' | 'h' | 'd']
+  return Number(text.slice(0, -1)) * unit
+}

@@ -1,0 +1,139 @@
+import { stat, statfs } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import type { RunContext, ServerFacts, SourceRun } from '../../engine.ts'
+import { JobError } from '../../errors.ts'
+import { clientVersions } from './clients.ts'
+import { type Cluster, type DataNode, runningBackup, showCluster } from './management.ts'
+import { type Login, loginsOf, type Session, withMysql } from './mysql.ts'
+import type { Source } from './values.ts'
+
+/** Everything that can be known before anything is touched. */
+export interface Checked extends ServerFacts {
+  cluster: Cluster
+  started: DataNode[]
+  logins: Login[]
+}
+
+export async function check(run: SourceRun): Promise<ServerFacts> {
+  const { server, tools } = await examine(run)
+  const source = run.source as Source
+  const other = await runningBackup({ ...source, signal: run.signal })
+  if (other !== undefined) run.warn(`backup ${other} is running in the cluster; a run would wait up to ${source.waitForOther} for it`)
+  return { server, tools }
+}
+
+export async function examine(run: SourceRun): Promise<Checked> {
+  const source = run.source as Source
+  if (source.encryption) run.secret(source.encryption, source.encryption.key, `${run.at}.encryption`)
+  const logins = loginsOf(source.mysql, run, run.at)
+  const tools = await clientVersions(['ndb_mgm', 'ndb_restore', 'mysqldump'], source.clients, run.signal)
+  const cluster = await showCluster({ ...source, signal: run.signal })
+  const started = startedNodes(cluster, run)
+  for (const login of logins) await withMysql(login, (session) => checkMysql(session, login), { signal: run.signal })
+  if (logins.length > 1) await compareObjects(logins, run)
+  await checkRoom({ source, started, login: logins[0] as Login, run })
+  return { server: { product: cluster.product, version: cluster.version }, tools, cluster, started, logins }
+}
+
+/** A backup needs one started node of every group; a missing replica only means less to choose from. */
+export function startedNodes(cluster: Cluster, run: Pick<RunContext, 'warn'>): DataNode[] {
+  const started = cluster.dataNodes.filter((node) => node.state === 'started')
+  for (const node of cluster.dataNodes) {
+    if (node.state === 'down' || node.state === 'starting') run.warn(`data node ${node.id} is ${node.state}: its replica is not part of the backup`)
+  }
+  if (started.length === 0) {
+    throw new JobError('server', 'no data node is started', { hint: 'start the cluster: ndb_mgm -e SHOW tells the state of each node' })
+  }
+  const groups = new Set(cluster.dataNodes.map((node) => node.group).filter((group) => group !== undefined))
+  for (const group of groups) {
+    if (!started.some((node) => node.group === group)) throw new JobError('server', `no data node of node group ${group} is started`)
+  }
+  return started
+}
+
+const needed = ['SELECT', 'SHOW VIEW', 'TRIGGER', 'EVENT']
+
+async function checkMysql(session: Session, login: Login): Promise<void> {
+  const privileges = await globalPrivileges(session)
+  const absent = needed.filter((privilege) => !privileges.has(privilege) && !privileges.has('ALL PRIVILEGES'))
+  if (absent.length > 0) {
+    throw new JobError('server', `account ${login.user} on MySQL server ${login.server} lacks ${absent.join(', ')}`, {
+      hint: `GRANT ${needed.join(', ')} ON *.* TO '${login.user}'@'…'`,
+    })
+  }
+  const [ndb] = await session.rows<{ n: string }>("SELECT COUNT(*) AS n FROM information_schema.engines WHERE engine = 'ndbcluster' AND support IN ('YES', 'DEFAULT')")
+  if (Number(ndb?.n) === 0) {
+    throw new JobError('server', `MySQL server ${login.server} is not connected to an NDB cluster`, { hint: 'check mysql.host: it must be a server of this cluster' })
+  }
+}
+
+/** Privileges on *.*, those of active roles included. */
+async function globalPrivileges(session: Session): Promise<Set<string>> {
+  const [role] = await session.rows<{ role: string }>('SELECT CURRENT_ROLE() AS role')
+  const using = role && role.role !== 'NONE' ? ` FOR CURRENT_USER() USING ${role.role}` : ''
+  const found = new Set<string>()
+  for (const row of await session.rows<Record<string, string>>(`SHOW GRANTS${using}`)) {
+    const list = /^GRANT (.+) ON \*\.\* TO /.exec(Object.values(row)[0] ?? '')?.[1]
+    for (const privilege of list?.split(', ') ?? []) found.add(privilege)
+  }
+  return found
+}
+
+/** Views, routines, triggers and events live in each MySQL server's own dictionary: databases.sql has those of the first. */
+async function compareObjects(logins: Login[], run: RunContext): Promise<void> {
+  const lists = await Promise.all(logins.map((login) => withMysql(login, objectNames, { signal: run.signal })))
+  const [first, ...others] = lists
+  others.forEach((list, i) => {
+    const only = list.filter((name) => !first?.includes(name))
+    if (only.length > 0) run.warn(`only MySQL server ${logins[i + 1]?.server} has ${only.slice(0, 10).join(', ')}: the backup holds what ${logins[0]?.server} has`)
+  })
+}
+
+async function objectNames(session: Session): Promise<string[]> {
+  const rows = await session.rows<{ name: string }>(
+    `SELECT CONCAT('view ', table_schema, '.', table_name) AS name FROM information_schema.views WHERE table_schema NOT IN ('sys', 'mysql', 'ndbinfo')
+     UNION ALL SELECT CONCAT(LOWER(routine_type), ' ', routine_schema, '.', routine_name) FROM information_schema.routines WHERE routine_schema NOT IN ('sys', 'mysql')
+     UNION ALL SELECT CONCAT('trigger ', trigger_schema, '.', trigger_name) FROM information_schema.triggers WHERE trigger_schema NOT IN ('sys', 'mysql')
+     UNION ALL SELECT CONCAT('event ', event_schema, '.', event_name) FROM information_schema.events`,
+  )
+  return rows.map((row) => row.name)
+}
+
+/** NDB writes the local copy next to its own files: a full volume would take the data node down with it. */
+async function checkRoom({ source, started, login, run }: { source: Source; started: DataNode[]; login: Login; run: SourceRun }): Promise<void> {
+  const used = await withMysql(
+    login,
+    (session) =>
+      session.rows<{ node: number; bytes: string }>(
+        `SELECT node_id AS node, CAST(SUM(fixed_elem_alloc_bytes - fixed_elem_free_bytes + var_elem_alloc_bytes - var_elem_free_bytes) AS CHAR) AS bytes
+           FROM ndbinfo.memory_per_fragment WHERE type NOT LIKE '%index%' GROUP BY node_id`,
+      ),
+    { signal: run.signal },
+  )
+  const copies = Math.max(1, started.length / new Set(started.map((node) => node.group)).size)
+  const needs = new Map<number, { bytes: number; free: number; folder: string }>()
+  for (const { id } of started) {
+    const folder = source.files.path.replaceAll('{node}', String(id))
+    const { volume, free } = await roomAt(folder).catch((cause) => {
+      throw new JobError('server', `the backup folder ${folder} of data node ${id} cannot be read`, {
+        hint: `check ${run.at}.files.path: {node} becomes the node id`,
+        cause,
+      })
+    })
+    const bytes = Number(used.find((one) => Number(one.node) === id)?.bytes ?? 0) / copies
+    needs.set(volume, { bytes: (needs.get(volume)?.bytes ?? 0) + bytes, free, folder })
+  }
+  for (const { bytes, free, folder } of needs.values()) {
+    if (free > bytes) continue
+    throw new JobError('server', `${folder} has ${Math.round(free / 1e6)} MB free, the backup needs about ${Math.round(bytes / 1e6)} MB`, {
+      hint: 'make room on the volume, or remove old BACKUP-<id> folders there',
+    })
+  }
+}
+
+/** NDB makes the backup folder itself, with its first backup: then the folder above counts. */
+async function roomAt(folder: string): Promise<{ volume: number; free: number }> {
+  const there = await stat(folder).then(() => folder, () => dirname(folder))
+  const { bavail, bsize } = await statfs(there)
+  return { volume: (await stat(there)).dev, free: bavail * bsize }
+}

@@ -1,0 +1,36 @@
+import { z } from 'zod'
+import { JobError } from '../../errors.ts'
+import { TableFacts } from './tables.ts'
+
+/** What the manifest says of a RonDB source: enough to restore into any cluster and to prove it. */
+export const RondbFacts = z.object({
+  /** The point in time: the end or the start of the backup, in global checkpoints. Null in adopted backups of older clusters. */
+  consistency: z.object({
+    snapshot: z.enum(['end', 'start']),
+    startGcp: z.int().nullable(),
+    stopGcp: z.int().nullable(),
+    /** What --restore-epoch writes to mysql.ndb_apply_status; text, beyond 2^53 in time. */
+    epoch: z.string().nullable(),
+  }),
+  /** The data nodes that are in the backup, each with its group and its number of parts (one per LDM). */
+  topology: z.object({ nodes: z.array(z.object({ id: z.int(), group: z.int().nullable(), parts: z.int() })).min(1) }),
+  /** #Records and #LogRecords of START BACKUP; blob parts and NDB's own tables count too. */
+  records: z.int().nullable(),
+  logRecords: z.int().nullable(),
+  bytes: z.int(),
+  /** Records of NDB's own tables before and after, which no restore brings back. */
+  systemRecords: z.tuple([z.int(), z.int()]).nullable(),
+  encrypted: z.boolean(),
+  databases: z.array(z.string()),
+  tables: z.array(TableFacts),
+  /** Tables that are not NDB, `database.table`, and whether local-tables.sql has them. */
+  localTables: z.object({ names: z.array(z.string()), dumped: z.boolean() }),
+})
+export type RondbFacts = z.infer<typeof RondbFacts>
+
+/** The facts of a manifest. Throws `verification` when they are not RonDB's. */
+export function factsOf(source: { facts: Record<string, unknown> }): RondbFacts {
+  const parsed = RondbFacts.safeParse(source.facts)
+  if (parsed.success) return parsed.data
+  throw new JobError('verification', `the manifest's facts are not those of a RonDB backup: ${z.prettifyError(parsed.error).replaceAll('\n', ' ')}`)
+}

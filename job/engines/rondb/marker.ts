@@ -1,0 +1,42 @@
+import type { Marker } from '../../engine.ts'
+import { type Session, SqlError } from './mysql.ts'
+
+/** The marker is a row in an NDB table, so that every MySQL server of the target sees it. */
+const table = 'holdfast.restores'
+
+/** The row of this request, and whether another restore is unfinished. */
+export async function readMarkers(session: Session): Promise<Marker[]> {
+  try {
+    const rows = await session.rows<{ request: string; backup_id: string; plan: string; state: string; creates: string }>(
+      `SELECT request, backup_id, plan, state, creates FROM ${table} ORDER BY begun`,
+    )
+    return rows.map((row) => ({
+      request: row.request,
+      backupId: row.backup_id,
+      plan: row.plan,
+      state: row.state === 'finished' ? 'finished' : 'begun',
+      creates: JSON.parse(row.creates),
+    }))
+  } catch (error) {
+    if (error instanceof SqlError && (error.errno === 1049 || error.errno === 1146)) return []
+    throw error
+  }
+}
+
+/** Writing `begun` is the first change to a target. Other requests' rows go when this one has replaced what they brought. */
+export async function writeMarker(session: Session, marker: Marker): Promise<void> {
+  await session.execute('SET SESSION sql_log_bin = 0')
+  await session.execute('CREATE DATABASE IF NOT EXISTS holdfast')
+  await session.execute(
+    `CREATE TABLE IF NOT EXISTS ${table} (
+       request CHAR(64) CHARACTER SET ascii NOT NULL PRIMARY KEY, plan VARCHAR(63) NOT NULL, backup_id BIGINT UNSIGNED NOT NULL,
+       state VARCHAR(10) NOT NULL, creates MEDIUMTEXT NOT NULL,
+       begun TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, finished TIMESTAMP NULL) ENGINE = NDBCLUSTER`,
+  )
+  await session.rows(
+    `INSERT INTO ${table} (request, plan, backup_id, state, creates, finished) VALUES (?, ?, ?, ?, ?, IF(? = 'finished', CURRENT_TIMESTAMP, NULL))
+     ON DUPLICATE KEY UPDATE state = VALUES(state), creates = VALUES(creates), finished = VALUES(finished)`,
+    [marker.request, marker.plan, marker.backupId, marker.state, JSON.stringify(marker.creates), marker.state],
+  )
+  if (marker.state === 'begun') await session.rows(`DELETE FROM ${table} WHERE request <> ? AND state = 'begun'`, [marker.request])
+}

@@ -1,0 +1,184 @@
+import type { Connection, RowDataPacket } from 'mysql2/promise'
+import { createConnection } from 'mysql2/promise'
+import type { RunContext } from '../../engine.ts'
+import { JobError } from '../../errors.ts'
+import type { Mysql } from './values.ts'
+
+/** One MySQL server and how to log in to it. Holds the password: never logged, never serialised. */
+export interface Login {
+  /** For people: host:port or the socket. */
+  server: string
+  host?: string
+  port?: number
+  socketPath?: string
+  user: string
+  password: string
+  tls: Tls
+}
+
+interface Tls {
+  mode: Mysql['tls']['mode']
+  ca?: string
+  cert?: string
+  key?: string
+}
+
+/** A login for every MySQL server that the values name, in that order. Throws `configuration` when a secret is missing. */
+export function loginsOf(mysql: Mysql, { secret }: Pick<RunContext, 'secret'>, at: string): Login[] {
+  const { credentials } = mysql
+  const where = `${at}.mysql.credentials`
+  const user = credentials.username ?? secret(credentials, credentials.usernameKey, where)
+  const password = secret(credentials, credentials.passwordKey, where)
+  const tls: Tls = { mode: mysql.tls.mode }
+  for (const file of ['ca', 'cert', 'key'] as const) {
+    const ref = mysql.tls[file]
+    if (ref) tls[file] = secret(ref, ref.key, `${at}.mysql.tls.${file}`)
+  }
+  return addresses(mysql).map((address) => ({ ...address, user, password, tls }))
+}
+
+function addresses(mysql: Mysql): Pick<Login, 'server' | 'host' | 'port' | 'socketPath'>[] {
+  if (mysql.socket) return [{ server: mysql.socket, socketPath: mysql.socket }]
+  const named = mysql.servers ?? [`${mysql.host?.includes(':') ? `[${mysql.host}]` : mysql.host}:${mysql.port}`]
+  return named.map((server) => {
+    if (server.startsWith('/')) return { server, socketPath: server }
+    const [, v6, name, port] = /^(?:\[(.+)\]|([^:]+))(?::(\d+))?$/.exec(server) ?? []
+    return { server, host: v6 ?? name ?? server, port: Number(port ?? mysql.port) }
+  })
+}
+
+/** Opens a session, hands it to `use`, closes it. `bytes`: statements and results pass as latin1 without conversion. */
+export async function withMysql<T>(login: Login, use: (session: Session) => Promise<T>, options: { bytes?: boolean; signal?: AbortSignal } = {}): Promise<T> {
+  const session = await open(login, options)
+  try {
+    return await use(session)
+  } finally {
+    session.close()
+  }
+}
+
+export interface Session {
+  readonly server: string
+  rows<Row extends object>(sql: string, values?: unknown[]): Promise<Row[]>
+  /** For statements whose texts may hold a secret or a dump's bytes: the error names `what` and the server's message. */
+  execute(sql: string, what?: string): Promise<void>
+  close(): void
+}
+
+/** A session that its caller closes; aborting the signal breaks it. */
+export async function open(login: Login, { bytes = false, signal }: { bytes?: boolean; signal?: AbortSignal } = {}): Promise<Session> {
+  signal?.throwIfAborted()
+  const connection = await connect(login, bytes)
+  const abort = () => connection.destroy()
+  signal?.addEventListener('abort', abort, { once: true })
+  return {
+    server: login.server,
+    rows: async (sql, values) => {
+      try {
+        const [rows] = await connection.query<RowDataPacket[]>(sql, values)
+        return rows as never
+      } catch (cause) {
+        throw failed(login, sql.slice(0, 60), cause, signal)
+      }
+    },
+    execute: async (sql, what = sql.slice(0, 60)) => {
+      try {
+        await connection.query(sql)
+      } catch (cause) {
+        throw failed(login, what, cause, signal)
+      }
+    },
+    close: () => {
+      signal?.removeEventListener('abort', abort)
+      connection.destroy()
+    },
+  }
+}
+
+async function connect(login: Login, bytes: boolean): Promise<Connection> {
+  const { host, port, socketPath, user, password, tls } = login
+  try {
+    return await createConnection({
+      ...(socketPath ? { socketPath } : { host: host as string, port: port as number }),
+      user,
+      password,
+      connectTimeout: 15_000,
+      supportBigNumbers: true,
+      bigNumberStrings: true,
+      dateStrings: true,
+      enableKeepAlive: true,
+      charset: bytes ? 'BINARY' : 'UTF8MB4_0900_AI_CI',
+      ...(tls.mode === 'disabled' || socketPath ? {} : { ssl: sslOf(tls) }),
+    })
+  } catch (cause) {
+    throw unreachable(login, cause)
+  }
+}
+
+function sslOf({ mode, ca, cert, key }: Tls) {
+  return {
+    rejectUnauthorized: mode !== 'required',
+    verifyIdentity: mode === 'verify-identity',
+    ...(ca ? { ca } : {}),
+    ...(cert ? { cert } : {}),
+    ...(key ? { key } : {}),
+  }
+}
+
+function unreachable({ server, user, tls }: Login, cause: unknown): JobError {
+  const { code = '', message = '' } = cause as { code?: string; message?: string }
+  let hint = 'check host and port, that the server runs, and the network policy'
+  if (code === 'ER_ACCESS_DENIED_ERROR') hint = `check the Secret of the credentials and the account ${user}`
+  else if (code === 'HANDSHAKE_NO_SSL_SUPPORT') hint = 'the server has no TLS: give it a certificate, or set mysql.tls.mode: disabled'
+  else if (/certificate|self.signed|altnames|SSL|TLS/i.test(`${code} ${message}`)) {
+    hint = `the certificate does not pass mysql.tls.mode: ${tls.mode}; name its CA with mysql.tls.ca, or choose verify-ca, required or disabled`
+  }
+  return new JobError('server', `MySQL server ${server} refuses the connection as ${user}: ${message || code}`, { hint, cause })
+}
+
+/** A server error keeps its number, so that callers can tell an absent table from a lost connection. */
+export class SqlError extends JobError {
+  readonly errno: number
+
+  constructor(message: string, errno: number, cause: unknown) {
+    super('server', message, { cause })
+    this.errno = errno
+  }
+}
+
+function failed(login: Login, what: string, cause: unknown, signal: AbortSignal | undefined): unknown {
+  if (signal?.aborted) return signal.reason
+  const { errno = 0, message = String(cause), sqlMessage } = cause as { errno?: number; message?: string; sqlMessage?: string }
+  return new SqlError(`MySQL server ${login.server}: ${what.replaceAll(/\s+/g, ' ')}: ${sqlMessage ?? message}`, errno, undefined)
+}
+
+/**
+ * The option file of the MySQL clients as text, to be read from a pipe: nothing stays on disk when the job is killed.
+ * Certificates are named by path, since the clients take no others.
+ */
+export function optionFile(login: Login, certificates: Record<string, string>): string {
+  const options: Record<string, string> = {
+    user: login.user,
+    password: login.password,
+    ...(login.socketPath ? { socket: login.socketPath, protocol: 'SOCKET' } : { host: login.host ?? '', port: String(login.port), protocol: 'TCP' }),
+    'ssl-mode': login.socketPath ? 'PREFERRED' : login.tls.mode.toUpperCase().replace('-', '_'),
+    ...(login.tls.mode === 'disabled' && !login.socketPath ? { 'get-server-public-key': 'ON' } : {}),
+    ...certificates,
+  }
+  const lines = Object.entries(options).map(([name, value]) => `${name}="${escape(value)}"`)
+  return `[client]\n${lines.join('\n')}\n`
+}
+
+/** Quoting as the clients read option files. */
+function escape(value: string): string {
+  return value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')
+}
+
+export function quoteName(name: string): string {
+  return `\`${name.replaceAll('`', '``')}\``
+}
+
+export function quoteText(text: string): string {
+  return `'${text.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`
+}
+

@@ -1,0 +1,290 @@
+import { readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { z } from 'zod'
+import type { WorkContext } from '../../engine.ts'
+import { JobError } from '../../errors.ts'
+import { lastLines, run } from '../../io/process.ts'
+import { client, connectString, versionIn } from './clients.ts'
+import { isUserTable, named } from './tables.ts'
+
+/** What a worker does for RonDB: everything that needs the native files beside it. */
+export const Work = z.discriminatedUnion('do', [
+  z.object({ do: z.literal('survey'), folder: z.string(), node: z.int(), backupId: z.string(), clients: z.string().optional(), encryption: secretRef().optional() }),
+  z.object({ do: z.literal('settle'), folder: z.string(), backupId: z.string(), keep: z.int(), superseded: z.array(z.string()) }),
+  z.object({
+    do: z.literal('restore'),
+    phase: z.enum(['tables', 'data', 'indexes']),
+    node: z.int(),
+    backupId: z.string(),
+    managementServers: z.array(z.string()),
+    clients: z.string().optional(),
+    decryption: secretRef().optional(),
+    options: z.array(z.string()),
+  }),
+  z.object({ do: z.literal('inspect'), node: z.int(), backupId: z.string(), clients: z.string().optional(), encryption: secretRef().optional() }),
+])
+export type Work = z.infer<typeof Work>
+
+function secretRef() {
+  return z.object({ secret: z.string(), key: z.string() })
+}
+
+export async function work(order: unknown, context: WorkContext): Promise<unknown> {
+  const job = Work.parse(order)
+  if (job.do === 'survey') return survey(job, context)
+  if (job.do === 'settle') return settle(job)
+  if (job.do === 'restore') return restorePhase(job, context)
+  return inspectNode(job, context)
+}
+
+/** What one node wrote: its parts are complete, and the tables in them. */
+export interface Survey {
+  tables: { database: string; name: string }[]
+  parts: number
+  bytes: number
+}
+
+async function survey(job: Extract<Work, { do: 'survey' }>, context: WorkContext): Promise<Survey> {
+  const files = await nativeFiles(job.folder)
+  const parts = checkComplete(files.map((file) => file.path), job.backupId, job.node)
+  const password = job.encryption && context.secret(job.encryption, job.encryption.key, 'encryption')
+  const { stdout, stderr, exitCode } = await run(
+    ndbRestore({ ...job, path: job.folder, options: ['--print-meta'], password, signal: context.signal }),
+    { keep: 256 * 1024 * 1024 },
+  )
+  if (exitCode !== 0) throw unreadable(job.folder, stdout + stderr)
+  const bytes = files.reduce((sum, file) => sum + file.size, 0)
+  return { tables: parseTables(stdout), parts, bytes }
+}
+
+function unreadable(folder: string, said: string): JobError {
+  const hint = /wrong password/i.test(said) ? 'the password of the backup is another one' : 'the files are damaged, or of a newer NDB than the clients'
+  return new JobError('verification', `ndb_restore cannot read ${folder}: ${lastLines(said)}`, { hint })
+}
+
+/** Pure: the user tables that --print-meta names, without blob part tables and indexes. */
+export function parseTables(text: string): Survey['tables'] {
+  const found = new Map<string, { database: string; name: string }>()
+  for (const [, fqName = ''] of text.matchAll(/^-- (.+\/.+\/.+) --$/gm)) {
+    if (isUserTable(named(fqName))) found.set(fqName, named(fqName))
+  }
+  return [...found.values()].sort((a, b) => (`${a.database}.${a.name}` < `${b.database}.${b.name}` ? -1 : 1))
+}
+
+/** Pure: every part has its .ctl, .Data and .log. Returns how many parts there are. Throws `verification` naming what is missing. */
+export function checkComplete(paths: string[], backupId: string, node: number): number {
+  const folders = new Set(paths.filter((path) => path.includes('/')).map((path) => path.split('/')[0] as string))
+  const count = Number(/-OF-(\d+)$/.exec([...folders][0] ?? '')?.[1] ?? 1)
+  const expected: string[] = []
+  for (let part = 1; part <= count; part++) {
+    const folder = count === 1 && folders.size === 0 ? '' : `BACKUP-${backupId}-PART-${part}-OF-${count}/`
+    expected.push(`${folder}BACKUP-${backupId}-0.${node}.Data`, `${folder}BACKUP-${backupId}.${node}.ctl`, `${folder}BACKUP-${backupId}.${node}.log`)
+  }
+  const missing = expected.filter((path) => !paths.includes(path))
+  if (missing.length > 0) {
+    throw new JobError('verification', `the backup ${backupId} of node ${node} is not complete: ${missing.slice(0, 3).join(', ')} missing`, {
+      hint: paths.length === 0 ? 'check files.path: it must lead to the folder that holds BACKUP-<id>' : undefined,
+    })
+  }
+  return count
+}
+
+async function nativeFiles(folder: string): Promise<{ path: string; size: number }[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch((cause) => {
+    throw new JobError('server', `the backup folder ${folder} cannot be read`, {
+      hint: 'check files.path, with {node} for the node id; the job needs to read that folder',
+      cause,
+    })
+  })
+  const files = entries.filter((entry) => entry.isFile())
+  return Promise.all(
+    files.map(async (file) => {
+      const path = join(file.parentPath, file.name)
+      return { path: path.slice(folder.length + 1), size: (await stat(path)).size }
+    }),
+  )
+}
+
+const keptMark = 'holdfast-committed'
+
+/** After the commit: removes this backup's folder, or marks it and removes the older ones that carry the mark. */
+async function settle({ folder, backupId, keep, superseded }: Extract<Work, { do: 'settle' }>): Promise<void> {
+  const mine = join(folder, `BACKUP-${backupId}`)
+  if (keep === 0) await rm(mine, { recursive: true, force: true })
+  else await writeFile(join(mine, keptMark), `${backupId}\n`)
+  for (const id of superseded) await rm(join(folder, `BACKUP-${id}`), { recursive: true, force: true })
+  const kept: number[] = []
+  for (const name of await readdir(folder)) {
+    const id = /^BACKUP-(\d+)$/.exec(name)?.[1]
+    if (id && (await readFile(join(folder, name, keptMark)).catch(() => undefined))) kept.push(Number(id))
+  }
+  for (const id of kept.sort((a, b) => b - a).slice(keep)) await rm(join(folder, `BACKUP-${id}`), { recursive: true, force: true })
+}
+
+/** What ndb_restore counted, over all its parts. */
+export interface Restored {
+  tuples: number
+  logEntries: number
+}
+
+async function restorePhase(job: Extract<Work, { do: 'restore' }>, context: WorkContext): Promise<Restored> {
+  const password = job.decryption && context.secret(job.decryption, job.decryption.key, 'decryption')
+  const path = join(context.folder, String(job.node))
+  const { stdout, stderr, exitCode } = await run(
+    ndbRestore({
+      ...job,
+      path,
+      options: ['-c', connectString(job.managementServers), '--connect-retries=20', '--connect-retry-delay=1', '--no-binlog', ...phaseOptions[job.phase], ...job.options],
+      password,
+      signal: context.signal,
+    }),
+  )
+  const said = stdout + stderr
+  if (exitCode !== 0) {
+    throw new JobError('server', `ndb_restore of ${job.phase} for node ${job.node} ended with ${exitCode}: ${errorsOf(said)}`, {
+      hint: 'the target is unfinished; mend the cause and run the same restore again',
+    })
+  }
+  return parseRestored(said)
+}
+
+const phaseOptions = {
+  tables: ['--restore-meta', '--disable-indexes'],
+  data: ['--restore-data'],
+  indexes: ['--rebuild-indexes'],
+}
+
+interface NdbRestore {
+  node: number
+  backupId: string
+  path: string
+  clients?: string | undefined
+  options: string[]
+  password?: string | undefined
+  signal: AbortSignal
+}
+
+function ndbRestore({ node, backupId, path, clients, options, password, signal }: NdbRestore) {
+  const decrypt = password === undefined ? [] : ['--decrypt', '--backup-password-from-stdin']
+  return {
+    file: client('ndb_restore', clients),
+    args: [`--nodeid=${node}`, `--backupid=${backupId}`, `--backup-path=${path}`, ...options, ...decrypt],
+    signal,
+    ...(password === undefined ? {} : { input: `${password}\n` }),
+  }
+}
+
+function errorsOf(said: string): string {
+  const errors = said.split('\n').filter((line) => /ERROR|Failed|Unable|error/.test(line))
+  return lastLines(errors.length > 0 ? errors.join('\n') : said)
+}
+
+/** Pure: each part of a backup prints its own sum. */
+export function parseRestored(text: string): Restored {
+  let tuples = 0
+  let logEntries = 0
+  for (const [, rows, entries] of text.matchAll(/Restored (\d+) tuples and (\d+) log entries/g)) {
+    tuples += Number(rows)
+    logEntries += Number(entries)
+  }
+  return { tuples, logEntries }
+}
+
+/** What the files of one node hold, read to their end. */
+export interface Inspected {
+  product: string
+  version: string
+  stopGcp: number | null
+  tables: Survey['tables']
+  parts: number
+  /** Records of the .Data files by fq_name and table id, NDB's own tables included. */
+  counts: { fq_name: string; table_id: number; records: string }[]
+}
+
+/** ndb_print_backup_file over every file of a node. It ends with 0 also on a file that stops in the middle, so its output is followed to the end. */
+async function inspectNode(job: Extract<Work, { do: 'inspect' }>, context: WorkContext): Promise<Inspected> {
+  const folder = join(context.folder, String(job.node))
+  const paths = (await nativeFiles(folder)).map((file) => file.path)
+  const parts = checkComplete(paths, job.backupId, job.node)
+  const password = job.encryption && context.secret(job.encryption, job.encryption.key, 'decryption')
+  const meta = await run(ndbRestore({ ...job, path: folder, options: ['--print-meta'], password, signal: context.signal }), { keep: 256 * 1024 * 1024 })
+  if (meta.exitCode !== 0) throw unreadable(`rondb/${job.node}`, meta.stdout + meta.stderr)
+
+  const names = new Map<string, string>()
+  const counts = new Map<string, number>()
+  const followers = { ctl: () => followTables(names), Data: () => followRecords(counts), log: followHeader }
+  for (const [ending, follower] of Object.entries(followers)) {
+    for (const path of paths.filter((one) => one.endsWith(`.${ending}`))) await printFile(join(folder, path), job, context, follower())
+  }
+  const stopGcp = /Stop GCP of Backup: (\d+)/.exec(meta.stdout)?.[1]
+  return {
+    product: /RonDB/i.test(meta.stdout) ? 'RonDB' : 'NDB',
+    version: versionIn(/Backup from version : (.*)/.exec(meta.stdout)?.[1] ?? '') ?? 'unknown',
+    stopGcp: stopGcp === undefined ? null : Number(stopGcp),
+    tables: parseTables(meta.stdout),
+    parts,
+    counts: [...counts].map(([id, count]) => ({ fq_name: names.get(id) ?? '', table_id: Number(id), records: String(count) })),
+  }
+}
+
+/** Sees the lines of one file, and says at the end whether the file was whole. */
+interface Follower {
+  line(line: string): void
+  whole(): boolean
+}
+
+function followTables(names: Map<string, string>): Follower {
+  let name = ''
+  let closed = false
+  return {
+    line: (line) => {
+      name = /^Key: 1 value\(\d+\) : "(.+)"/.exec(line)?.[1] ?? name
+      const id = /^Key: 2 value\(4\) : (\d+)/.exec(line)?.[1]
+      if (id && name) names.set(id, name)
+      if (line.startsWith('Stop GCP:')) closed = true
+    },
+    whole: () => closed,
+  }
+}
+
+function followRecords(counts: Map<string, number>): Follower {
+  let table = ''
+  let header = false
+  let open = 0
+  return {
+    line: (line) => {
+      if (line.startsWith('Magic: NDBBCKUP')) header = true
+      if (line.startsWith('-- Fragment header')) open++
+      if (line.startsWith('-- Fragment footer')) open--
+      table = /^TableId: (\d+)/.exec(line)?.[1] ?? table
+      const count = /^NoOfRecords: (\d+)/.exec(line)?.[1]
+      if (count) counts.set(table, (counts.get(table) ?? 0) + Number(count))
+    },
+    whole: () => header && open === 0,
+  }
+}
+
+function followHeader(): Follower {
+  let header = false
+  return {
+    line: (line) => {
+      if (line.startsWith('Magic: NDBBCKUP')) header = true
+    },
+    whole: () => header,
+  }
+}
+
+async function printFile(file: string, job: Extract<Work, { do: 'inspect' }>, context: WorkContext, follower: Follower): Promise<void> {
+  const password = job.encryption && context.secret(job.encryption, job.encryption.key, 'decryption')
+  const { stdout, stderr, exitCode } = await run(
+    {
+      file: client('ndb_print_backup_file', job.clients),
+      args: ['-u', ...(password === undefined ? [] : ['--backup-password-from-stdin']), file],
+      signal: context.signal,
+      ...(password === undefined ? {} : { input: `${password}\n` }),
+    },
+    { keep: 4096, onLine: follower.line },
+  )
+  if (exitCode === 0 && follower.whole()) return
+  throw new JobError('verification', `ndb_print_backup_file cannot read ${file.slice(context.folder.length + 1)} to its end: ${lastLines(stdout + stderr, 1)}`)
+}

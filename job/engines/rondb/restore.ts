@@ -1,0 +1,274 @@
+import { statfs } from 'node:fs/promises'
+import type { Readable } from 'node:stream'
+import type { Marker, Reader, RestoreStep, TargetRun } from '../../engine.ts'
+import { JobError } from '../../errors.ts'
+import { createAccounts, grantAccounts, readAccounts, setPasswords } from './accounts.ts'
+import { writeMarker } from './marker.ts'
+import { type Login, open, quoteName, type Session, SqlError, withMysql } from './mysql.ts'
+import type { Restored, Work } from './native.ts'
+import { prove } from './proof.ts'
+import { createDatabases, createLocalTables, createObjects } from './schema.ts'
+import { syncTables } from './sync.ts'
+import type { Detail } from './target.ts'
+import type { Target } from './values.ts'
+
+/** What steps hand on to later steps of the same restore. */
+interface Progress {
+  detail: Detail
+  restored: Restored[]
+  /** Accounts that this restore made, by MySQL server. */
+  made: Map<string, Set<string>>
+}
+
+const progress = new WeakMap<object, Progress>()
+
+/** The first mark takes the target's lock, which its MySQL server frees when this process is gone. */
+export async function mark(run: TargetRun, marker: Marker): Promise<void> {
+  const session = locks.get(run) ?? (await lock(run))
+  await writeMarker(session, { ...marker, creates: detailOf(run).creates })
+  if (marker.state === 'finished') session.close()
+}
+
+const locks = new WeakMap<object, Session>()
+
+async function lock(run: TargetRun): Promise<Session> {
+  const session = await open(detailOf(run).logins[0] as Login, { signal: run.signal })
+  const [row] = await session.rows<{ taken: string | null }>("SELECT GET_LOCK('holdfast.restore', 0) AS taken")
+  if (Number(row?.taken) !== 1) {
+    session.close()
+    throw new JobError('busy', `another restore into ${session.server} is running`, { hint: 'wait for it; it keeps its lock only as long as it lives' })
+  }
+  locks.set(run, session)
+  return session
+}
+
+type Step = (run: TargetRun, reader: Reader, state: Progress) => Promise<Record<string, unknown>>
+
+const steps: Record<string, Step> = { fetch, clear, tables, data, indexes, sync, accounts, local, objects, grants, prove: proof }
+
+/** One step; the plan is always begun from its first, so every step may find what a crashed run left. */
+export async function restore(run: TargetRun, step: RestoreStep, reader: Reader): Promise<Record<string, unknown>> {
+  const todo = steps[step.name]
+  if (!todo) throw new JobError('bug', `no step ${step.name}`)
+  const state = progress.get(run) ?? { detail: detailOf(run), restored: [], made: new Map() }
+  progress.set(run, state)
+  return todo(run, reader, state)
+}
+
+function detailOf(run: TargetRun): Detail {
+  return run.state?.detail as Detail
+}
+
+function nodesOf({ facts }: Detail): number[] {
+  return facts.topology.nodes.map((node) => node.id)
+}
+
+/** Nodes are dealt out over the workers; each takes its own in turn. */
+function workerOf(node: number, { facts, workers }: Detail): string {
+  return `restore-${nodesOf({ facts } as Detail).indexOf(node) % workers}`
+}
+
+/** Every file is on the workers and verified, every SQL part read to its end, before anything is written. */
+async function fetch(run: TargetRun, reader: Reader, { detail }: Progress) {
+  const parts = run.parts.filter((part) => part.path.startsWith('rondb/'))
+  const bytes = parts.reduce((sum, part) => sum + part.size, 0)
+  await checkRoom(run, bytes)
+  const sql = run.parts.filter((part) => !part.path.startsWith('rondb/'))
+  await Promise.all([
+    ...nodesOf(detail).map((node) =>
+      reader.delegate({
+        do: 'download',
+        worker: workerOf(node, detail),
+        parts: parts.filter((part) => part.path.startsWith(`rondb/${node}/`)),
+        strip: 'rondb/',
+      }),
+    ),
+    ...sql.map(async (part) => {
+      for await (const _ of await reader.read(part.path)) run.signal.throwIfAborted()
+    }),
+  ])
+  return { bytes }
+}
+
+async function checkRoom(run: TargetRun, bytes: number): Promise<void> {
+  const folder = run.staging
+  const file = await statfs(folder).catch((cause) => {
+    throw new JobError('configuration', `${run.at}.staging: the folder ${folder} cannot be used`, { cause })
+  })
+  const free = file.bavail * file.bsize
+  if (free > bytes) return
+  throw new JobError('configuration', `${folder} has ${Math.round(free / 1e6)} MB free, the native files need ${Math.round(bytes / 1e6)} MB`, {
+    hint: `name a larger folder with ${run.at}.staging`,
+  })
+}
+
+/** Drops what the plan says, and nothing else. NDB's handler drops tables of a database that MySQL has not seen yet, too. */
+async function clear(run: TargetRun, _: Reader, { detail }: Progress) {
+  const { databases, tables } = detail.clears
+  await onAll(detail.logins, run, async (session, first) => {
+    await session.execute('SET SESSION sql_log_bin = 0')
+    await session.execute('SET SESSION foreign_key_checks = 0')
+    for (const database of databases) {
+      if (first) await session.execute(`CREATE DATABASE IF NOT EXISTS ${quoteName(database)}`)
+      await session.execute(`DROP DATABASE IF EXISTS ${quoteName(database)}`)
+    }
+    if (first) for (const table of tables) await dropTable(session, table)
+  })
+  run.log.info({ databases, tables }, 'replaced content dropped')
+  return { dropped: databases.length + tables.length }
+}
+
+async function dropTable(session: Session, table: string): Promise<void> {
+  const [database = '', ...name] = table.split('.')
+  const quoted = `${quoteName(database)}.${quoteName(name.join('.'))}`
+  await session.rows(`SELECT 1 FROM ${quoted} LIMIT 0`).catch((error) => {
+    // opening a table that MySQL has not seen makes it known; one that is half made cannot be opened, but dropped
+    if (!(error instanceof SqlError)) throw error
+  })
+  await session.execute(`DROP TABLE IF EXISTS ${quoted}`)
+}
+
+/** Databases with their character sets by MySQL, then the tables by ndb_restore, from the first node's files. */
+async function tables(run: TargetRun, reader: Reader, { detail }: Progress) {
+  const { selection, logins } = detail
+  const databases = [...new Set([...selection.tables.map((table) => table.database), ...selection.objects])]
+  const sessions = await Promise.all(logins.map((login) => openRestoring(login, run, { bytes: true })))
+  try {
+    await createDatabases(await reader.read('databases.sql'), sessions, databases)
+  } finally {
+    for (const session of sessions) session.close()
+  }
+  if (selection.tables.length === 0) return { tables: 0 }
+  const { diskObjects } = run.target as Target
+  await native({ run, reader, detail, phase: 'tables', node: nodesOf(detail)[0] as number, more: diskObjects ? [] : ['--no-restore-disk-objects'] })
+  return { tables: selection.tables.length }
+}
+
+/** Every backed-up node exactly once; a worker takes its nodes in turn, all workers at once. */
+async function data(run: TargetRun, reader: Reader, state: Progress) {
+  const { detail } = state
+  if (detail.selection.tables.length === 0) return { tuples: 0 }
+  const results = await Promise.all(nodesOf(detail).map((node) => native({ run, reader, detail, phase: 'data', node, more: [] })))
+  state.restored = results
+  return { tuples: sum(results, 'tuples'), logEntries: sum(results, 'logEntries') }
+}
+
+async function indexes(run: TargetRun, reader: Reader, { detail }: Progress) {
+  const { restoreEpoch } = run.target as Target
+  if (detail.selection.tables.length === 0) return {}
+  await native({ run, reader, detail, phase: 'indexes', node: nodesOf(detail)[0] as number, more: restoreEpoch ? ['--restore-epoch'] : [] })
+  return { epoch: restoreEpoch ? detail.facts.consistency.epoch : null }
+}
+
+interface Native {
+  run: TargetRun
+  reader: Reader
+  detail: Detail
+  phase: 'tables' | 'data' | 'indexes'
+  node: number
+  more: string[]
+}
+
+async function native({ run, reader, detail, phase, node, more }: Native): Promise<Restored> {
+  const target = run.target as Target
+  const order: Work = {
+    do: 'restore',
+    phase,
+    node,
+    backupId: run.backupId,
+    managementServers: target.managementServers,
+    ...(target.clients ? { clients: target.clients } : {}),
+    ...(target.decryption ? { decryption: target.decryption } : {}),
+    options: [...detail.selection.options, ...more],
+  }
+  return (await reader.delegate({ do: 'engine', worker: workerOf(node, detail), engine: 'rondb', order })) as Restored
+}
+
+function sum(results: Restored[], key: keyof Restored): number {
+  return results.reduce((total, one) => total + one[key], 0)
+}
+
+async function sync(run: TargetRun, _: Reader, { detail }: Progress) {
+  for (const login of detail.logins) await withMysql(login, (session) => syncTables(session, detail.selection.tables, run), run)
+  return { servers: detail.logins.length }
+}
+
+async function accounts(run: TargetRun, reader: Reader, { detail, made }: Progress) {
+  const plan = await readAccounts(await reader.read('users.sql'))
+  await onAll(detail.logins, run, async (session) => {
+    const bytes = await openRestoring(detail.logins.find((login) => login.server === session.server) as Login, run, { bytes: true })
+    try {
+      made.set(session.server, await createAccounts({ plan, session, bytes, overwrite: run.overwrite, run }))
+    } finally {
+      bytes.close()
+    }
+  })
+  const overridden = await withMysql(detail.logins[0] as Login, (session) => overridePasswords(session, { plan, passwords: detail.passwords }), run)
+  return { accounts: plan.creates.length, made: made.get(detail.logins[0]?.server ?? '')?.size ?? 0, passwords: overridden }
+}
+
+async function overridePasswords(session: Session, { plan, passwords }: { plan: Awaited<ReturnType<typeof readAccounts>>; passwords: Record<string, string> }): Promise<number> {
+  await session.execute('SET SESSION sql_log_bin = 0')
+  return setPasswords({ plan, session, passwords })
+}
+
+/** Tables that are not NDB live in one MySQL server: the first. */
+async function local(run: TargetRun, reader: Reader, { detail }: Progress) {
+  const session = await openRestoring(detail.logins[0] as Login, run, { bytes: true })
+  try {
+    return { localTables: await createLocalTables({ dump: await reader.read('local-tables.sql'), session, selection: detail.selection, run }) }
+  } finally {
+    session.close()
+  }
+}
+
+async function objects(run: TargetRun, reader: Reader, { detail }: Progress) {
+  const gaps = detail.facts.localTables.names.length > 0 && !detail.facts.localTables.dumped
+  let counts: Record<string, number> = {}
+  for (const login of detail.logins) {
+    const session = await openRestoring(login, run, { bytes: true })
+    try {
+      const dump: Readable = await reader.read('databases.sql')
+      counts = await createObjects({ dump, session, selection: detail.selection, gaps, run })
+    } finally {
+      session.close()
+    }
+  }
+  return { objects: counts, servers: detail.logins.map((login) => login.server) }
+}
+
+async function grants(run: TargetRun, reader: Reader, { detail, made }: Progress) {
+  const plan = await readAccounts(await reader.read('users.sql'))
+  for (const login of detail.logins) {
+    const bytes = await openRestoring(login, run, { bytes: true })
+    try {
+      await grantAccounts({ plan, bytes, run, to: made.get(login.server) ?? new Set() })
+    } finally {
+      bytes.close()
+    }
+  }
+  return {}
+}
+
+async function proof(run: TargetRun, _: Reader, { detail, restored }: Progress) {
+  return prove({ run, detail, restored })
+}
+
+/** Nothing of a restore goes into the target's binary log: it must not flow on to other clusters. */
+async function openRestoring(login: Login, run: TargetRun, options: { bytes: boolean }): Promise<Session> {
+  const session = await open(login, { ...options, signal: run.signal })
+  await session.execute('SET SESSION sql_log_bin = 0')
+  await session.execute('SET SESSION foreign_key_checks = 0')
+  return session
+}
+
+async function onAll(logins: Login[], run: TargetRun, use: (session: Session, first: boolean) => Promise<void>): Promise<void> {
+  for (const [i, login] of logins.entries()) {
+    const session = await openRestoring(login, run, { bytes: false })
+    try {
+      await use(session, i === 0)
+    } finally {
+      session.close()
+    }
+  }
+}

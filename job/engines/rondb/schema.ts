@@ -1,0 +1,151 @@
+import type { Readable } from 'node:stream'
+import type { RunContext } from '../../engine.ts'
+import { quoteName, type Session, SqlError } from './mysql.ts'
+import type { Selection } from './selection.ts'
+import { bare, statements } from './statements.ts'
+
+/** What a statement of databases.sql makes. */
+export type Kind = 'database' | 'use' | 'table' | 'view' | 'trigger' | 'routine' | 'event' | 'session' | 'data'
+
+export interface Statement {
+  kind: Kind
+  name: string
+  /** The table of a trigger. */
+  table?: string
+  /** FUNCTION or PROCEDURE. */
+  routine?: string
+}
+
+const quoted = '`((?:[^`]|``)+)`'
+const account = '(?:`(?:[^`]|``)*`|\\S+)@(?:`(?:[^`]|``)*`|\\S+)'
+const definer = `(?:DEFINER\\s*=\\s*${account}\\s+)?`
+const shapes: [Kind, RegExp][] = [
+  ['database', new RegExp(`^CREATE DATABASE\\s+(?:IF NOT EXISTS\\s+)?${quoted}`, 'i')],
+  ['use', new RegExp(`^USE\\s+${quoted}`, 'i')],
+  ['table', new RegExp(`^(?:CREATE|DROP)\\s+TABLE\\s+(?:IF (?:NOT )?EXISTS\\s+)?${quoted}`, 'i')],
+  ['trigger', new RegExp(`^CREATE\\s+${definer}TRIGGER\\s+${quoted}[\\s\\S]*?\\sON\\s+${quoted}`, 'i')],
+  ['routine', new RegExp(`^CREATE\\s+${definer}(?:FUNCTION|PROCEDURE)\\s+${quoted}`, 'i')],
+  ['event', new RegExp(`^CREATE\\s+${definer}EVENT\\s+(?:IF NOT EXISTS\\s+)?${quoted}`, 'i')],
+  ['view', new RegExp(`^(?:CREATE|DROP)\\s+(?:ALGORITHM\\s*=\\s*\\w+\\s+)?${definer}(?:SQL SECURITY \\w+\\s+)?(?:OR REPLACE\\s+)?(?:VIEW)\\s+(?:IF EXISTS\\s+)?${quoted}`, 'i')],
+  ['data', new RegExp(`^(?:INSERT|REPLACE|LOCK TABLES|UNLOCK TABLES|ALTER TABLE)(?:\\s+(?:IGNORE\\s+)?(?:INTO\\s+)?${quoted})?`, 'i')],
+]
+
+/** Pure: what a statement is about. What is none of the shapes sets something up in the session. */
+export function classify(statement: string): Statement {
+  const text = bare(statement).replaceAll(/\s+/g, ' ')
+  for (const [kind, shape] of shapes) {
+    const found = shape.exec(text)
+    if (!found) continue
+    const name = unquote(found[1] ?? '')
+    if (kind === 'trigger') return { kind, name, table: unquote(found[2] ?? '') }
+    if (kind === 'routine') return { kind, name, routine: /FUNCTION/i.test(found[0]) ? 'FUNCTION' : 'PROCEDURE' }
+    return { kind, name }
+  }
+  return { kind: 'session', name: '' }
+}
+
+function unquote(name: string): string {
+  return name.replaceAll('``', '`')
+}
+
+/** Makes the databases of the selection, with their character sets, before NDB's tables make them without. */
+export async function createDatabases(dump: Readable, sessions: Session[], chosen: string[]): Promise<void> {
+  const made = new Set<string>()
+  for await (const statement of statements(dump)) {
+    const { kind, name } = classify(statement)
+    const database = decode(name)
+    if (kind !== 'database' || !chosen.includes(database)) continue
+    made.add(database)
+    for (const session of sessions) await session.execute(statement, `CREATE DATABASE ${database}`)
+  }
+  // one that was made between the dump and the native backup
+  for (const database of chosen.filter((one) => !made.has(one))) {
+    for (const session of sessions) await session.execute(encode(`CREATE DATABASE IF NOT EXISTS ${quoteName(database)}`))
+  }
+}
+
+interface Apply {
+  dump: Readable
+  session: Session
+  selection: Selection
+  /** True when tables that objects may use are not in the backup at all: then such an object is left out with a warning. */
+  gaps: boolean
+  run: Pick<RunContext, 'signal' | 'warn'>
+}
+
+/** Views, routines, triggers and events of the selection, on one MySQL server. Tables are there already. */
+export async function createObjects({ dump, session, selection, gaps, run }: Apply): Promise<Record<string, number>> {
+  const counts: Record<string, number> = {}
+  let database = ''
+  for await (const statement of statements(dump)) {
+    run.signal.throwIfAborted()
+    const what = classify(statement)
+    if (what.kind === 'use') database = decode(what.name)
+    if (!wanted(what, database, selection)) continue
+    await dropFormer(session, what)
+    try {
+      await session.execute(statement, `${what.kind} ${database}.${decode(what.name)}`)
+    } catch (error) {
+      if (!(isAbsence(error, what) && (gaps || !selection.whole.includes(database)))) throw error
+      run.warn(`${what.kind} ${database}.${decode(what.name)} was left out: ${(error as Error).message}`)
+      continue
+    }
+    // a view comes twice: first as a placeholder for other views
+    if (isObject(what.kind) && !/^CREATE VIEW/.test(bare(statement)) && !/^DROP/i.test(bare(statement))) counts[what.kind] = (counts[what.kind] ?? 0) + 1
+  }
+  return counts
+}
+
+function wanted(what: Statement, database: string, { tables, objects }: Selection): boolean {
+  if (what.kind === 'database' || what.kind === 'table' || what.kind === 'data') return false
+  if (what.kind === 'use') return tables.some((table) => table.database === database) || objects.includes(database)
+  if (what.kind === 'session') return true
+  if (what.kind === 'trigger') {
+    const table = decode(what.table ?? '')
+    return tables.some((one) => one.database === database && one.name === table)
+  }
+  return objects.includes(database)
+}
+
+function isObject(kind: Kind): boolean {
+  return kind === 'view' || kind === 'trigger' || kind === 'routine' || kind === 'event'
+}
+
+/** The target may hold one from before: a restore that is run again must not stop at it. */
+async function dropFormer(session: Session, { kind, name, routine }: Statement): Promise<void> {
+  const sort = { routine, trigger: 'TRIGGER', event: 'EVENT' }[kind as string]
+  if (sort) await session.execute(`DROP ${sort} IF EXISTS \`${name.replaceAll('`', '``')}\``)
+}
+
+const absent = new Set([1109, 1146, 1305, 1356, 1360])
+
+/** A view or a routine may use a table that the request leaves out. */
+function isAbsence(error: unknown, what: Statement): boolean {
+  return error instanceof SqlError && absent.has(error.errno) && isObject(what.kind)
+}
+
+/** Names stand in the dump as UTF-8 bytes read as latin1. */
+function encode(sql: string): string {
+  return Buffer.from(sql, 'utf8').toString('latin1')
+}
+
+function decode(name: string): string {
+  return Buffer.from(name, 'latin1').toString('utf8')
+}
+
+/** Replays the dump of tables that are not NDB, as far as the selection has their databases. */
+export async function createLocalTables({ dump, session, selection, run }: Omit<Apply, 'gaps'>): Promise<number> {
+  let database = ''
+  let count = 0
+  for await (const statement of statements(dump)) {
+    run.signal.throwIfAborted()
+    const what = classify(statement)
+    if (what.kind === 'use') database = decode(what.name)
+    if (what.kind === 'database') continue
+    if (what.kind !== 'session' && !selection.objects.includes(database)) continue
+    await dropFormer(session, what)
+    await session.execute(statement, `${what.kind} ${database}.${decode(what.name)} of local-tables.sql`)
+    if (what.kind === 'table' && /^CREATE/i.test(bare(statement))) count++
+  }
+  return count
+}

@@ -1,0 +1,150 @@
+import { randomUUID } from 'node:crypto'
+import { closeSync, openSync, unlinkSync, writeSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { execa } from 'execa'
+import { JobError } from '../errors.ts'
+
+export interface Program {
+  file: string
+  args: string[]
+  signal: AbortSignal
+  /** Goes to standard input, then its end. For secrets: argv can be read by every user of the machine. */
+  input?: string
+  /** Texts that the child reads from /dev/fd/3, /dev/fd/4 …: option files that never touch a disk. */
+  files?: string[]
+}
+
+export interface Ended {
+  stdout: string
+  stderr: string
+  exitCode: number
+}
+
+export interface RunOptions {
+  /** Called for each line of both streams as it comes. */
+  onLine?: (line: string) => void
+  /** How many bytes of each stream are kept for the result; the rest is dropped from the front. */
+  keep?: number
+}
+
+const graceful = 10_000
+const defaultKeep = 8 * 1024 * 1024
+
+/** Runs a program to its end and gives whatever it said; the caller judges the exit code. Rejects when it cannot be started or is cancelled. */
+export async function run(program: Program, { onLine, keep = defaultKeep }: RunOptions = {}): Promise<Ended> {
+  const child = start(program)
+  const [stdout, stderr, result] = await Promise.all([
+    collect(child.stdout, keep, onLine),
+    collect(child.stderr, keep, onLine),
+    child,
+  ])
+  refuseUnstarted(program, result)
+  program.signal.throwIfAborted()
+  return { stdout, stderr, exitCode: result.exitCode ?? 1 }
+}
+
+/**
+ * The standard output of a program as a stream that ends only when the program ended with 0 and its last bytes match `trailer`.
+ * A dump that is silently short, or whose program died after the last byte, errors the stream instead.
+ */
+export function output(program: Program, trailer: RegExp): Readable {
+  return Readable.from(checked(program, trailer), { objectMode: false, highWaterMark: 1024 * 1024 })
+}
+
+async function* checked(program: Program, trailer: RegExp): AsyncGenerator<Buffer> {
+  const child = start(program)
+  const errors = collect(child.stderr, 4096)
+  let tail = ''
+  for await (const chunk of child.stdout) {
+    tail = (tail + (chunk as Buffer).subarray(-256).toString('latin1')).slice(-256)
+    yield chunk as Buffer
+  }
+  const result = await child
+  refuseUnstarted(program, result)
+  program.signal.throwIfAborted()
+  if (result.exitCode !== 0) {
+    throw new JobError('server', `${nameOf(program)} ended with ${result.exitCode ?? result.signal}: ${lastLines(await errors)}`)
+  }
+  if (!trailer.test(tail)) throw new JobError('server', `${nameOf(program)} ended without saying that its output is complete`)
+}
+
+/** A Node child that speaks JSON lines: our own workers. */
+export function startWorker({ args, signal }: { args: string[]; signal: AbortSignal }) {
+  const child = execa(process.execPath, args, {
+    stdin: 'pipe',
+    stdout: 'pipe',
+    stderr: 'pipe',
+    buffer: false,
+    reject: false,
+    cancelSignal: signal,
+    forceKillAfterDelay: graceful,
+  })
+  return child
+}
+
+function start({ file, args, signal, input, files = [] }: Program) {
+  const nameless = files.map(namelessFile)
+  const child = execa(file, args, {
+    stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', ...nameless],
+    buffer: false,
+    reject: false,
+    cancelSignal: signal,
+    forceKillAfterDelay: graceful,
+    encoding: 'buffer',
+  })
+  if (input !== undefined) feed(child.stdin, input)
+  for (const fd of nameless) closeSync(fd)
+  return child as typeof child & { stdout: Readable; stderr: Readable }
+}
+
+/**
+ * A file that has no name any more: a child reads it as /dev/fd/N, nobody else can, and a kill leaves nothing behind.
+ * A pipe of Node's will not do: it is a socket, which cannot be opened by path.
+ */
+function namelessFile(text: string): number {
+  const path = join(tmpdir(), `.holdfast-${randomUUID()}`)
+  const fd = openSync(path, 'wx+', 0o600)
+  unlinkSync(path)
+  writeSync(fd, text)
+  return fd
+}
+
+/** A child that ends early closes its end: that is told by its exit code, not by EPIPE here. */
+function feed(stream: NodeJS.WritableStream | null | undefined, text: string): void {
+  stream?.on('error', () => {})
+  stream?.end(text)
+}
+
+async function collect(stream: Readable, keep: number, onLine?: (line: string) => void): Promise<string> {
+  let kept = ''
+  let rest = ''
+  stream.setEncoding('utf8')
+  for await (const chunk of stream) {
+    kept = (kept + chunk).slice(-keep)
+    if (!onLine) continue
+    const lines = (rest + chunk).split('\n')
+    rest = lines.pop() ?? ''
+    for (const line of lines) onLine(line)
+  }
+  if (rest) onLine?.(rest)
+  return kept
+}
+
+function refuseUnstarted(program: Program, result: { code?: string | undefined; cause?: unknown }): void {
+  if (result.code !== 'ENOENT' && result.code !== 'EACCES') return
+  throw new JobError('configuration', `${program.file} cannot be started (${result.code})`, {
+    hint: `install ${nameOf(program)}, or say where it is with \`clients\``,
+    cause: result.cause,
+  })
+}
+
+function nameOf(program: Program): string {
+  return program.file.split('/').at(-1) ?? program.file
+}
+
+/** The end of what a program said, on one line, for an error text. */
+export function lastLines(text: string, count = 4): string {
+  return text.trim().split('\n').slice(-count).map((line) => line.trim()).join(' · ') || 'it said nothing'
+}

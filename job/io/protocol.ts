@@ -1,0 +1,42 @@
+import type { Readable } from 'node:stream'
+import type { Order } from '../engine.ts'
+import type { ErrorKind } from '../errors.ts'
+
+/** What passes between a coordinator and its workers: one JSON object a line, both ways. */
+export type ToWorker =
+  | { type: 'hello'; hello: Hello }
+  | { type: 'order'; id: number; order: Order }
+  | { type: 'heartbeat' }
+
+export type FromWorker =
+  | { type: 'progress'; bytes: number }
+  | { type: 'result'; id: number; value: unknown }
+  | { type: 'error'; id: number; kind: ErrorKind; message: string; hint?: string | undefined }
+  | { type: 'heartbeat' }
+
+/** What a worker needs to know of the run. No secret: names of mounted files only. */
+export interface Hello {
+  plan: string
+  backupId: string
+  /** The values of the storages of this run, in the order of the plan. */
+  storages: Record<string, unknown>
+  secretsDir: string
+  volumesDir: string
+  /** The worker makes its own folder in it. */
+  staging: string
+}
+
+export const heartbeatMs = 10_000
+/** Who hears nothing for so long takes the other side for dead. */
+export const silenceMs = 60_000
+
+/** The lines of a stream as messages. */
+export async function* messages<T>(stream: Readable): AsyncGenerator<T> {
+  let rest = ''
+  stream.setEncoding('utf8')
+  for await (const chunk of stream) {
+    const lines = (rest + chunk).split('\n')
+    rest = lines.pop() ?? ''
+    for (const line of lines) if (line.trim()) yield JSON.parse(line) as T
+  }
+}

@@ -1,0 +1,79 @@
+import type { Readable } from 'node:stream'
+import { z } from 'zod'
+import { partKey, partsKey, sourcePath } from '../catalog/layout.ts'
+import type { Catalog } from '../catalog/catalog.ts'
+import type { BackupFacts, Order, Sink } from '../engine.ts'
+import { JobError } from '../errors.ts'
+import { Part } from '../manifest.ts'
+import { readAll, type Storage } from '../storage.ts'
+import { store } from './pipeline.ts'
+import type { Progress } from './progress.ts'
+import type { Workers } from './workers.ts'
+
+interface Options {
+  catalogs: Catalog[]
+  id: string
+  source: string
+  engine: string
+  workers: Workers
+  progress: Progress
+  signal: AbortSignal
+}
+
+export interface SourceSink extends Sink {
+  /** All parts so far, under their paths in the backup. */
+  parts(): Part[]
+  /** Takes over what a failed run of the same id had written before it kept its facts. */
+  takeUp(): Promise<void>
+}
+
+/** The sink of one source on every storage of the plan. */
+export function openSink({ catalogs, id, source, engine, workers, progress, signal }: Options): SourceSink {
+  const storages = catalogs.map((catalog) => catalog.storage)
+  const plan = catalogs[0]?.plan as string
+  const parts = new Map<string, Part>()
+  const pathOf = (path: string) => sourcePath({ source, engine, path })
+  const listKey = partKey(plan, id, pathOf('parts.json'))
+
+  function keep(part: Part): Part {
+    if (parts.has(part.path)) throw new JobError('bug', `part ${part.path} was written twice`)
+    parts.set(part.path, part)
+    return part
+  }
+
+  async function delegate(order: Order): Promise<never> {
+    if (order.do !== 'upload') return (await workers.order(order)) as never
+    const path = pathOf(order.path)
+    await workers.order({ ...order, path })
+    const stored = await readParts(storages, partsKey(plan, id, path))
+    for (const part of stored) keep(part)
+    return stored as never
+  }
+
+  return {
+    write: async (path: string, data: Readable, options = {}) => {
+      const full = pathOf(path)
+      return keep(await store({ key: partKey(plan, id, full), path: full, data, storages, signal, ...options, onBytes: (bytes) => progress.add(path, bytes) }))
+    },
+    delegate,
+    keepFacts: async (facts: BackupFacts) => {
+      const list = Buffer.from(`${JSON.stringify([...parts.values()], null, 1)}\n`)
+      for (const catalog of catalogs) {
+        await catalog.storage.put(listKey, list, { size: list.length, signal })
+        await catalog.keepFacts({ id, source, facts, signal })
+      }
+    },
+    parts: () => [...parts.values()],
+    takeUp: async () => {
+      for (const part of await readParts(storages, listKey)) keep(part)
+    },
+  }
+}
+
+/** A list of parts that all storages agree on: workers write it last, and it is believed instead of what they said. */
+async function readParts(storages: Storage[], key: string): Promise<Part[]> {
+  const lists = await Promise.all(storages.map(async (storage) => (await readAll(storage, key)).toString('utf8')))
+  const [list = '[]'] = lists
+  if (lists.some((other) => other !== list)) throw new JobError('storage', `the storages disagree about ${key}`)
+  return z.array(Part).parse(JSON.parse(list))
+}

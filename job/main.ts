@@ -1,0 +1,144 @@
+import { parse, type Request, UsageError } from './cli.ts'
+import { adopt } from './commands/adopt.ts'
+import { backup } from './commands/backup.ts'
+import { check } from './commands/check.ts'
+import type { Job } from './commands/job.ts'
+import { list } from './commands/list.ts'
+import { prune } from './commands/prune.ts'
+import { restore } from './commands/restore.ts'
+import { show } from './commands/show.ts'
+import { verify } from './commands/verify.ts'
+import { worker } from './commands/worker.ts'
+import { type Config, environment, loadConfig, secretPath, secretReader } from './config.ts'
+import { JobError, textOf } from './errors.ts'
+import { openLog } from './io/log.ts'
+import { print, type Result } from './io/print.ts'
+import { progressTo } from './io/progress.ts'
+import { report, summarise } from './io/report.ts'
+import { localWorkers, type Workers } from './io/workers.ts'
+import type { Storage } from './storage.ts'
+import { openStorage } from './storages/index.ts'
+import { version } from './version.ts'
+
+// only a written summary says 0: a promise that never settles must not end in a green backup
+process.exitCode = 1
+
+const commands: { [verb in Exclude<Request['verb'], 'worker'>]: (job: Job, request: never) => Promise<Result> } = {
+  backup,
+  restore,
+  check,
+  list,
+  show,
+  verify,
+  prune,
+  adopt: (job, { decryptionSecret: secret, decryptionKey: key, ...request }: Extract<Request, { verb: 'adopt' }>) =>
+    adopt(job, { ...request, decryption: secret === undefined ? undefined : { secret, key } }),
+}
+
+process.exit(await main(process.argv.slice(2)))
+
+async function main(args: string[]): Promise<number> {
+  const request = await readFlags(args)
+  if (typeof request === 'number') return request
+  const log = openLog({ level: request.settings.logLevel, stream: process.stderr })
+  if (request.verb === 'worker') {
+    await worker({ input: process.stdin, output: process.stdout, log })
+    return 0
+  }
+  const begun = performance.now()
+  const stop = new AbortController()
+  stopOnSignals(stop)
+  const open = openJob({ request, log, stop })
+  let error: unknown
+  let facts: Record<string, unknown> = {}
+  try {
+    const config = loadConfig(request.settings)
+    const result = await commands[request.verb](open.job(config), { ...request, format: request.output } as never)
+    facts = typeof result.data === 'object' && !Array.isArray(result.data) && isRun(request.verb) ? (result.data as Record<string, unknown>) : {}
+    print({ result, format: request.output, to: process.stdout })
+    error = result.failure
+  } catch (thrown) {
+    error = stop.signal.aborted ? stop.signal.reason : thrown
+    if (!(error instanceof JobError)) log.error({ stack: thrown instanceof Error ? thrown.stack : String(thrown) }, 'this is a bug of holdfast')
+  }
+  await open.close()
+  const summary = summarise({ verb: request.verb, seconds: (performance.now() - begun) / 1000, facts, warnings: open.warnings, ...(error === undefined ? {} : { error }) })
+  if (isRun(request.verb)) report(summary, { log, terminationLog: environment.terminationLog })
+  else if (error !== undefined) log.error({ ...(summary.hint ? { hint: summary.hint } : {}) }, `${summary.error}`)
+  return summary.code
+}
+
+/** Verbs that change something end in a summary; the others in what they print. */
+function isRun(verb: Request['verb']): boolean {
+  return ['backup', 'restore', 'prune', 'adopt', 'verify'].includes(verb)
+}
+
+async function readFlags(args: string[]): Promise<Request | number> {
+  try {
+    return (await parse(args, version)) ?? 0
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error
+    process.stderr.write(`holdfast: ${textOf(error)}\nholdfast --help lists the verbs; holdfast <verb> --help their flags\n`)
+    return 2
+  }
+}
+
+function stopOnSignals(stop: AbortController): void {
+  const kinds = { SIGTERM: 'terminated', SIGINT: 'interrupted' } as const
+  for (const [signal, kind] of Object.entries(kinds)) {
+    process.on(signal, () => {
+      // the second time somebody is in a hurry
+      if (stop.signal.aborted) process.exit(kind === 'terminated' ? 143 : 130)
+      stop.abort(new JobError(kind, `stopped by ${signal}`))
+    })
+  }
+}
+
+function openJob({ request, log, stop }: { request: Request; log: Job['log']; stop: AbortController }) {
+  const warnings: string[] = []
+  const storages = new Map<string, Promise<Storage>>()
+  const teams: Workers[] = []
+  const progress = progressTo({ log, stream: process.stderr })
+
+  function job(config: Config): Job {
+    const secret = secretReader(config.secretsDir)
+    const storage = (name: string) => {
+      const values = config.storages[name]
+      if (!values) throw new JobError('configuration', `storages: no storage named "${name}" (there are: ${Object.keys(config.storages).join(', ') || 'none'})`)
+      const context = { at: `storages.${name}`, secret, secretPath: (ref: { secret: string }, key: string) => secretPath(config.secretsDir, ref, key), volumesDir: config.volumesDir }
+      const opened = storages.get(name) ?? openStorage({ name, values, context })
+      storages.set(name, opened)
+      return opened
+    }
+    return {
+      config,
+      log,
+      progress,
+      signal: stop.signal,
+      secret,
+      warnings,
+      now: () => new Date(),
+      warn: (message) => {
+        if (warnings.includes(message)) return
+        warnings.push(message)
+        log.warn(message)
+      },
+      storage: async (name) => storage(name),
+      workers: ({ plan, id, storages: names, staging = config.tmpDir }) => {
+        const values = Object.fromEntries(names.map((name) => [name, config.storages[name]]))
+        const { secretsDir, volumesDir } = config
+        const team = localWorkers({ hello: { plan, backupId: id, storages: values, secretsDir, volumesDir, staging }, progress, signal: stop.signal, logLevel: request.settings.logLevel })
+        teams.push(team)
+        return team
+      },
+    }
+  }
+
+  async function close(): Promise<void> {
+    progress.end()
+    await Promise.all(teams.map((team) => team.close()))
+    await Promise.allSettled([...storages.values()].map(async (storage) => (await storage).close()))
+  }
+
+  return { job, close, warnings }
+}
