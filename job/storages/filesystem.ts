@@ -123,7 +123,9 @@ export function filesystemStorage({ name, root, linkFile = link }: FilesystemOpt
 
   async function* walk(folder: string, prefix: string, shallow: boolean): AsyncIterable<Listed> {
     const entries = await entriesOf(folder)
-    const matching = entries.filter(({ key }) => key.startsWith(prefix) || prefix.startsWith(key))
+    const matching = entries.filter(
+      ({ key, isFolder }) => key.startsWith(prefix) || (isFolder && prefix.startsWith(key)),
+    )
     for (const batch of batchesOf(matching, 32)) {
       const stats = await Promise.all(
         batch.map(({ key, isFolder }) => (isFolder ? undefined : statOf(join(root, key), `${name}: ${key}`))),

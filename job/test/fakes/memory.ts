@@ -1,0 +1,67 @@
+import { Readable } from 'node:stream'
+import { JobError, ObjectError } from '../../errors.ts'
+import type { GetOptions, Listed, Storage, Stored } from '../../storage.ts'
+import { chunksOf, openBody } from '../../storages/incoming.ts'
+
+export interface MemoryStorage extends Storage {
+  /** What is stored, for tests to look at and to damage. */
+  readonly objects: Map<string, { bytes: Buffer; modified: Date }>
+}
+
+/** A storage in a Map. `now` is the clock of its objects. */
+export function memoryStorage({ name = 'memory', now = () => new Date() } = {}): MemoryStorage {
+  const objects: MemoryStorage['objects'] = new Map()
+
+  function storedOf(key: string): Stored | undefined {
+    const found = objects.get(key)
+    return found && { size: found.bytes.length, modified: found.modified }
+  }
+
+  async function* list(prefix: string, { delimiter }: { delimiter?: string } = {}): AsyncIterable<Listed> {
+    let folder: string | undefined
+    const keys = [...objects.keys()].filter((key) => key.startsWith(prefix))
+    for (const key of keys.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))) {
+      const end = delimiter === undefined ? -1 : key.indexOf(delimiter, prefix.length)
+      const stored = storedOf(key)
+      if (end < 0 && stored) yield { kind: 'object', key, size: stored.size, modified: stored.modified as Date }
+      if (end < 0 || key.slice(0, end + 1) === folder) continue
+      folder = key.slice(0, end + 1)
+      yield { kind: 'folder', key: folder }
+    }
+  }
+
+  return {
+    name,
+    features: { conditionalPut: true },
+    objects,
+    async put(key, body, { size, ifAbsent, signal }) {
+      const chunks: Buffer[] = []
+      for await (const chunk of chunksOf(openBody(body), { key, size, signal })) chunks.push(Buffer.from(chunk))
+      if (ifAbsent && objects.has(key)) throw new ObjectError('ObjectExists', key)
+      objects.set(key, { bytes: Buffer.concat(chunks), modified: now() })
+      return storedOf(key) as Stored
+    },
+    async get(key, { range, signal }: GetOptions = {}) {
+      signal?.throwIfAborted()
+      const found = objects.get(key)
+      if (!found) throw new ObjectError('ObjectMissing', key)
+      if (range && range.start >= found.bytes.length)
+        throw new JobError('storage', `${key} has nothing at ${range.start}`)
+      const bytes = range ? found.bytes.subarray(range.start, (range.end ?? Number.POSITIVE_INFINITY) + 1) : found.bytes
+      const stream = Readable.from(piecesOf(bytes), { objectMode: false })
+      const abort = () => stream.destroy(signal?.reason)
+      signal?.addEventListener('abort', abort, { once: true })
+      return stream.once('close', () => signal?.removeEventListener('abort', abort))
+    },
+    head: async (key) => storedOf(key),
+    list,
+    async delete(keys) {
+      for (const key of keys) objects.delete(key)
+    },
+    async close() {},
+  }
+}
+
+function* piecesOf(bytes: Buffer): Iterable<Buffer> {
+  for (let at = 0; at < bytes.length; at += 65_536) yield bytes.subarray(at, at + 65_536)
+}
