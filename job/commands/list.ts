@@ -126,13 +126,20 @@ function unfinished(plan: string, { id, state, started, failed, storages }: Foun
 /** Kubernetes reads a schedule without a time zone in the controller's, which is UTC nearly everywhere. */
 function nextRun(plan: string, values: Plan | undefined, now: Date): Row[] {
   if (!values?.schedule || values.suspend) return []
-  const next = scheduleOf(plan, values.schedule, values.timeZone).nextRun(now)
+  const next = nextTime({ plan, schedule: values.schedule, timeZone: values.timeZone, now })
   return next ? [{ plan, state: 'scheduled', started: next.toISOString(), storages: values.storages }] : []
 }
 
-function scheduleOf(plan: string, schedule: string, timeZone = 'Etc/UTC'): Cron {
+interface Timing {
+  plan: string
+  schedule: string
+  timeZone: string | undefined
+  now: Date
+}
+
+function nextTime({ plan, schedule, timeZone = 'Etc/UTC', now }: Timing): Date | null {
   try {
-    return new Cron(schedule, { timezone: timeZone, paused: true })
+    return new Cron(schedule, { timezone: timeZone, paused: true }).nextRun(now)
   } catch (cause) {
     throw new JobError('configuration', `backups.${plan}.schedule: "${schedule}" in ${timeZone} is no schedule`, {
       hint: 'five fields as in crontab, such as "15 2 * * *", and a time zone such as Europe/Stockholm',

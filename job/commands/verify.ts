@@ -139,7 +139,7 @@ async function inspect(job: Job, { storage }: Catalog, manifest: Manifest): Prom
       const parts = ownParts(manifest, source.name)
       const run = { ...contextOf(job), backupId: id, parts, source, decryption: decryptionOf(job, plan, source.name) }
       const says = await findingOf(job.signal, async () => engineNamed(source.engine).inspect?.(run, reader))
-      if (says) problems.push({ path: `source ${source.name}`, says })
+      if (says) problems.push({ path: `source ${source.name}`, says: `cannot be read: ${says}` })
     }
   } finally {
     await workers.close()

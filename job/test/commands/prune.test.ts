@@ -1,0 +1,209 @@
+import { describe, expect, test } from 'vitest'
+import { type Pruned, prune, pruneAfterBackup } from '../../commands/prune.ts'
+import { exitCodeOf, JobError } from '../../errors.ts'
+import { formatManifest } from '../../manifest.ts'
+import { keysOf, manifestOf, memoryStore, putBackup, putText, type Store, startedOf } from '../catalog/store.ts'
+import { fakeJob, now } from './fake-job.ts'
+
+const daily = (age: number) => String(now.getTime() / 1000 - age * 86_400)
+
+async function stored({ name = 'main', days = [1, 2, 3, 4] } = {}): Promise<Store> {
+  const store = memoryStore({ name })
+  for (const day of days) await putBackup(store, daily(day), { 'users.sql': 'x' })
+  return store
+}
+
+async function begun(store: Store, id: string): Promise<void> {
+  await putText(store, `nightly/${id}/started.json`, JSON.stringify(startedOf(id)))
+  await putText(store, `nightly/${id}/users.sql`, 'x')
+}
+
+const actionsOf = (data: unknown) => (data as Pruned[]).map(({ id, action }) => [id, action])
+
+test('retention is carried out with its reasons, newest first', async () => {
+  const main = await stored()
+  const { data, notes, failure } = await prune(
+    fakeJob({ storages: [main], backups: { nightly: { retention: { last: 2 } } } }),
+    {
+      plan: 'nightly',
+    },
+  )
+  expect(failure).toBeUndefined()
+  expect(data).toEqual([
+    { plan: 'nightly', storage: 'main', id: daily(1), action: 'keep', reason: 'the newest, one of the last 2' },
+    { plan: 'nightly', storage: 'main', id: daily(2), action: 'keep', reason: 'one of the last 2' },
+    { plan: 'nightly', storage: 'main', id: daily(3), action: 'remove', reason: 'not one of the last 2' },
+    { plan: 'nightly', storage: 'main', id: daily(4), action: 'remove', reason: 'not one of the last 2' },
+  ])
+  expect(notes).toEqual(['2 removed, 2 left'])
+  const left = await keysOf(main)
+  expect(left.filter((key) => key.endsWith(`${daily(3)}.json`) || key.includes(`/${daily(4)}/`))).toEqual([])
+  expect(left).toHaveLength(6)
+})
+
+test('a dry run says the same and removes nothing', async () => {
+  const main = await stored()
+  await begun(main, daily(9))
+  const job = fakeJob({ storages: [main], backups: { nightly: { retention: { last: 2 } } } })
+  const before = await keysOf(main)
+  const dry = await prune(job, { plan: 'nightly', dryRun: true })
+  expect(await keysOf(main)).toEqual(before)
+  expect(main.calls.filter((call) => call.startsWith('delete'))).toEqual([])
+  expect(dry.notes).toEqual(['dry run: nothing was removed, 3 would be'])
+  expect((await prune(job, { plan: 'nightly' })).data).toEqual(dry.data)
+})
+
+test('the newest stays however old it is', async () => {
+  const main = await stored({ days: [400, 500] })
+  const job = fakeJob({ storages: [main], backups: { nightly: { retention: { maxAge: '30d' } } } })
+  expect(actionsOf((await prune(job, { plan: 'nightly' })).data)).toEqual([
+    [daily(400), 'keep'],
+    [daily(500), 'remove'],
+  ])
+})
+
+test('each storage is pruned by what it has', async () => {
+  const main = await stored()
+  const offsite = await stored({ name: 'offsite', days: [3, 4] })
+  await prune(fakeJob({ storages: [main, offsite], backups: { nightly: { retention: { last: 1 } } } }), {
+    plan: 'nightly',
+  })
+  expect((await keysOf(main)).filter((key) => key.endsWith('.json') && !key.includes('started'))).toEqual([
+    `nightly/${daily(1)}.json`,
+  ])
+  expect((await keysOf(offsite)).filter((key) => key.endsWith('.json') && !key.includes('started'))).toEqual([
+    `nightly/${daily(3)}.json`,
+  ])
+})
+
+test('without retention only leftovers go', async () => {
+  const main = await stored()
+  await begun(main, daily(1.5))
+  await begun(main, daily(2.5))
+  const { data } = await prune(fakeJob({ storages: [main], backups: { nightly: {} } }), { plan: 'nightly' })
+  expect(actionsOf(data)).toEqual([
+    [daily(1), 'keep'],
+    [daily(1.5), 'leave'],
+    [daily(2), 'keep'],
+    [daily(2.5), 'sweep'],
+    [daily(3), 'keep'],
+    [daily(4), 'keep'],
+  ])
+  expect(await keysOf(main, `nightly/${daily(2.5)}/`)).toEqual([])
+  expect(await keysOf(main, `nightly/${daily(1.5)}/`)).toHaveLength(2)
+})
+
+test('a plan whose deadline is longer than keepFailed keeps what may still be running', async () => {
+  const main = await stored({ days: [9] })
+  await begun(main, daily(2.5))
+  const job = fakeJob({ storages: [main], backups: { nightly: { keepFailed: '1h', deadline: '3d' } } })
+  expect(actionsOf((await prune(job, { plan: 'nightly' })).data)).toContainEqual([daily(2.5), 'leave'])
+})
+
+test('nothing goes while the newest manifest is damaged', async () => {
+  const main = await stored()
+  await putText(main, `nightly/${daily(1)}.json`, '{}')
+  const before = await keysOf(main)
+  const job = fakeJob({ storages: [main], backups: { nightly: { retention: { last: 1 } } } })
+  const { failure } = await prune(job, { plan: 'nightly' })
+  expect(failure).toMatchObject({ kind: 'storage', message: expect.stringContaining('storage main was not pruned') })
+  expect(await keysOf(main)).toEqual(before)
+})
+
+test('an adopted backup is as old as its manifest says, and stays when that cannot be read', async () => {
+  const main = await stored({ days: [1] })
+  const adopted = manifestOf('265371530', { started: new Date(Number(daily(2)) * 1000).toISOString(), adopted: true })
+  await main.put('nightly/265371530.json', formatManifest(adopted), {})
+  await putText(main, 'nightly/265371531.json', '{}')
+  const job = fakeJob({ storages: [main], backups: { nightly: { retention: { maxAge: '7d' } } } })
+  expect(actionsOf((await prune(job, { plan: 'nightly' })).data)).toEqual([
+    [daily(1), 'keep'],
+    ['265371531', 'keep'],
+    ['265371530', 'keep'],
+  ])
+})
+
+test('10 000 backups are planned with two listings and one manifest', async () => {
+  const main = memoryStore()
+  for (let i = 0; i < 10_000; i++) {
+    const id = String(Number(daily(1)) - i * 60)
+    main.objects.set(`nightly/${id}.json`, formatManifest(manifestOf(id)))
+    main.objects.set(`nightly/${id}/started.json`, Buffer.from('{}'))
+  }
+  const job = fakeJob({ storages: [main], backups: { nightly: { retention: { last: 9990 } } } })
+  const { data } = await prune(job, { plan: 'nightly', dryRun: true })
+  expect(data).toHaveLength(10_000)
+  expect(main.calls.filter((call) => call === 'list nightly/').length).toBeLessThanOrEqual(3)
+  expect(main.calls.filter((call) => call.startsWith('get'))).toEqual([`get nightly/${daily(1)}.json`])
+})
+
+describe('failures', () => {
+  async function halfDeleting(): Promise<Store> {
+    const main = await stored()
+    main.before = (call) => {
+      if (call === `delete nightly/${daily(4)}.json`) throw new JobError('storage', 'access denied')
+    }
+    return main
+  }
+  const backups = { nightly: { retention: { last: 2 } } }
+
+  test('one that cannot be removed is a warning and exit code 23 at the end, and the others go', async () => {
+    const main = await halfDeleting()
+    const job = fakeJob({ storages: [main], backups })
+    const { data, failure } = await prune(job, { plan: 'nightly' })
+    expect(exitCodeOf(failure)).toBe(23)
+    expect(job.warnings).toEqual([`backup ${daily(4)} was not removed from storage main: access denied`])
+    expect((data as Pruned[]).at(-1)).toMatchObject({ id: daily(4), failed: 'access denied' })
+    expect(await keysOf(main, `nightly/${daily(3)}`)).toEqual([])
+  })
+
+  test('a storage that cannot be reached does not keep the others from being pruned', async () => {
+    const offline = memoryStore({ name: 'offline' })
+    offline.before = () => {
+      throw new JobError('storage', 'connection refused')
+    }
+    const main = await stored()
+    const { failure } = await prune(fakeJob({ storages: [offline, main], backups }), { plan: 'nightly' })
+    expect(failure).toMatchObject({
+      kind: 'storage',
+      message: expect.stringContaining('storage offline was not pruned: connection refused'),
+    })
+    expect(await keysOf(main, `nightly/${daily(3)}`)).toEqual([])
+  })
+
+  test('after a backup every failure is only a warning', async () => {
+    const job = fakeJob({ storages: [await halfDeleting()], backups })
+    expect(await pruneAfterBackup(job, 'nightly')).toHaveLength(4)
+    expect(job.warnings).toHaveLength(1)
+    await pruneAfterBackup(job, 'gone')
+    expect(job.warnings).toHaveLength(2)
+  })
+
+  test('a run that is ended stops at once', async () => {
+    const main = await stored()
+    const run = new AbortController()
+    main.after = (call) => {
+      if (call.startsWith(`delete nightly/${daily(4)}.json`)) run.abort(new JobError('terminated', 'ended by SIGTERM'))
+    }
+    const job = fakeJob({ storages: [main], backups, signal: run.signal })
+    await expect(prune(job, { plan: 'nightly' })).rejects.toMatchObject({ kind: 'terminated' })
+    expect(main.objects.has(`nightly/${daily(3)}.json`)).toBe(true)
+  })
+})
+
+describe('refused', () => {
+  test.each([
+    ['a plan that is not in the values', { plan: 'weekly' }, 'no plan named "weekly"'],
+    [
+      'a storage that the plan does not write to',
+      { plan: 'nightly', storages: ['other'] },
+      'does not write to storage "other"',
+    ],
+  ])('%s', async (_, options, message) => {
+    const job = fakeJob({ storages: [await stored()], backups: { nightly: {} } })
+    await expect(prune(job, options)).rejects.toMatchObject({
+      kind: 'configuration',
+      message: expect.stringContaining(message),
+    })
+  })
+})
