@@ -87,7 +87,8 @@ export function startWorker({ args, signal }: { args: string[]; signal: AbortSig
 function start({ file, args, signal, input, files = [] }: Program) {
   const nameless = files.map(namelessFile)
   const child = execa(file, args, {
-    stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', ...nameless],
+    // execa's types do not know descriptors behind the third; Node does
+    stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', ...(nameless as unknown as 'pipe'[])],
     buffer: false,
     reject: false,
     cancelSignal: signal,

@@ -94,40 +94,42 @@ interface Restore {
   session: Session
   /** A session that passes the dump's bytes as they are. */
   bytes: Session
-  overwrite: boolean
+  /** Names as ourAccounts gives them. */
+  ours: string[]
   run: Pick<RunContext, 'signal' | 'warn'>
 }
 
 const key = ({ user, host }: Account): string => `${user}@${host}`
 
 /**
- * Makes the accounts that are missing. One that exists stays as it is; with `overwrite` it becomes what the backup says,
- * but never the one that we are logged in with. Returns the accounts that grants may be given to.
+ * The accounts that this restore makes: those that are missing, those that an earlier try of it made, and with `overwrite`
+ * all but the one that we are logged in with.
  */
-export async function createAccounts({ plan, session, bytes, overwrite, run }: Restore): Promise<Set<string>> {
+export async function ourAccounts({ plan, session, overwrite, earlier }: { plan: AccountPlan; session: Session; overwrite: boolean; earlier: string[] }): Promise<string[]> {
   const rows = await session.rows<Account>('SELECT user AS user, host AS host FROM mysql.user')
   const existing = new Set(rows.map(key))
   const [me] = await session.rows<{ me: string }>('SELECT CURRENT_USER() AS me')
-  const ours = new Set<string>()
-  for (const { account, sql } of plan.creates) {
+  const ours = (account: string) => !existing.has(account) || earlier.includes(account) || (overwrite && account !== me?.me)
+  return plan.creates.map(({ account }) => key(account)).filter(ours)
+}
+
+/** Makes the accounts in `ours`; one that exists becomes what the backup says, and loses what grants it has. */
+export async function createAccounts({ plan, session, bytes, run, ours }: Restore): Promise<void> {
+  for (const { account, sql } of plan.creates.filter((one) => ours.includes(key(one.account)))) {
     run.signal.throwIfAborted()
-    const exists = existing.has(key(account))
-    if (exists && (!overwrite || key(account) === me?.me)) continue
-    if (exists) await session.execute(`REVOKE ALL PRIVILEGES, GRANT OPTION FROM ${nameOf(account)}`, `REVOKE for ${key(account)}`)
-    const statement = exists ? sql.replace('CREATE USER IF NOT EXISTS', 'ALTER USER') : sql
-    await bytes.execute(statement, `account ${key(account)}`)
-    ours.add(key(account))
+    await bytes.execute(sql, `account ${key(account)}`)
+    await session.execute(`REVOKE ALL PRIVILEGES, GRANT OPTION FROM ${nameOf(account)}`, `REVOKE for ${key(account)}`)
+    await bytes.execute(sql.replace('CREATE USER IF NOT EXISTS', 'ALTER USER'), `account ${key(account)}`)
   }
-  return ours
 }
 
 const absent = new Set([1146, 1147, 1305, 1356, 1141, 1403])
 
-/** Grants and default roles of the accounts in `to`. A grant on something that the request leaves out is a warning. */
-export async function grantAccounts({ plan, bytes, run, to }: Omit<Restore, 'overwrite' | 'session'> & { to: Set<string> }): Promise<void> {
+/** Grants and default roles of the accounts in `ours`. A grant on something that the request leaves out is a warning. */
+export async function grantAccounts({ plan, bytes, run, ours }: Omit<Restore, 'session'>): Promise<void> {
   for (const { account, sql } of plan.grants) {
     run.signal.throwIfAborted()
-    if (!to.has(key(account))) continue
+    if (!ours.includes(key(account))) continue
     try {
       await bytes.execute(sql, `grant for ${key(account)}`)
     } catch (error) {

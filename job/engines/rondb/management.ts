@@ -7,8 +7,8 @@ export interface Cluster {
   product: string
   version: string
   dataNodes: DataNode[]
-  /** API slots that nobody uses and that take any host: ndb_restore needs one each. */
-  freeSlots: number
+  /** Ids of API slots that nobody uses and that take any host: ndb_restore needs one each. */
+  freeSlots: number[]
 }
 
 export interface DataNode {
@@ -42,7 +42,7 @@ export async function showCluster(management: Management): Promise<Cluster> {
 /** Pure. Throws `server` when it is not the answer of a management server. */
 export function parseShow(text: string): Cluster {
   const dataNodes: DataNode[] = []
-  let freeSlots = 0
+  const freeSlots: number[] = []
   let section = ''
   for (const line of text.split('\n')) {
     section = /^\[(\w+)\(/.exec(line)?.[1] ?? section
@@ -50,7 +50,7 @@ export function parseShow(text: string): Cluster {
     if (!node) continue
     const [, id, rest] = node as unknown as [string, string, string]
     if (section === 'ndbd') dataNodes.push(dataNode(Number(id), rest))
-    if (section === 'mysqld' && /not connected, accepting connect from any host/.test(rest)) freeSlots++
+    if (section === 'mysqld' && /not connected, accepting connect from any host/.test(rest)) freeSlots.push(Number(id))
   }
   if (dataNodes.length === 0) throw new JobError('server', `the management server said nothing of data nodes: ${lastLines(text)}`)
   const product = /RonDB-/i.test(text) ? 'RonDB' : 'NDB'

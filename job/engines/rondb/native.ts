@@ -15,6 +15,7 @@ export const Work = z.discriminatedUnion('do', [
     do: z.literal('restore'),
     phase: z.enum(['tables', 'data', 'indexes']),
     node: z.int(),
+    slot: z.int(),
     backupId: z.string(),
     managementServers: z.array(z.string()),
     clients: z.string().optional(),
@@ -130,18 +131,17 @@ export interface Restored {
 async function restorePhase(job: Extract<Work, { do: 'restore' }>, context: WorkContext): Promise<Restored> {
   const password = job.decryption && context.secret(job.decryption, job.decryption.key, 'decryption')
   const path = join(context.folder, String(job.node))
-  const { stdout, stderr, exitCode } = await run(
-    ndbRestore({
-      ...job,
-      path,
-      options: ['-c', connectString(job.managementServers), '--connect-retries=20', '--connect-retry-delay=1', '--no-binlog', ...phaseOptions[job.phase], ...job.options],
-      password,
-      signal: context.signal,
-    }),
-  )
-  const said = stdout + stderr
-  if (exitCode !== 0) {
-    throw new JobError('server', `ndb_restore of ${job.phase} for node ${job.node} ended with ${exitCode}: ${errorsOf(said)}`, {
+  const attempt = (slot: string[]) => {
+    const connection = ['-c', connectString(job.managementServers), ...slot, '--connect-retries=20', '--connect-retry-delay=1']
+    const options = [...connection, '--no-binlog', ...phaseOptions[job.phase], ...job.options]
+    return run(ndbRestore({ ...job, path, options, password, signal: context.signal }))
+  }
+  let ended = await attempt([`--ndb-nodeid=${job.slot}`])
+  // somebody else took the slot since it was seen free: then any will do
+  if (ended.exitCode !== 0 && /Could not alloc node id|Id \d+ .*(allocated|configured)/i.test(ended.stdout + ended.stderr)) ended = await attempt([])
+  const said = ended.stdout + ended.stderr
+  if (ended.exitCode !== 0) {
+    throw new JobError('server', `ndb_restore of ${job.phase} for node ${job.node} ended with ${ended.exitCode}: ${errorsOf(said)}`, {
       hint: 'the target is unfinished; mend the cause and run the same restore again',
     })
   }

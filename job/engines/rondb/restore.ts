@@ -2,7 +2,7 @@ import { statfs } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import type { Marker, Reader, RestoreStep, TargetRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
-import { createAccounts, grantAccounts, readAccounts, setPasswords } from './accounts.ts'
+import { createAccounts, grantAccounts, ourAccounts, readAccounts, setPasswords } from './accounts.ts'
 import { writeMarker } from './marker.ts'
 import { type Login, open, quoteName, type Session, SqlError, withMysql } from './mysql.ts'
 import type { Restored, Work } from './native.ts'
@@ -16,8 +16,8 @@ import type { Target } from './values.ts'
 interface Progress {
   detail: Detail
   restored: Restored[]
-  /** Accounts that this restore made, by MySQL server. */
-  made: Map<string, Set<string>>
+  /** How many ndb_restore were given a slot. */
+  slots: number
 }
 
 const progress = new WeakMap<object, Progress>()
@@ -50,7 +50,7 @@ const steps: Record<string, Step> = { fetch, clear, tables, data, indexes, sync,
 export async function restore(run: TargetRun, step: RestoreStep, reader: Reader): Promise<Record<string, unknown>> {
   const todo = steps[step.name]
   if (!todo) throw new JobError('bug', `no step ${step.name}`)
-  const state = progress.get(run) ?? { detail: detailOf(run), restored: [], made: new Map() }
+  const state = progress.get(run) ?? { detail: detailOf(run), restored: [], slots: 0 }
   progress.set(run, state)
   return todo(run, reader, state)
 }
@@ -129,7 +129,8 @@ async function dropTable(session: Session, table: string): Promise<void> {
 }
 
 /** Databases with their character sets by MySQL, then the tables by ndb_restore, from the first node's files. */
-async function tables(run: TargetRun, reader: Reader, { detail }: Progress) {
+async function tables(run: TargetRun, reader: Reader, state: Progress) {
+  const { detail } = state
   const { selection, logins } = detail
   const databases = [...new Set([...selection.tables.map((table) => table.database), ...selection.objects])]
   const sessions = await Promise.all(logins.map((login) => openRestoring(login, run, { bytes: true })))
@@ -140,7 +141,7 @@ async function tables(run: TargetRun, reader: Reader, { detail }: Progress) {
   }
   if (selection.tables.length === 0) return { tables: 0 }
   const { diskObjects } = run.target as Target
-  await native({ run, reader, detail, phase: 'tables', node: nodesOf(detail)[0] as number, more: diskObjects ? [] : ['--no-restore-disk-objects'] })
+  await native({ run, reader, state, phase: 'tables', node: nodesOf(detail)[0] as number, more: diskObjects ? [] : ['--no-restore-disk-objects'] })
   return { tables: selection.tables.length }
 }
 
@@ -148,33 +149,39 @@ async function tables(run: TargetRun, reader: Reader, { detail }: Progress) {
 async function data(run: TargetRun, reader: Reader, state: Progress) {
   const { detail } = state
   if (detail.selection.tables.length === 0) return { tuples: 0 }
-  const results = await Promise.all(nodesOf(detail).map((node) => native({ run, reader, detail, phase: 'data', node, more: [] })))
+  const results = await Promise.all(nodesOf(detail).map((node) => native({ run, reader, state, phase: 'data', node, more: [] })))
   state.restored = results
   return { tuples: sum(results, 'tuples'), logEntries: sum(results, 'logEntries') }
 }
 
-async function indexes(run: TargetRun, reader: Reader, { detail }: Progress) {
+async function indexes(run: TargetRun, reader: Reader, state: Progress) {
+  const { detail } = state
   const { restoreEpoch } = run.target as Target
   if (detail.selection.tables.length === 0) return {}
-  await native({ run, reader, detail, phase: 'indexes', node: nodesOf(detail)[0] as number, more: restoreEpoch ? ['--restore-epoch'] : [] })
+  await native({ run, reader, state, phase: 'indexes', node: nodesOf(detail)[0] as number, more: restoreEpoch ? ['--restore-epoch'] : [] })
   return { epoch: restoreEpoch ? detail.facts.consistency.epoch : null }
 }
 
 interface Native {
   run: TargetRun
   reader: Reader
-  detail: Detail
+  state: Progress
   phase: 'tables' | 'data' | 'indexes'
   node: number
   more: string[]
 }
 
-async function native({ run, reader, detail, phase, node, more }: Native): Promise<Restored> {
+async function native({ run, reader, state, phase, node, more }: Native): Promise<Restored> {
   const target = run.target as Target
+  const { detail } = state
+  // NDB keeps a slot closed for some seconds after its last user: each ndb_restore gets a fresh one as long as there are
+  const { freeSlots } = detail.cluster
+  const slot = freeSlots[state.slots++ % freeSlots.length] as number
   const order: Work = {
     do: 'restore',
     phase,
     node,
+    slot,
     backupId: run.backupId,
     managementServers: target.managementServers,
     ...(target.clients ? { clients: target.clients } : {}),
@@ -193,18 +200,26 @@ async function sync(run: TargetRun, _: Reader, { detail }: Progress) {
   return { servers: detail.logins.length }
 }
 
-async function accounts(run: TargetRun, reader: Reader, { detail, made }: Progress) {
+/** The marker learns which accounts are ours before the first is made, so that a second run gives them their grants. */
+async function accounts(run: TargetRun, reader: Reader, state: Progress) {
+  const { detail } = state
   const plan = await readAccounts(await reader.read('users.sql'))
+  for (const login of detail.logins) {
+    const earlier = detail.creates.accounts[login.server] ?? []
+    detail.creates.accounts[login.server] = await withMysql(login, (session) => ourAccounts({ plan, session, overwrite: run.overwrite, earlier }), run)
+  }
+  await mark(run, { request: run.request, backupId: run.backupId, plan: run.plan, state: 'begun', creates: detail.creates })
   await onAll(detail.logins, run, async (session) => {
     const bytes = await openRestoring(detail.logins.find((login) => login.server === session.server) as Login, run, { bytes: true })
     try {
-      made.set(session.server, await createAccounts({ plan, session, bytes, overwrite: run.overwrite, run }))
+      await createAccounts({ plan, session, bytes, run, ours: detail.creates.accounts[session.server] ?? [] })
     } finally {
       bytes.close()
     }
   })
   const overridden = await withMysql(detail.logins[0] as Login, (session) => overridePasswords(session, { plan, passwords: detail.passwords }), run)
-  return { accounts: plan.creates.length, made: made.get(detail.logins[0]?.server ?? '')?.size ?? 0, passwords: overridden }
+  const made = detail.creates.accounts[detail.logins[0]?.server ?? '']?.length ?? 0
+  return { accounts: plan.creates.length, made, passwords: overridden }
 }
 
 async function overridePasswords(session: Session, { plan, passwords }: { plan: Awaited<ReturnType<typeof readAccounts>>; passwords: Record<string, string> }): Promise<number> {
@@ -237,12 +252,12 @@ async function objects(run: TargetRun, reader: Reader, { detail }: Progress) {
   return { objects: counts, servers: detail.logins.map((login) => login.server) }
 }
 
-async function grants(run: TargetRun, reader: Reader, { detail, made }: Progress) {
+async function grants(run: TargetRun, reader: Reader, { detail }: Progress) {
   const plan = await readAccounts(await reader.read('users.sql'))
   for (const login of detail.logins) {
     const bytes = await openRestoring(login, run, { bytes: true })
     try {
-      await grantAccounts({ plan, bytes, run, to: made.get(login.server) ?? new Set() })
+      await grantAccounts({ plan, bytes, run, ours: detail.creates.accounts[login.server] ?? [] })
     } finally {
       bytes.close()
     }

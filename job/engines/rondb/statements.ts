@@ -10,7 +10,7 @@ export async function* statements(dump: Readable): AsyncGenerator<string> {
   let state: State = 'code'
   dump.setEncoding('latin1')
   for await (const line of linesOf(dump)) {
-    const changed = state === 'code' && statement.trim() === '' ? /^\s*DELIMITER\s+(\S+)/i.exec(line)?.[1] : undefined
+    const changed = state === 'code' && !hasCode(statement) ? /^\s*DELIMITER\s+(\S+)/i.exec(line)?.[1] : undefined
     if (changed) {
       delimiter = changed
       statement = ''
@@ -80,7 +80,7 @@ function hasCode(statement: string): boolean {
 export function bare(statement: string): string {
   return statement
     .slice(0, 4096)
-    .replaceAll(/^\s*(--(\s.*)?|#.*)$/gm, '')
+    .replaceAll(/^[ \t]*(--([ \t].*)?|#.*)$/gm, '')
     .replaceAll(/\/\*(?!!)[\s\S]*?\*\//g, '')
     .replaceAll(/\/\*!\d*\s?|\*\//g, '')
     .trim()

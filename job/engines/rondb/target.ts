@@ -27,6 +27,8 @@ export const Creates = z.object({
   databases: z.array(z.string()),
   /** Tables, `database.table`. */
   tables: z.array(z.string()),
+  /** Accounts, `user@host`, by MySQL server: known once the restore looks at them. */
+  accounts: z.record(z.string(), z.array(z.string())).default({}),
 })
 export type Creates = z.infer<typeof Creates>
 
@@ -69,7 +71,11 @@ export async function checkTarget(run: TargetRun): Promise<TargetState> {
 
   const { content, markers } = await look(logins, run)
   const marker = markers.find((one) => one.request === run.request)
-  const creates = { databases: selection.whole, tables: [...selection.tables.map(keyOf), ...localNames(facts, selection)] }
+  const creates = Creates.parse({
+    databases: selection.whole,
+    tables: [...selection.tables.map(keyOf), ...localNames(facts, selection)],
+    accounts: Creates.safeParse(marker?.creates).data?.accounts,
+  })
   const unfinished = marker?.state === 'begun'
   const contents = foreign({ content, creates, unfinished, overwrite: run.overwrite, markers })
   const detail: Detail = { cluster, logins, facts, selection, creates, passwords, clears: clearsOf(content, creates), workers }
@@ -119,12 +125,12 @@ function workersFor({ run, facts, cluster }: { run: TargetRun; facts: RondbFacts
   if (!cluster.dataNodes.some((node) => node.state === 'started')) {
     throw new JobError('server', 'no data node of the target is started', { hint: 'start the cluster: ndb_mgm -e SHOW tells the state of each node' })
   }
-  if (cluster.freeSlots === 0) {
+  if (cluster.freeSlots.length === 0) {
     throw new JobError('server', 'the target has no free API slot for ndb_restore', { hint: 'add empty [api] sections to config.ini (rondb-helm: rondbConfig.EmptyApiSlots)' })
   }
   const nodes = facts.topology.nodes.length
-  const workers = Math.min(nodes, parallel, cluster.freeSlots)
-  if (workers < nodes && workers === cluster.freeSlots) run.warn(`the target has ${cluster.freeSlots} free API slots for ${nodes} nodes: so many are restored at once`)
+  const workers = Math.min(nodes, parallel, cluster.freeSlots.length)
+  if (workers < nodes && workers === cluster.freeSlots.length) run.warn(`the target has ${cluster.freeSlots.length} free API slots for ${nodes} nodes: so many are restored at once`)
   return workers
 }
 
