@@ -18,13 +18,13 @@ export const serverOptions = {
   'password-file': { type: 'string' },
 } as const
 
-/** A pool of connections: as root by a socket, else by host and port with a password from a file. */
-export function connect(server: ServerAddress, connections: number): Pool {
+/** A pool of connections, in UTC: as root by a socket, else by host and port with a password from a file. */
+export function connect(server: ServerAddress, connections = 1): Pool {
   const where = server.socket
     ? { socketPath: server.socket }
     : { host: server.host ?? '127.0.0.1', port: Number(server.port ?? 3306) }
   const file = server['password-file']
-  return createPool({
+  const pool = createPool({
     ...where,
     user: server.user ?? 'root',
     ...(file ? { password: readFileSync(file, 'utf8').trimEnd() } : {}),
@@ -34,4 +34,6 @@ export function connect(server: ServerAddress, connections: number): Pool {
     bigNumberStrings: true,
     dateStrings: true,
   })
+  pool.pool.on('connection', (connection) => connection.query("SET time_zone = '+00:00'"))
+  return pool
 }

@@ -129,9 +129,7 @@ async function fill(pool: Pool, fillings: Filling[]) {
 }
 
 async function prepare(connection: PoolConnection) {
-  await connection.query("SET time_zone = '+00:00', cte_max_recursion_depth = 100000, @noise = ?", [
-    randomBytes(noiseBytes),
-  ])
+  await connection.query('SET cte_max_recursion_depth = 100000, @noise = ?', [randomBytes(noiseBytes)])
 }
 
 function batches({ table, columns, rows, batch, values }: Filling): string[] {
