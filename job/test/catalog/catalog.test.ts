@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { type Catalog, openCatalog } from '../../catalog/catalog.ts'
 import { JobError } from '../../errors.ts'
 import { formatManifest } from '../../manifest.ts'
@@ -147,6 +147,16 @@ describe.each(storages)('over $kind', ({ open }) => {
       ['2030-01-01', second],
     ])('picks with %j backup %s', async (pick, id) => {
       expect((await catalog.find({ pick })).id).toBe(id)
+    })
+
+    test('reads a time without a zone as UTC, wherever it runs', async () => {
+      vi.stubEnv('TZ', 'Asia/Tokyo')
+      try {
+        expect(new Date(0).getHours()).toBe(9)
+        expect((await catalog.find({ pick: '2026-11-20T23:40:30' })).id).toBe(first)
+      } finally {
+        vi.unstubAllEnvs()
+      }
     })
 
     test('takes nothing later than the bound that comes with it', async () => {

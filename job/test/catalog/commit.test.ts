@@ -127,6 +127,18 @@ describe.each([true, false])('with conditionalPut %s', (conditionalPut) => {
     expect(store.objects.size).toBe(0)
   })
 
+  test('a run that was ended makes no further try', async () => {
+    const store = memoryStore({ conditionalPut })
+    const run = new AbortController()
+    store.before = (call) => {
+      if (!call.startsWith('put')) return
+      run.abort(new JobError('terminated', 'ended by SIGTERM'))
+      throw reset()
+    }
+    await failureOf(openCatalog({ storage: store, plan: 'nightly', waits: [0, 0] }).commit(manifest, run.signal))
+    expect(store.calls.filter((call) => call.startsWith('put'))).toHaveLength(1)
+  })
+
   test('nothing is ever deleted', async () => {
     for (const faults of [[1], [1, 2, 3, 4, 5]]) {
       const store = memoryStore({ conditionalPut })
