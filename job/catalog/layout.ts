@@ -36,6 +36,26 @@ export function isTime(id: string): boolean {
   return Number(id) >= 1_000_000_000
 }
 
+/**
+ * When rondb-helm began the folder with this id: its ids are `date +%y%V%u%H%M`, UTC in its pods. The year is the calendar's
+ * and the week ISO's, so days around New Year can share an id: then the earlier one is meant. Undefined for other ids.
+ */
+export function helmDateOf(id: string): Date | undefined {
+  const [, yy, week, weekday, hour, minute] = (/^(\d\d)(\d\d)([1-7])(\d\d)(\d\d)$/.exec(id) ?? []).map(Number)
+  if (!yy || !week || !weekday || hour === undefined || minute === undefined) return undefined
+  if (week > 53 || hour > 23 || minute > 59) return undefined
+  const dates = [yy - 1, yy, yy + 1].map((isoYear) => dayOfWeek(2000 + isoYear, week, weekday))
+  const date = dates.find((candidate) => candidate?.getUTCFullYear() === 2000 + yy)
+  return date && new Date(date.getTime() + (hour * 60 + minute) * 60_000)
+}
+
+/** ISO week 1 is the one with January 4, weekday 1 is Monday, and a week belongs to the year of its Thursday. */
+function dayOfWeek(isoYear: number, week: number, weekday: number): Date | undefined {
+  const monday = 4 - ((new Date(Date.UTC(isoYear, 0, 4)).getUTCDay() + 6) % 7) + (week - 1) * 7
+  const thursday = new Date(Date.UTC(isoYear, 0, monday + 3))
+  return thursday.getUTCFullYear() === isoYear ? new Date(Date.UTC(isoYear, 0, monday + weekday - 1)) : undefined
+}
+
 /** Sorts ids oldest first. */
 export function byAge(a: string, b: string): number {
   return Number(a) - Number(b)

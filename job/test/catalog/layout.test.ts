@@ -1,5 +1,15 @@
 import { describe, expect, test } from 'vitest'
-import { backupId, dateOf, isId, isTime, parseName, partsOf, sourceFolder, sourcePath } from '../../catalog/layout.ts'
+import {
+  backupId,
+  dateOf,
+  helmDateOf,
+  isId,
+  isTime,
+  parseName,
+  partsOf,
+  sourceFolder,
+  sourcePath,
+} from '../../catalog/layout.ts'
 
 describe('ids', () => {
   test.each([
@@ -34,6 +44,21 @@ describe('ids', () => {
     expect(isTime('995372359')).toBe(false)
     expect(isTime('1795218000')).toBe(true)
   })
+})
+
+describe("rondb-helm's ids", () => {
+  test.each([
+    ['264752340', '2026-11-20T23:40:00.000Z'],
+    ['260140005', '2026-01-01T00:05:00.000Z'],
+    ['265342359', '2026-12-31T23:59:00.000Z'],
+    ['275361200', '2027-01-02T12:00:00.000Z'],
+    ['240110000', '2024-01-01T00:00:00.000Z'],
+    ['1795218000', undefined],
+    ['264782340', undefined],
+    ['265472340', undefined],
+    ['264752440', undefined],
+    ['5', undefined],
+  ])('%s was begun at %s', (id, time) => expect(helmDateOf(id)?.toISOString()).toBe(time))
 })
 
 describe('names in a listing', () => {
