@@ -6,80 +6,107 @@ import type { Readable } from 'node:stream'
  */
 export async function* statements(dump: Readable): AsyncGenerator<string> {
   let delimiter = ';'
+  let marks = marksOf(delimiter)
   let statement = ''
   let state: State = 'code'
   dump.setEncoding('latin1')
   for await (const line of linesOf(dump)) {
-    const changed = state === 'code' && !hasCode(statement) ? /^\s*DELIMITER\s+(\S+)/i.exec(line)?.[1] : undefined
-    if (changed) {
-      delimiter = changed
+    if (state === 'code' && lineOfItsOwn.test(line) && !hasCode(statement)) {
+      delimiter = /^\s*DELIMITER\s+(\S+)/i.exec(line)?.[1] ?? delimiter
+      marks = { ...marks, code: marksOf(delimiter).code }
       statement = ''
       continue
     }
     let from = 0
-    let at = 0
-    while (at < line.length) {
-      if (state === 'code' && line.startsWith(delimiter, at)) {
-        statement += line.slice(from, at)
-        if (hasCode(statement)) yield statement.trim()
-        statement = ''
-        at += delimiter.length
-        from = at
+    for (let at = 0; at < line.length; ) {
+      const found = next(marks[state], line, at)
+      if (!found || isLineComment(state, found[0])) break
+      at = found.index + found[0].length
+      if (state !== 'code' || found[0] !== delimiter) {
+        state = stateAfter(state, found[0])
         continue
       }
-      const next = step(state, line, at)
-      state = next.state
-      at = next.at
+      statement += line.slice(from, found.index)
+      if (hasCode(statement)) yield trimmed(statement)
+      marks = { ...marks, ...quotesAfter(statement) }
+      statement = ''
+      from = at
     }
     statement += line.slice(from)
-    if (state === 'line comment') state = 'code'
   }
-  if (hasCode(statement)) yield statement.trim()
+  if (hasCode(statement)) yield trimmed(statement)
 }
 
-type State = 'code' | "'" | '"' | '`' | 'comment' | 'line comment'
+type State = 'code' | "'" | '"' | '`' | 'comment'
 
-function step(state: State, line: string, at: number): { state: State; at: number } {
-  const char = line[at]
-  if (state === 'code') {
-    if (char === "'" || char === '"' || char === '`') return { state: char, at: at + 1 }
-    if (char === '#' || /^--(\s|$)/.test(line.slice(at, at + 3))) return { state: 'line comment', at: line.length }
-    // `/*!` holds code for the server: its quotes and delimiters count, so only its opening is passed
-    if (line.startsWith('/*', at)) return line[at + 2] === '!' ? { state, at: at + 3 } : { state: 'comment', at: at + 2 }
-    return { state, at: at + 1 }
-  }
-  if (state === 'comment') {
-    const end = line.indexOf('*/', at)
-    return end < 0 ? { state, at: line.length } : { state: 'code', at: end + 2 }
-  }
-  if (state === 'line comment') return { state, at: line.length }
-  if (char === '\\' && state !== '`') return { state, at: at + 2 }
-  return char === state ? { state: 'code', at: at + 1 } : { state, at: at + 1 }
+/** As the client does, `--` needs no space behind it where no statement has begun. */
+const lineOfItsOwn = /^\s*(?:DELIMITER\s|--|#)/i
+
+/** What a state looks for: what ends it, or what it must not be mistaken for. */
+function marksOf(delimiter: string): Record<State, RegExp> {
+  // `/*!` holds code for the server: its quotes and delimiters count, so only its opening is passed
+  const code = new RegExp(`${RegExp.escape(delimiter)}|['"\`#]|--(?=[\\0- ]|$)|/\\*!?`, 'g')
+  return { code, ...escaping, '`': /`/g, comment: /\*\//g }
+}
+
+const escaping = { "'": /\\[\s\S]|'/g, '"': /\\[\s\S]|"/g }
+const literal = { "'": /'/g, '"': /"/g }
+
+/** A dump sets the mode that a routine was written in: then a backslash may be a letter like any other. */
+function quotesAfter(statement: string): Partial<typeof escaping> {
+  const mode = statement.length < 1000 && /^SET\s+sql_mode\s*=\s*(.*)/i.exec(bare(statement))?.[1]
+  if (!mode) return {}
+  return /NO_BACKSLASH_ESCAPES/i.test(mode) ? literal : escaping
+}
+
+function next(mark: RegExp, line: string, at: number): RegExpExecArray | null {
+  mark.lastIndex = at
+  return mark.exec(line)
+}
+
+function isLineComment(state: State, mark: string): boolean {
+  return state === 'code' && (mark === '#' || mark === '--')
+}
+
+function stateAfter(state: State, mark: string): State {
+  if (state !== 'code') return mark.startsWith('\\') ? state : 'code'
+  if (mark === '/*') return 'comment'
+  return mark === '/*!' ? 'code' : (mark as State)
 }
 
 /** Lines with their ends. */
 async function* linesOf(dump: AsyncIterable<string>): AsyncGenerator<string> {
-  let rest = ''
+  let rest: string[] = []
   for await (const chunk of dump) {
-    const text = rest + chunk
     let from = 0
-    for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n', from)) {
-      yield text.slice(from, end + 1)
+    for (let end = chunk.indexOf('\n'); end >= 0; end = chunk.indexOf('\n', from)) {
+      yield rest.join('') + chunk.slice(from, end + 1)
+      rest = []
       from = end + 1
     }
-    rest = text.slice(from)
+    if (from < chunk.length) rest.push(chunk.slice(from))
   }
-  if (rest) yield rest
+  if (rest.length > 0) yield rest.join('')
 }
 
 function hasCode(statement: string): boolean {
-  return bare(statement) !== ''
+  return bare(statement, 100) !== ''
 }
 
+/** Not trim(): byte A0 would be a space to it, and is a part of letters in UTF-8. */
+function trimmed(statement: string): string {
+  return statement.replace(/^[\t-\r ]+/, '').replace(/[\t-\r ]+$/, '')
+}
+
+const comments = /(?:[\t-\r ]+|\/\*(?!!)[\s\S]*?\*\/|(?:#|--(?=[\0- ]|$)).*)*/y
+
 /** The beginning of a statement without comments, and without the marks around version-dependent code, for looking at what it is. */
-export function bare(statement: string): string {
+export function bare(statement: string, length = 4096): string {
+  comments.lastIndex = 0
+  comments.test(statement)
+  const from = comments.lastIndex
   return statement
-    .slice(0, 4096)
+    .slice(from, from + length)
     .replaceAll(/^[ \t]*(--([ \t].*)?|#.*)$/gm, '')
     .replaceAll(/\/\*(?!!)[\s\S]*?\*\//g, '')
     .replaceAll(/\/\*!\d*\s?|\*\//g, '')
