@@ -238,7 +238,9 @@ async function local(run: TargetRun, reader: Reader, { detail }: Progress) {
 }
 
 async function objects(run: TargetRun, reader: Reader, { detail }: Progress) {
-  const gaps = detail.facts.localTables.names.length > 0 && !detail.facts.localTables.dumped
+  const { include, exclude } = run.target as Target
+  const { localTables } = detail.facts
+  const gaps = include !== undefined || exclude !== undefined || (localTables.names.length > 0 && !localTables.dumped)
   let counts: Record<string, number> = {}
   for (const login of detail.logins) {
     const session = await openRestoring(login, run, { bytes: true })

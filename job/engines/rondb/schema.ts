@@ -5,7 +5,7 @@ import type { Selection } from './selection.ts'
 import { bare, statements } from './statements.ts'
 
 /** What a statement of databases.sql makes. */
-export type Kind = 'database' | 'use' | 'table' | 'view' | 'trigger' | 'routine' | 'event' | 'session' | 'data'
+export type Kind = 'database' | 'alter' | 'use' | 'table' | 'view' | 'trigger' | 'routine' | 'event' | 'session' | 'data' | 'server'
 
 export interface Statement {
   kind: Kind
@@ -16,36 +16,47 @@ export interface Statement {
   routine?: string
 }
 
-const quoted = '`((?:[^`]|``)+)`'
-const account = '(?:`(?:[^`]|``)*`|\\S+)@(?:`(?:[^`]|``)*`|\\S+)'
-const definer = `(?:DEFINER\\s*=\\s*${account}\\s+)?`
+const identifier = '`(?:[^`]|``)+`|"(?:[^"]|"")+"'
+const name = `(?<name>${identifier})`
+const definer = `(?:DEFINER\\s*=\\s*(?:${identifier}|\\S+)@(?:${identifier}|\\S+) )?`
 const shapes: [Kind, RegExp][] = [
-  ['database', new RegExp(`^CREATE DATABASE\\s+(?:IF NOT EXISTS\\s+)?${quoted}`, 'i')],
-  ['use', new RegExp(`^USE\\s+${quoted}`, 'i')],
-  ['table', new RegExp(`^(?:CREATE|DROP)\\s+TABLE\\s+(?:IF (?:NOT )?EXISTS\\s+)?${quoted}`, 'i')],
-  ['trigger', new RegExp(`^CREATE\\s+${definer}TRIGGER\\s+${quoted}[\\s\\S]*?\\sON\\s+${quoted}`, 'i')],
-  ['routine', new RegExp(`^CREATE\\s+${definer}(?:FUNCTION|PROCEDURE)\\s+${quoted}`, 'i')],
-  ['event', new RegExp(`^CREATE\\s+${definer}EVENT\\s+(?:IF NOT EXISTS\\s+)?${quoted}`, 'i')],
-  ['view', new RegExp(`^(?:CREATE|DROP)\\s+(?:ALGORITHM\\s*=\\s*\\w+\\s+)?${definer}(?:SQL SECURITY \\w+\\s+)?(?:OR REPLACE\\s+)?(?:VIEW)\\s+(?:IF EXISTS\\s+)?${quoted}`, 'i')],
-  ['data', new RegExp(`^(?:INSERT|REPLACE|LOCK TABLES|UNLOCK TABLES|ALTER TABLE)(?:\\s+(?:IGNORE\\s+)?(?:INTO\\s+)?${quoted})?`, 'i')],
+  ['database', shape(`CREATE DATABASE (?:IF NOT EXISTS )?${name}`)],
+  ['alter', shape(`ALTER DATABASE ${name}`)],
+  ['use', shape(`USE ${name}`)],
+  ['table', shape(`(?:CREATE|DROP) TABLE (?:IF (?:NOT )?EXISTS )?${name}`)],
+  ['trigger', shape(`CREATE ${definer}TRIGGER (?:IF NOT EXISTS )?${name}[\\s\\S]*? ON (?<table>${identifier})`)],
+  ['routine', shape(`CREATE ${definer}(?<routine>FUNCTION|PROCEDURE) (?:IF NOT EXISTS )?${name}`)],
+  ['event', shape(`CREATE ${definer}EVENT (?:IF NOT EXISTS )?${name}`)],
+  ['view', shape(`(?:CREATE|DROP) (?:OR REPLACE )?(?:ALGORITHM\\s*=\\s*\\w+ )?${definer}(?:SQL SECURITY \\w+ )?VIEW (?:IF EXISTS )?${name}`)],
+  ['data', shape(`(?:INSERT|REPLACE|LOCK TABLES|UNLOCK TABLES|ALTER TABLE)\\b(?: (?:IGNORE )?(?:INTO )?${name})?`)],
+  ['server', shape('(?:SET @@GLOBAL\\.|(?:CREATE|ALTER) (?:UNDO )?(?:TABLESPACE|LOGFILE GROUP))')],
 ]
+
+/** A space stands for any white space; names keep theirs. */
+function shape(text: string): RegExp {
+  return new RegExp(`^${text.replaceAll(' ', '\\s+')}`, 'i')
+}
 
 /** Pure: what a statement is about. What is none of the shapes sets something up in the session. */
 export function classify(statement: string): Statement {
-  const text = bare(statement).replaceAll(/\s+/g, ' ')
+  const text = bare(statement)
   for (const [kind, shape] of shapes) {
     const found = shape.exec(text)
     if (!found) continue
-    const name = unquote(found[1] ?? '')
-    if (kind === 'trigger') return { kind, name, table: unquote(found[2] ?? '') }
-    if (kind === 'routine') return { kind, name, routine: /FUNCTION/i.test(found[0]) ? 'FUNCTION' : 'PROCEDURE' }
-    return { kind, name }
+    const { name = '', table, routine } = found.groups ?? {}
+    return {
+      kind,
+      name: unquote(name),
+      ...(table === undefined ? {} : { table: unquote(table) }),
+      ...(routine === undefined ? {} : { routine: routine.toUpperCase() }),
+    }
   }
   return { kind: 'session', name: '' }
 }
 
 function unquote(name: string): string {
-  return name.replaceAll('``', '`')
+  const quote = name.charAt(0)
+  return name.slice(1, -1).replaceAll(quote + quote, quote)
 }
 
 /** Makes the databases of the selection, with their character sets, before NDB's tables make them without. */
@@ -68,7 +79,7 @@ interface Apply {
   dump: Readable
   session: Session
   selection: Selection
-  /** True when tables that objects may use are not in the backup at all: then such an object is left out with a warning. */
+  /** True when tables that objects may use are not in the backup, or not chosen: then such an object is left out with a warning. */
   gaps: boolean
   run: Pick<RunContext, 'signal' | 'warn'>
 }
@@ -86,7 +97,7 @@ export async function createObjects({ dump, session, selection, gaps, run }: App
     try {
       await session.execute(statement, `${what.kind} ${database}.${decode(what.name)}`)
     } catch (error) {
-      if (!(isAbsence(error, what) && (gaps || !selection.whole.includes(database)))) throw error
+      if (!(gaps && isAbsence(error, what))) throw error
       run.warn(`${what.kind} ${database}.${decode(what.name)} was left out: ${(error as Error).message}`)
       continue
     }
@@ -97,8 +108,8 @@ export async function createObjects({ dump, session, selection, gaps, run }: App
 }
 
 function wanted(what: Statement, database: string, { tables, objects }: Selection): boolean {
-  if (what.kind === 'database' || what.kind === 'table' || what.kind === 'data') return false
-  if (what.kind === 'use') return tables.some((table) => table.database === database) || objects.includes(database)
+  if (what.kind === 'database' || what.kind === 'table' || what.kind === 'data' || what.kind === 'server') return false
+  if (what.kind === 'use' || what.kind === 'alter') return tables.some((table) => table.database === database) || objects.includes(database)
   if (what.kind === 'session') return true
   if (what.kind === 'trigger') {
     const table = decode(what.table ?? '')
@@ -113,7 +124,7 @@ function isObject(kind: Kind): boolean {
 
 /** The target may hold one from before: a restore that is run again must not stop at it. */
 async function dropFormer(session: Session, { kind, name, routine }: Statement): Promise<void> {
-  const sort = { routine, trigger: 'TRIGGER', event: 'EVENT' }[kind as string]
+  const sort = { routine, trigger: 'TRIGGER', event: 'EVENT', view: 'VIEW' }[kind as string]
   if (sort) await session.execute(`DROP ${sort} IF EXISTS \`${name.replaceAll('`', '``')}\``)
 }
 
@@ -141,7 +152,7 @@ export async function createLocalTables({ dump, session, selection, run }: Omit<
     run.signal.throwIfAborted()
     const what = classify(statement)
     if (what.kind === 'use') database = decode(what.name)
-    if (what.kind === 'database') continue
+    if (what.kind === 'database' || what.kind === 'server') continue
     if (what.kind !== 'session' && !selection.objects.includes(database)) continue
     await dropFormer(session, what)
     await session.execute(statement, `${what.kind} ${database}.${decode(what.name)} of local-tables.sql`)
