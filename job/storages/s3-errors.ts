@@ -34,7 +34,10 @@ export class S3Error extends JobError {
 
   constructor(error: ServerError, asked: Asked) {
     const { text, kind = 'storage', ...options } = troubleOf(error, asked)
-    super(kind, `storage ${asked.name}: ${asked.operation}: ${text}`, { cause: plain(error), ...options })
+    super(kind, `storage ${asked.name} (${asked.bucket}): ${asked.operation}: ${text}`, {
+      cause: plain(error),
+      ...options,
+    })
     this.code = error.code !== undefined && error.name === 'Error' ? error.code : error.name
     this.status = error.$metadata?.httpStatusCode ?? 0
   }
@@ -197,7 +200,9 @@ function byStatus(error: ServerError, { at, bucket }: Asked): Trouble | undefine
     return { text: 'access denied', hint: `${accessHint(bucket)}; or the keys in ${at}.credentials are wrong` }
   if (status === 404) return { text: 'not found', hint: `does the bucket ${bucket} exist?` }
   if (status === 409) return { text: 'in conflict with something else in the bucket' }
-  return status ? { text: `the server answered ${status}` } : undefined
+  return status
+    ? { text: `the server answered ${status}`, hint: `are ${at}.region and .credentials right?` }
+    : undefined
 }
 
 function accessHint(bucket: string): string {

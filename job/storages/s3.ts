@@ -40,6 +40,8 @@ const deleteBatch = 1000
 interface Asking {
   operation: string
   signal?: AbortSignal | undefined
+  /** What ends the attempt under way; the signal, unless told. */
+  cut?: AbortSignal
   /** How often to try; once, unless told: then `retrying` around the storage decides. */
   attempts?: number
   /** Told of every failure that is followed by another attempt. */
@@ -65,6 +67,7 @@ export function openS3(
   const { bucket, endpoint } = options
   const at = `${context.at}.s3`
   const timeoutMs = options.timeoutSeconds * 1000
+  const graceMs = Math.min(timeoutMs, 5000)
   const { client, reader } = connect(options, context)
   const pool = bufferPool(options.partSizeMiB * options.partsInFlight * MiB)
   const root = rootOf(options.prefix)
@@ -100,7 +103,7 @@ export function openS3(
     }
     const target = targetOf(key, { ifAbsent, attempts: patience })
     const read = (stop: AbortSignal) => chunksOf(data, { key, size, signal: stop })
-    return await upload({ key, target, read, pool, partSize: partSizeOf(size ?? 0), signal })
+    return await upload({ key, target, read, pool, partSize: partSizeOf(size ?? 0), graceMs, signal })
   }
 
   /** Not more than 9000 parts, of the 10 000 that S3 takes. */
@@ -120,7 +123,7 @@ export function openS3(
             signal,
             attempts,
           })
-        await conditionally(key, ifAbsent, write)
+        await conditionally(key, { ifAbsent, attempts, signal }, write)
         if (ifAbsent && conditional === 'unknown') conditional = await probe(write)
       },
       async begin(signal) {
@@ -134,15 +137,16 @@ export function openS3(
           },
         )
         if (UploadId === undefined)
-          throw new JobError('storage', `storage ${name}: ${operation}: the server gave it no id`)
+          throw new JobError('storage', `storage ${name} (${bucket}): ${operation}: the server gave it no id`)
         return UploadId
       },
-      async sendPart(UploadId, { number: PartNumber, bytes, signal }) {
+      async sendPart(UploadId, { number: PartNumber, bytes, signal, cut }) {
         const input = { ...object, UploadId, PartNumber, Body: bytes, ContentLength: bytes.length }
         const operation = `put part ${PartNumber} of ${key}`
         const { ETag, ChecksumCRC32 } = await ask((settings) => client.send(new UploadPartCommand(input), settings), {
           operation,
           signal,
+          cut,
           attempts,
         })
         return given({ PartNumber, ETag, ChecksumCRC32 })
@@ -161,7 +165,7 @@ export function openS3(
             onRetry,
           })
         try {
-          await conditionally(key, ifAbsent, write)
+          await conditionally(key, { ifAbsent, attempts, signal }, write)
         } catch (error) {
           const isGone = error instanceof S3Error && error.code === 'NoSuchUpload'
           if (!(lost && isGone && (await isComplete(key, { size, parts: parts.length, signal })))) throw error
@@ -182,7 +186,7 @@ export function openS3(
   /** Lets the server decide where it can; where it says that it cannot, looks first. */
   async function conditionally(
     key: string,
-    ifAbsent: boolean,
+    { ifAbsent, attempts, signal }: Writing & { signal: AbortSignal | undefined },
     write: (condition: object) => Promise<unknown>,
   ): Promise<void> {
     try {
@@ -193,7 +197,7 @@ export function openS3(
       if (error.status !== 501) throw error
       conditional = 'no'
     }
-    if (ifAbsent && (await head(key))) throw new ObjectError('ObjectExists', key)
+    if (ifAbsent && (await look(key, { attempts, signal }))) throw new ObjectError('ObjectExists', key)
     await write({})
   }
 
@@ -211,7 +215,7 @@ export function openS3(
     const found = await look(key, { signal, attempts: patience })
     if (found?.ContentLength !== sent) {
       const has = found ? `has ${found.ContentLength} bytes` : 'is missing'
-      throw new JobError('storage', `storage ${name}: ${key} ${has} after ${sent} bytes were stored`, {
+      throw new JobError('storage', `storage ${name} (${bucket}): ${key} ${has} after ${sent} bytes were stored`, {
         retryable: true,
       })
     }
@@ -244,19 +248,17 @@ export function openS3(
         },
       )
       if (range && ContentRange === undefined)
-        throw new JobError('storage', `storage ${name}: ${operation}: the server ignores ranges`)
+        throw new JobError('storage', `storage ${name} (${bucket}): ${operation}: the server ignores ranges`)
       const explain = (error: unknown) => explained(error, operation)
       return guarded(Body as Readable, {
-        what: `storage ${name}: ${operation}`,
+        what: `storage ${name} (${bucket}): ${operation}`,
         expected: ContentLength,
         stallMs: timeoutMs,
         signal,
         explain,
       })
     } catch (error) {
-      throw error instanceof S3Error && error.code === 'NoSuchKey'
-        ? new ObjectError('ObjectMissing', key, error)
-        : error
+      throw isMissingKey(error) ? new ObjectError('ObjectMissing', key, error) : error
     }
   }
 
@@ -270,7 +272,7 @@ export function openS3(
     try {
       return await ask((settings) => client.send(command, settings), { operation: `head ${key}`, ...asking })
     } catch (error) {
-      if (error instanceof S3Error && error.status === 404 && error.code !== 'NoSuchBucket') return undefined
+      if (isMissingKey(error)) return undefined
       throw error
     }
   }
@@ -293,7 +295,7 @@ export function openS3(
       if (!isLast && (page.NextContinuationToken ?? token) === token) {
         throw new JobError(
           'storage',
-          `storage ${name}: list ${prefix}: the server says there is more, but not how to get it`,
+          `storage ${name} (${bucket}): list ${prefix}: the server says there is more, but not how to get it`,
         )
       }
       token = page.NextContinuationToken
@@ -335,7 +337,7 @@ export function openS3(
       for (const key of queue) {
         const command = new DeleteObjectCommand({ Bucket: bucket, Key: root + key })
         await ask((settings) => client.send(command, settings), { operation: `delete ${key}` }).catch((error) => {
-          if (!(error instanceof S3Error && error.code === 'NoSuchKey')) throw error
+          if (!isMissingKey(error)) throw error
         })
       }
     }
@@ -353,7 +355,7 @@ export function openS3(
       } catch (error) {
         asking.signal?.throwIfAborted()
         const failure = explained(error, asking.operation)
-        if (!failure.retryable || attempt >= (asking.attempts ?? 1)) throw failure
+        if (!(failure instanceof S3Error && failure.retryable) || attempt >= (asking.attempts ?? 1)) throw failure
         asking.onRetry?.(failure)
         await pacing.pause(backoff(attempt, pacing.random), asking.signal).catch((error) => {
           asking.signal?.throwIfAborted()
@@ -364,15 +366,18 @@ export function openS3(
   }
 
   /** One request. Settles when its signal aborts and when its time is over, whatever the SDK does. */
-  async function once<Output>(call: Call<Output>, { signal, limitMs = 10 * timeoutMs }: Asking): Promise<Output> {
+  async function once<Output>(
+    call: Call<Output>,
+    { signal, cut = signal, limitMs = 10 * timeoutMs }: Asking,
+  ): Promise<Output> {
     signal?.throwIfAborted()
     const stop = new AbortController()
-    const abort = () => stop.abort(signal?.reason)
+    const abort = () => stop.abort(cut?.reason)
     const timer = setTimeout(
       () => stop.abort(Object.assign(new Error(`no answer in ${limitMs / 1000} s`), { code: 'ETIMEDOUT' })),
       limitMs,
     )
-    signal?.addEventListener('abort', abort, { once: true })
+    cut?.addEventListener('abort', abort, { once: true })
     try {
       const stopped = new Promise<never>((_, reject) =>
         stop.signal.addEventListener('abort', () => reject(stop.signal.reason), { once: true }),
@@ -380,12 +385,12 @@ export function openS3(
       return await Promise.race([call({ abortSignal: stop.signal }), stopped])
     } finally {
       clearTimeout(timer)
-      signal?.removeEventListener('abort', abort)
+      cut?.removeEventListener('abort', abort)
     }
   }
 
-  function explained(error: unknown, operation: string): S3Error {
-    if (error instanceof S3Error) return error
+  function explained(error: unknown, operation: string): JobError {
+    if (error instanceof JobError) return error
     return new S3Error(error as ServerError, { name, at, bucket, endpoint, operation, reached })
   }
 
@@ -489,6 +494,11 @@ function entriesOf(
   const folders = CommonPrefixes.map(({ Prefix }): Listed => ({ kind: 'folder', key: decode(Prefix) }))
   const all = [...objects, ...folders].filter(({ key }) => key !== '')
   return folders.length === 0 ? all : all.sort((a, b) => Buffer.compare(Buffer.from(a.key), Buffer.from(b.key)))
+}
+
+/** Answers to HEAD have no code: there a missing bucket looks the same. */
+function isMissingKey(error: unknown): boolean {
+  return error instanceof S3Error && error.status === 404 && error.code !== 'NoSuchBucket'
 }
 
 function refusesMultiDelete({ code, status }: S3Error): boolean {

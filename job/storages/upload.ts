@@ -5,7 +5,8 @@ import type { BufferPool } from './buffers.ts'
 export interface UploadTarget<Sent> {
   putWhole(bytes: Buffer, signal: AbortSignal | undefined): Promise<void>
   begin(signal: AbortSignal): Promise<string>
-  sendPart(id: string, part: { number: number; bytes: Buffer; signal: AbortSignal }): Promise<Sent>
+  /** `signal` ends the attempts, `cut` the one under way too. */
+  sendPart(id: string, part: { number: number; bytes: Buffer; signal: AbortSignal; cut: AbortSignal }): Promise<Sent>
   complete(id: string, whole: { parts: Sent[]; size: number; signal: AbortSignal }): Promise<void>
   /** Has a time limit of its own. */
   abort(id: string): Promise<void>
@@ -18,6 +19,8 @@ export interface Upload<Sent> {
   read(signal: AbortSignal): AsyncIterable<Buffer>
   pool: BufferPool
   partSize: number
+  /** How long parts under way may still take when the upload has failed. */
+  graceMs: number
   signal?: AbortSignal | undefined
 }
 
@@ -34,10 +37,20 @@ const smallSize = 512 * 1024
 
 /**
  * Sends a stream as one object, in parts when it is larger than one, and resolves to its bytes. Whole or not at all:
- * on any failure the parts in flight are cut off, the upload is removed, and the first error is thrown.
+ * on any failure the upload is removed and the first error is thrown. Parts under way are first left to finish for a
+ * moment: what a server receives while it removes the upload may stay in it.
  */
-export async function upload<Sent>({ key, target, read, pool, partSize, signal }: Upload<Sent>): Promise<number> {
+export async function upload<Sent>({
+  key,
+  target,
+  read,
+  pool,
+  partSize,
+  graceMs,
+  signal,
+}: Upload<Sent>): Promise<number> {
   const stop = new AbortController()
+  const cut = new AbortController()
   const abort = () => stop.abort(signal?.reason)
   const sending = new Set<Promise<void>>()
   const parts: Sent[] = []
@@ -53,6 +66,7 @@ export async function upload<Sent>({ key, target, read, pool, partSize, signal }
         number: partNumber,
         bytes: piece.bytes,
         signal: stop.signal,
+        cut: cut.signal,
       })
     } catch (error) {
       stop.abort(error)
@@ -72,7 +86,7 @@ export async function upload<Sent>({ key, target, read, pool, partSize, signal }
   }
 
   try {
-    for await (const piece of cut(read(stop.signal), { pool, partSize, signal: stop.signal })) {
+    for await (const piece of piecesOf(read(stop.signal), { pool, partSize, signal: stop.signal })) {
       size += piece.bytes.length
       number += 1
       if (piece.isLast && id === undefined) {
@@ -89,7 +103,9 @@ export async function upload<Sent>({ key, target, read, pool, partSize, signal }
     return size
   } catch (error) {
     stop.abort(error)
+    const grace = setTimeout(() => cut.abort(error), graceMs)
     await Promise.all(sending)
+    clearTimeout(grace)
     if (id !== undefined) await target.abort(id).catch(() => {})
     throw stop.signal.reason
   } finally {
@@ -98,7 +114,7 @@ export async function upload<Sent>({ key, target, read, pool, partSize, signal }
 }
 
 /** Fills buffers of one size. The last piece is told from the others, and comes even when there is no data. */
-async function* cut(
+async function* piecesOf(
   chunks: AsyncIterable<Buffer>,
   { pool, partSize, signal }: { pool: BufferPool; partSize: number; signal: AbortSignal },
 ): AsyncGenerator<Piece> {
