@@ -1,0 +1,417 @@
+// Writes docs/values.md from the schemas that check the values, and from the flags of the command line.
+//
+//   node test_scripts/values-doc.ts            writes docs/values.md
+//   node test_scripts/values-doc.ts --check    ends with 1 when the page is not what it would write
+
+import { readFileSync, writeFileSync } from 'node:fs'
+import { z } from 'zod'
+import { parse } from '../job/cli.ts'
+import { Values } from '../job/config.ts'
+
+const top = new URL('..', import.meta.url)
+const page = new URL('docs/values.md', top)
+
+/** The part of JSON Schema that zod writes for our values. */
+interface Schema {
+  type?: string
+  description?: string
+  default?: unknown
+  const?: unknown
+  enum?: unknown[]
+  anyOf?: Schema[]
+  items?: Schema
+  pattern?: string
+  minimum?: number
+  maximum?: number
+  exclusiveMinimum?: number
+  properties?: Record<string, Schema>
+  additionalProperties?: Schema | boolean
+  required?: string[]
+}
+
+interface Row {
+  path: string
+  type: string
+  fallback: string
+  meaning: string
+  example: string
+}
+
+interface Section {
+  title: string
+  says: string
+  /** Where the schema of the section hangs: steps of properties, `*` for any name, `[]` for any entry. */
+  at: string[]
+  /** Names that have a section of their own. */
+  without?: string[]
+}
+
+const sections: Section[] = [
+  { title: 'The top level', says: 'Names of storages, plans and restores have 1 to 63 of a–z, 0–9 and `-`.', at: [] },
+  {
+    title: 'storages.NAME.s3',
+    says: 'A bucket of AWS, or of any server that speaks S3: versitygw, SeaweedFS, Ceph.',
+    at: ['storages', '*', 's3'],
+  },
+  {
+    title: 'storages.NAME.filesystem',
+    says: 'A folder: of a mounted volume, or of this machine.',
+    at: ['storages', '*', 'filesystem'],
+  },
+  {
+    title: 'backups.PLAN',
+    says: 'A plan: what is backed up, where to, and how long it is kept.',
+    at: ['backups', '*'],
+    without: ['rondb'],
+  },
+  {
+    title: 'backups.PLAN.sources[].rondb',
+    says: 'A RonDB or NDB cluster as a source. [engines/rondb.md](engines/rondb.md) explains the choices.',
+    at: ['backups', '*', 'sources', '[]', 'rondb'],
+  },
+  {
+    title: 'restores.NAME',
+    says: 'A restore: which backup, and where it goes.',
+    at: ['restores', '*'],
+    without: ['rondb'],
+  },
+  {
+    title: 'restores.NAME.targets[].rondb',
+    says: 'A RonDB or NDB cluster as a target.',
+    at: ['restores', '*', 'targets', '[]', 'rondb'],
+  },
+]
+
+/** By the end of the path; the longest end wins. */
+const examples: Record<string, string> = {
+  cluster: 'cluster: prod-1',
+  '(top).storages': 'storages: { main: { filesystem: { path: /backups } } }',
+  '(top).backups': 'backups: { nightly: { … } }',
+  '(top).restores': 'restores: { once: { … } }',
+  pod: 'pod: { resources: { … } }',
+  's3.bucket': 'bucket: backups',
+  's3.prefix': 'prefix: prod',
+  's3.region': 'region: eu-north-1',
+  's3.endpoint': 'endpoint: https://s3.example.org:8333',
+  's3.forcePathStyle': 'forcePathStyle: false',
+  's3.credentials': 'credentials: { secret: s3-keys }',
+  's3.credentials.secret': 'secret: s3-keys',
+  's3.credentials.accessKeyIdKey': 'accessKeyIdKey: AWS_ACCESS_KEY_ID',
+  's3.credentials.secretAccessKeyKey': 'secretAccessKeyKey: AWS_SECRET_ACCESS_KEY',
+  's3.credentials.sessionTokenKey': 'sessionTokenKey: session-token',
+  's3.tls': 'tls: { ca: { secret: s3-ca } }',
+  's3.tls.ca': 'ca: { secret: s3-ca }',
+  's3.tls.ca.secret': 'secret: s3-ca',
+  's3.tls.ca.key': 'key: root.pem',
+  's3.tls.insecureSkipVerify': 'insecureSkipVerify: true',
+  's3.sse': 'sse: aws:kms',
+  's3.kmsKeyId': 'kmsKeyId: alias/backups',
+  's3.storageClass': 'storageClass: STANDARD_IA',
+  's3.checksums': 'checksums: when-supported',
+  's3.signPayload': 'signPayload: true',
+  's3.conditionalPut': 'conditionalPut: never',
+  's3.signatureVersion': 'signatureVersion: v4',
+  's3.partSizeMiB': 'partSizeMiB: 32',
+  's3.partsInFlight': 'partsInFlight: 4',
+  's3.timeoutSeconds': 'timeoutSeconds: 120',
+  'filesystem.path': 'path: /backups',
+  'filesystem.claim': 'claim: backups',
+  'backups.*.storages': 'storages: [main, offsite]',
+  sources: 'sources: [{ name: rondb, rondb: { … } }]',
+  name: 'name: rondb',
+  retention: 'retention: { last: 7, maxAge: 30d }',
+  'retention.last': 'last: 7',
+  'retention.maxAge': 'maxAge: 30d',
+  schedule: 'schedule: "15 2 * * *"',
+  timeZone: 'timeZone: Europe/Stockholm',
+  suspend: 'suspend: true',
+  runNow: 'runNow: "before the upgrade"',
+  deadline: 'deadline: 6h',
+  keepFailed: 'keepFailed: 24h',
+  from: 'from: { plan: nightly, storages: [main] }',
+  'from.plan': 'plan: nightly',
+  'from.storages': 'storages: [main, offsite]',
+  pick: 'pick: 2026-11-21T03:00',
+  'restores.*.maxAge': 'maxAge: 26h',
+  overwrite: 'overwrite: true',
+  token: 'token: second-try',
+  targets: 'targets: [{ name: rondb, rondb: { … } }]',
+  managementServers: 'managementServers: ["mgm-1:1186", "mgm-2:1186"]',
+  clients: 'clients: /opt/rondb/bin',
+  mysql: 'mysql: { host: mysqld, credentials: { secret: rondb-backup } }',
+  'mysql.host': 'host: mysqld',
+  'mysql.port': 'port: 3307',
+  'mysql.socket': 'socket: /run/mysqld/mysqld.sock',
+  'mysql.servers': 'servers: ["mysqld-0:3306", "mysqld-1:3306"]',
+  'mysql.credentials': 'credentials: { secret: rondb-backup }',
+  'mysql.credentials.secret': 'secret: rondb-backup',
+  'mysql.credentials.usernameKey': 'usernameKey: user',
+  'mysql.credentials.passwordKey': 'passwordKey: holdfast',
+  'mysql.credentials.username': 'username: holdfast',
+  'mysql.tls': 'tls: { mode: verify-ca, ca: { secret: mysql-ca } }',
+  'mysql.tls.mode': 'mode: required',
+  'mysql.tls.ca': 'ca: { secret: mysql-ca }',
+  'mysql.tls.ca.secret': 'secret: mysql-ca',
+  'mysql.tls.ca.key': 'key: ca.pem',
+  'mysql.tls.cert': 'cert: { secret: mysql-client }',
+  'mysql.tls.cert.secret': 'secret: mysql-client',
+  'mysql.tls.cert.key': 'key: client-cert.pem',
+  'mysql.tls.key': 'key: { secret: mysql-client }',
+  'mysql.tls.key.secret': 'secret: mysql-client',
+  'mysql.tls.key.key': 'key: client-key.pem',
+  files: 'files: { access: local, path: "/var/lib/ndb/{node}/BACKUP" }',
+  'files.access': 'access: local',
+  'files.path': 'path: "/var/lib/ndb/{node}/BACKUP"',
+  snapshot: 'snapshot: start',
+  encryption: 'encryption: { secret: rondb-backup, key: encryption }',
+  'encryption.secret': 'secret: rondb-backup',
+  'encryption.key': 'key: encryption',
+  localTables: 'localTables: dump',
+  keepLocal: 'keepLocal: 1',
+  waitForOther: 'waitForOther: 2h',
+  include: 'include: { databases: [shop] }',
+  'include.databases': 'databases: [shop]',
+  'include.tables': 'tables: [shop.orders]',
+  exclude: 'exclude: { tables: [shop.visits] }',
+  'exclude.databases': 'databases: [scratch]',
+  'exclude.tables': 'tables: [shop.visits]',
+  restoreEpoch: 'restoreEpoch: false',
+  diskObjects: 'diskObjects: false',
+  accounts: 'accounts: false',
+  passwords: 'passwords: { web: { secret: mysql-passwords } }',
+  'passwords.*.secret': 'secret: mysql-passwords',
+  'passwords.*.key': 'key: web-password',
+  decryption: 'decryption: { secret: rondb-backup, key: encryption }',
+  'decryption.secret': 'secret: rondb-backup',
+  'decryption.key': 'key: encryption',
+  staging: 'staging: /scratch',
+  parallel: 'parallel: 2',
+}
+
+/** What the schemas leave unsaid, because it stands beside it in the code; the longest end of the path wins. */
+const meanings: Record<string, string> = {
+  '(top).storages': 'places for backups, by a name that you choose; each has one kind',
+  '(top).backups': 'plans, by a name that you choose',
+  '(top).restores': 'restores, by a name that you choose',
+  'targets[].name': 'name of the source in the backup',
+  's3.endpoint': 'URL of an S3 server that is not AWS, with its port',
+  'backups.*.storages': 'names of the storages that get the backup; it is read once and sent to all',
+  retention: 'which backups are kept; without it, all',
+  suspend: 'no next run is shown or started by the schedule',
+  runNow: 'for Kubernetes; the job ignores it',
+  deadline: 'a run that began longer ago counts as failed',
+  from: 'where the backup comes from',
+  'restores.*.schedule': 'for Kubernetes; the job ignores it',
+  'restores.*.timeZone': 'for Kubernetes; the job ignores it',
+  'restores.*.suspend': 'for Kubernetes; the job ignores it',
+  mysql: 'MySQL servers of the cluster: one of `host`, `socket` and `servers`',
+  'mysql.port': 'port of `host`, and of `servers` that name none',
+  'mysql.credentials.usernameKey': 'key of the user name in the Secret',
+  'mysql.credentials.passwordKey': 'key of the password in the Secret',
+  'mysql.credentials.username': 'the user name itself, instead of a key of the Secret',
+  'mysql.tls': 'how the connection is protected; a socket needs nothing',
+  'mysql.tls.ca.key': 'key of the PEM file in the Secret',
+  'mysql.tls.cert.key': 'key of the PEM file in the Secret',
+  'mysql.tls.key.key': 'key of the PEM file in the Secret',
+  'encryption.key': 'key of the password in the Secret',
+  'include.databases': 'whole databases, with their views, routines and events',
+  'include.tables': 'single tables, `database.table`',
+  'exclude.databases': 'databases that do not come back',
+  'exclude.tables': 'single tables that do not come back, `database.table`',
+  'passwords.*.secret': 'name of the Secret',
+  'passwords.*.key': 'key of the password in the Secret; the user name when absent',
+  'decryption.key': 'key of the password in the Secret',
+}
+
+const variables: Record<string, string> = {
+  HOLDFAST_CONFIG: '`--config`; `holdfast.yaml` in the current folder when neither is given',
+  HOLDFAST_SECRETS_DIR: '`--secrets-dir`; `/secrets` when neither is given',
+  HOLDFAST_VOLUMES_DIR: '`--volumes-dir`; `/volumes` when neither is given',
+  HOLDFAST_TMP_DIR: "`--tmp-dir`; the system's folder for temporary files when neither is given",
+  HOLDFAST_TERMINATION_LOG:
+    'file that gets the summary of a run as one JSON object of at most 4096 bytes; `/dev/termination-log` when absent and that can be written',
+}
+
+const verbs = ['backup', 'restore', 'check', 'list', 'show', 'verify', 'prune', 'adopt']
+
+async function render(): Promise<string> {
+  const schema = z.toJSONSchema(Values, { io: 'input' }) as Schema
+  const parts = [
+    opening,
+    ...sections.map((section) => sectionText(schema, section)),
+    '## Flags\n',
+    'Every verb takes the flags of the first list.\n',
+    fenced(await help()),
+    ...(await Promise.all(verbs.map(async (verb) => `### ${verb}\n\n${fenced(await help(verb))}`))),
+    '## Environment\n',
+    table(
+      ['variable', 'stands for'],
+      variableNames().map((name) => [`\`${name}\``, variables[name] ?? missing('meaning', name)]),
+    ),
+    closing,
+  ]
+  return `${parts.join('\n')}`
+}
+
+const opening = `# Values
+
+One YAML file says where backups go, what is backed up, and what is restored. Every value is checked before anything is
+done; a wrong one is named with its path. *Written by \`test_scripts/values-doc.ts\` from the schemas in the code: change those.*
+
+- \`{ secret: NAME, key: KEY }\` means the file \`NAME/KEY\` below \`--secrets-dir\`. A line end at its end is not part of it.
+- A duration is a number with \`s\`, \`m\`, \`h\` or \`d\`: \`30m\`, \`48h\`.
+- *required* means: wherever the object above it is given.
+`
+
+const closing = `Without \`credentials\`, S3 storages take what the AWS SDK finds: \`AWS_ACCESS_KEY_ID\` and \`AWS_SECRET_ACCESS_KEY\`, a web
+identity, a profile, an instance role. The programs of NDB are looked for in \`clients\`, else on \`PATH\`.
+`
+
+function sectionText(schema: Schema, { title, says, at, without = [] }: Section): string {
+  let here: Schema | undefined = schema
+  for (const step of at) here = below(here, step)
+  if (!here) throw new Error(`the schema has no ${at.join('.')}`)
+  const rows =
+    at.length === 0 ? topRows(here) : rowsOf(here, { path: '', full: at.join('.').replaceAll('.[]', '[]'), without })
+  const cells = rows.map(({ path, type, fallback, meaning, example }) => [
+    `\`${path}\``,
+    type,
+    fallback,
+    meaning.replaceAll('<', '\\<'),
+    `\`${example}\``,
+  ])
+  return `## ${title}\n\n${says}\n\n${table(['value', 'type', 'default', 'meaning', 'example'], cells)}`
+}
+
+function below(schema: Schema | undefined, step: string): Schema | undefined {
+  if (step === '[]') return schema?.items
+  if (step === '*') return schema?.additionalProperties as Schema | undefined
+  return schema?.properties?.[step]
+}
+
+/** The maps of the top level have sections of their own. */
+function topRows(schema: Schema): Row[] {
+  return Object.entries(schema.properties ?? {}).map(([name, value]) =>
+    rowOf(value, { path: name, full: `(top).${name}`, required: false }),
+  )
+}
+
+function rowsOf(
+  schema: Schema,
+  { path, full, without = [] }: { path: string; full: string; without?: string[] },
+): Row[] {
+  const rows: Row[] = []
+  for (const [name, value] of Object.entries(schema.properties ?? {})) {
+    if (without.includes(name)) continue
+    const at = { path: path ? `${path}.${name}` : name, full: `${full}.${name}` }
+    rows.push(rowOf(value, { ...at, required: schema.required?.includes(name) ?? false }))
+    rows.push(...rowsOf(value, { ...at, without }))
+    if (value.items?.properties)
+      rows.push(...rowsOf(value.items, { path: `${at.path}[]`, full: `${at.full}[]`, without }))
+    const entries = value.additionalProperties
+    if (typeof entries === 'object' && entries.properties)
+      rows.push(...rowsOf(entries, { path: `${at.path}.*`, full: `${at.full}.*`, without }))
+  }
+  return rows
+}
+
+function rowOf(schema: Schema, { path, full, required }: { path: string; full: string; required: boolean }): Row {
+  const meaning = longest(meanings, full) ?? schema.description ?? missing('meaning', full)
+  const fallback = required
+    ? '*required*'
+    : schema.default === undefined || isGiven(schema.default)
+      ? ''
+      : `\`${JSON.stringify(schema.default)}\``
+  return {
+    path,
+    type: typeText(schema),
+    fallback,
+    meaning: lower(meaning),
+    example: longest(examples, full) ?? missing('example', full),
+  }
+}
+
+/** The default of an object says nothing that its members do not say. */
+function isGiven(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function lower(text: string): string {
+  return /^[A-Z][a-z]*[ ,]/.test(text) ? text.charAt(0).toLowerCase() + text.slice(1) : text
+}
+
+function longest(texts: Record<string, string>, path: string): string | undefined {
+  const ends = Object.keys(texts).filter((end) => path === end || path.endsWith(`.${end}`))
+  return texts[ends.sort((a, b) => b.length - a.length)[0] ?? '']
+}
+
+function missing(what: string, path: string): never {
+  throw new Error(`${path} has no ${what}: describe it in the schema, or in test_scripts/values-doc.ts`)
+}
+
+function typeText(schema: Schema): string {
+  if (schema.anyOf) return schema.anyOf.map(typeText).join(' or ')
+  if (schema.const !== undefined) return `\`${schema.const}\``
+  if (schema.enum) return schema.enum.map((one) => `\`${one}\``).join(', ')
+  if (schema.type === 'array') return `list of ${plural(typeText(schema.items ?? {}))}`
+  if (schema.type === 'object') return schema.properties ? 'object' : 'map'
+  if (schema.pattern?.includes('[smhd]')) return 'duration'
+  if (schema.type === 'integer' || schema.type === 'number') return schema.type + range(schema)
+  return schema.type ?? 'any'
+}
+
+function plural(type: string): string {
+  return type.endsWith('`') ? type : `${type}s`
+}
+
+function range({ minimum, maximum, exclusiveMinimum }: Schema): string {
+  const low = minimum !== undefined && minimum > Number.MIN_SAFE_INTEGER ? minimum : undefined
+  const high = maximum !== undefined && maximum < Number.MAX_SAFE_INTEGER ? maximum : undefined
+  if (exclusiveMinimum !== undefined) return ` above ${exclusiveMinimum}`
+  if (low === undefined) return ''
+  return high === undefined ? ` from ${low}` : ` ${low} to ${high}`
+}
+
+function table(titles: string[], rows: string[][]): string {
+  const line = (cells: string[]) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |\n`
+  return [titles, titles.map(() => '---'), ...rows].map(line).join('')
+}
+
+function fenced(text: string): string {
+  return `\`\`\`text\n${text.trim()}\n\`\`\`\n`
+}
+
+/** As a terminal of 110 columns shows it; a verb's own flags only. */
+async function help(verb?: string): Promise<string> {
+  const said: string[] = []
+  const { log } = console
+  const columns = process.stdout.columns
+  process.stdout.columns = 110
+  console.log = (text: string) => said.push(text)
+  try {
+    await parse([...(verb ? [verb] : []), '--help'], '')
+  } finally {
+    console.log = log
+    process.stdout.columns = columns
+  }
+  return verb
+    ? said
+        .join('\n')
+        .replace(commonFlags, '')
+        .replace(/\nOptions:\n*$/, '')
+    : said.join('\n')
+}
+
+const commonFlags = /^ +-c, --config .*\n(?:.*\n)*? +--help .*\n?/m
+
+function variableNames(): string[] {
+  const source = readFileSync(new URL('job/config.ts', top), 'utf8')
+  return [...source.matchAll(/process\.env\.(HOLDFAST_\w+)/g)].map(([, name = '']) => name)
+}
+
+const text = await render()
+if (!process.argv.includes('--check')) writeFileSync(page, text)
+else if (readFileSync(page, 'utf8') !== text) {
+  console.error('docs/values.md is stale: node_modules/.bin/node test_scripts/values-doc.ts writes it anew')
+  process.exitCode = 1
+}
