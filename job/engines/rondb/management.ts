@@ -112,7 +112,7 @@ export function parseBackup(text: string, id: string): BackupOutcome {
   const says = lastLines(text)
   if (/file already exists/i.test(text)) return { refused: 'id-taken', text: says }
   if (/already (running|in progress)|backup in progress/i.test(text)) return { refused: 'other-running', text: says }
-  if (/password has bad character/i.test(text)) {
+  if (/password has (some )?bad character/i.test(text)) {
     throw new JobError('configuration', `NDB refuses the encryption password: ${says}`, {
       hint: 'use letters, digits and punctuation without ! \' " $ % \\ ^',
     })
