@@ -25,6 +25,8 @@ interface Thing {
 export const Creates = z.object({
   /** Databases that are dropped and made as a whole. */
   databases: z.array(z.string()),
+  /** Databases whose views, routines and events are made: the whole ones, and those that some tables are left out of. */
+  objects: z.array(z.string()).default([]),
   /** Tables, `database.table`. */
   tables: z.array(z.string()),
   /** Accounts, `user@host`, by MySQL server: known once the restore looks at them. */
@@ -73,6 +75,7 @@ export async function checkTarget(run: TargetRun): Promise<TargetState> {
   const marker = markers.find((one) => one.request === run.request)
   const creates = Creates.parse({
     databases: selection.whole,
+    objects: selection.objects,
     tables: [...selection.tables.map(keyOf), ...localNames(facts, selection)],
     accounts: Creates.safeParse(marker?.creates).data?.accounts,
   })
@@ -206,7 +209,7 @@ interface Guard {
 export function foreign({ content, creates, unfinished, overwrite, markers }: Guard): string[] {
   if (overwrite) return []
   const ours = (database: string, thing: Thing) =>
-    unfinished && (isTable(thing) ? creates.tables.includes(`${database}.${thing.name}`) : creates.databases.includes(database))
+    unfinished && (isTable(thing) ? creates.tables.includes(`${database}.${thing.name}`) : creates.objects.includes(database))
   const found: string[] = []
   for (const [database, things] of content.databases) {
     const others = things.filter((thing) => !ours(database, thing))
