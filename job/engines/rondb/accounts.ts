@@ -68,25 +68,42 @@ interface AccountStatement {
 /** Reads users.sql of ours or of mysqlpump into what makes accounts and what comes after. */
 export async function readAccounts(dump: Readable): Promise<AccountPlan> {
   const plan: AccountPlan = { creates: [], grants: [] }
+  const defaults: AccountStatement[] = []
   for await (const sql of statements(dump)) {
-    const text = bare(sql)
+    // a grant on many columns names its account far behind
+    const text = bare(sql, sql.length)
     const create = /^CREATE USER\s+(?:IF NOT EXISTS\s+)?(.+)/is.exec(text)
     const to = /^(?:GRANT|SET DEFAULT ROLE)\b[\s\S]*\sTO\s+(?=['"`])(.+)/i.exec(text) ?? /^REVOKE\b[\s\S]*\sFROM\s+(?=['"`])(.+)/i.exec(text)
     const account = accountAt((create ?? to)?.[1] ?? '')
     if (!account || isSystem(account)) continue
-    if (create) plan.creates.push({ account, sql: sql.replace(/CREATE USER\s+(IF NOT EXISTS\s+)?/i, 'CREATE USER IF NOT EXISTS ') })
-    else plan.grants.push({ account, sql })
+    if (!create) {
+      plan.grants.push({ account, sql })
+      continue
+    }
+    const { create: plain, roles } = withoutDefaultRole(sql.replace(/CREATE USER\s+(IF NOT EXISTS\s+)?/i, 'CREATE USER IF NOT EXISTS '))
+    plan.creates.push({ account, sql: plain })
+    if (roles) defaults.push({ account, sql: `SET DEFAULT ROLE ${roles} TO ${encode(nameOf(account))}` })
   }
+  plan.grants.push(...defaults)
   return plan
 }
 
-/** `user`@`host`, 'user'@'host' or a bare user at the start of a text. */
+/** `user`@`host`, 'user'@'host' or "user"@"host" at the start of a text; without a host it is %. */
 function accountAt(text: string): Account | undefined {
-  const quoted = /^(?:`((?:[^`]|``)*)`|'((?:[^'\\]|''|\\.)*)'|"((?:[^"\\]|""|\\.)*)")(?:@(?:`((?:[^`]|``)*)`|'((?:[^'\\]|''|\\.)*)'|"((?:[^"\\]|""|\\.)*)"))?/.exec(text)
-  if (!quoted) return undefined
-  const [, u1, u2, u3, h1, h2, h3] = quoted
-  const read = (name: string) => Buffer.from(name.replaceAll(/(`|'|")\1/g, '$1').replaceAll(/\\(.)/g, '$1'), 'latin1').toString('utf8')
-  return { user: read(u1 ?? u2 ?? u3 ?? ''), host: read(h1 ?? h2 ?? h3 ?? '%') }
+  const name = '(`(?:[^`]|``)*`|\'(?:[^\'\\\\]|\'\'|\\\\.)*\'|"(?:[^"\\\\]|""|\\\\.)*")'
+  const [, user, host] = new RegExp(`^${name}(?:@${name})?`).exec(text) ?? []
+  return user === undefined ? undefined : { user: unquote(user), host: host === undefined ? '%' : unquote(host) }
+}
+
+function unquote(name: string): string {
+  const quote = name.charAt(0)
+  const inner = name.slice(1, -1).replaceAll(quote + quote, quote)
+  return Buffer.from(quote === '`' ? inner : inner.replaceAll(/\\(.)/g, '$1'), 'latin1').toString('utf8')
+}
+
+/** Statements of a dump are UTF-8 bytes read as latin1. */
+function encode(sql: string): string {
+  return Buffer.from(sql, 'utf8').toString('latin1')
 }
 
 interface Restore {
