@@ -18,9 +18,24 @@ export type Request = { settings: Settings & { logLevel: string }; output: Forma
   | { verb: 'check'; plan: string }
   | { verb: 'list'; plan: string | undefined; storages: string[] | undefined; runs: boolean; last: number | undefined }
   | { verb: 'show'; plan: string; pick: string; storages: string[] | undefined }
-  | { verb: 'verify'; plan: string; pick: string | undefined; all: boolean; level: 'present' | 'content' | 'readable'; storages: string[] | undefined }
+  | {
+      verb: 'verify'
+      plan: string
+      pick: string | undefined
+      all: boolean
+      level: 'present' | 'content' | 'readable'
+      storages: string[] | undefined
+    }
   | { verb: 'prune'; plan: string; dryRun: boolean; storages: string[] | undefined }
-  | { verb: 'adopt'; plan: string; id: string; storage: string; decryptionSecret: string | undefined; decryptionKey: string; dryRun: boolean }
+  | {
+      verb: 'adopt'
+      plan: string
+      id: string
+      storage: string
+      decryptionSecret: string | undefined
+      decryptionKey: string
+      dryRun: boolean
+    }
   | { verb: 'worker' }
 )
 
@@ -41,20 +56,120 @@ interface Common {
 /** Undefined when the command line was only asked for help, the version or completion, which has been printed then. */
 export async function parse(args: string[], version: string): Promise<Request | undefined> {
   let request: Request | undefined
-  const asked = <T>(build: (flags: T & Common) => Record<string, unknown>) => (flags: unknown) => {
-    const { config, secretsDir, volumesDir, tmpDir, logLevel, output } = flags as Common
-    request = { settings: { config, secretsDir, volumesDir, tmpDir, logLevel }, output, ...build(flags as T & Common) } as Request
-  }
-  const parser = common(yargs().scriptName('holdfast').usage('$0 <verb>\n\nBacks up and restores RonDB (NDB) with everything needed to trust the result.'))
-    .command('backup <plan>', 'take a backup of a plan', (y) => backupFlags(y), asked<{ plan: string; resume?: string; dryRun: boolean }>(({ plan, resume, dryRun }) => ({ verb: 'backup', plan, resume: resume === '' ? 'latest' : resume, dryRun })))
-    .command('restore [restore]', 'restore a backup into a target', (y) => restoreFlags(y), asked<RestoreFlags>(({ restore, backup, pick, overwrite, token, source, dryRun }) => ({ verb: 'restore', restore, backup, pick, overwrite, token, sources: source, dryRun })))
-    .command('check <plan>', 'see whether a backup could be taken now; writes nothing', (y) => plan(y), asked<{ plan: string }>((flags) => ({ verb: 'check', plan: flags.plan })))
-    .command('list [plan]', 'list backups, newest first', (y) => listFlags(y), asked<{ plan?: string; storage?: string[]; runs: boolean; last?: number }>((flags) => ({ verb: 'list', plan: flags.plan, storages: flags.storage, runs: flags.runs, last: flags.last })))
-    .command('show <plan> [pick]', 'show one backup', (y) => storages(pick(plan(y), 'latest')), asked<{ plan: string; pick: string; storage?: string[] }>((flags) => ({ verb: 'show', plan: flags.plan, pick: flags.pick, storages: flags.storage })))
-    .command('verify <plan> [pick]', 'check backups against their manifests', (y) => verifyFlags(y), asked<{ plan: string; pick?: string; all: boolean; level: 'content'; storage?: string[] }>((flags) => ({ verb: 'verify', plan: flags.plan, pick: flags.pick, all: flags.all, level: flags.level, storages: flags.storage })))
-    .command('prune <plan>', "apply a plan's retention and sweep leftovers of failed runs", (y) => dryRun(storages(plan(y))), asked<{ plan: string; dryRun: boolean; storage?: string[] }>((flags) => ({ verb: 'prune', plan: flags.plan, dryRun: flags.dryRun, storages: flags.storage })))
-    .command('adopt <plan> <id>', 'give a folder that rondb-helm wrote a manifest', (y) => adoptFlags(y), asked<AdoptFlags>((flags) => ({ verb: 'adopt', plan: flags.plan, id: flags.id, storage: flags.storage, decryptionSecret: flags.decryptionSecret, decryptionKey: flags.decryptionKey, dryRun: flags.dryRun })))
-    .command('worker', false, {}, asked(() => ({ verb: 'worker' })))
+  const asked =
+    <T>(build: (flags: T & Common) => Record<string, unknown>) =>
+    (flags: unknown) => {
+      const { config, secretsDir, volumesDir, tmpDir, logLevel, output } = flags as Common
+      request = {
+        settings: { config, secretsDir, volumesDir, tmpDir, logLevel },
+        output,
+        ...build(flags as T & Common),
+      } as Request
+    }
+  const parser = common(
+    yargs()
+      .scriptName('holdfast')
+      .usage('$0 <verb>\n\nBacks up and restores RonDB (NDB) with everything needed to trust the result.'),
+  )
+    .command(
+      'backup <plan>',
+      'take a backup of a plan',
+      (y) => backupFlags(y),
+      asked<{ plan: string; resume?: string; dryRun: boolean }>(({ plan, resume, dryRun }) => ({
+        verb: 'backup',
+        plan,
+        resume: resume === '' ? 'latest' : resume,
+        dryRun,
+      })),
+    )
+    .command(
+      'restore [restore]',
+      'restore a backup into a target',
+      (y) => restoreFlags(y),
+      asked<RestoreFlags>(({ restore, backup, pick, overwrite, token, source, dryRun }) => ({
+        verb: 'restore',
+        restore,
+        backup,
+        pick,
+        overwrite,
+        token,
+        sources: source,
+        dryRun,
+      })),
+    )
+    .command(
+      'check <plan>',
+      'see whether a backup could be taken now; writes nothing',
+      (y) => plan(y),
+      asked<{ plan: string }>((flags) => ({ verb: 'check', plan: flags.plan })),
+    )
+    .command(
+      'list [plan]',
+      'list backups, newest first',
+      (y) => listFlags(y),
+      asked<{ plan?: string; storage?: string[]; runs: boolean; last?: number }>((flags) => ({
+        verb: 'list',
+        plan: flags.plan,
+        storages: flags.storage,
+        runs: flags.runs,
+        last: flags.last,
+      })),
+    )
+    .command(
+      'show <plan> [pick]',
+      'show one backup',
+      (y) => storages(pick(plan(y), 'latest')),
+      asked<{ plan: string; pick: string; storage?: string[] }>((flags) => ({
+        verb: 'show',
+        plan: flags.plan,
+        pick: flags.pick,
+        storages: flags.storage,
+      })),
+    )
+    .command(
+      'verify <plan> [pick]',
+      'check backups against their manifests',
+      (y) => verifyFlags(y),
+      asked<{ plan: string; pick?: string; all: boolean; level: 'content'; storage?: string[] }>((flags) => ({
+        verb: 'verify',
+        plan: flags.plan,
+        pick: flags.pick,
+        all: flags.all,
+        level: flags.level,
+        storages: flags.storage,
+      })),
+    )
+    .command(
+      'prune <plan>',
+      "apply a plan's retention and sweep leftovers of failed runs",
+      (y) => dryRun(storages(plan(y))),
+      asked<{ plan: string; dryRun: boolean; storage?: string[] }>((flags) => ({
+        verb: 'prune',
+        plan: flags.plan,
+        dryRun: flags.dryRun,
+        storages: flags.storage,
+      })),
+    )
+    .command(
+      'adopt <plan> <id>',
+      'give a folder that rondb-helm wrote a manifest',
+      (y) => adoptFlags(y),
+      asked<AdoptFlags>((flags) => ({
+        verb: 'adopt',
+        plan: flags.plan,
+        id: flags.id,
+        storage: flags.storage,
+        decryptionSecret: flags.decryptionSecret,
+        decryptionKey: flags.decryptionKey,
+        dryRun: flags.dryRun,
+      })),
+    )
+    .command(
+      'worker',
+      false,
+      {},
+      asked(() => ({ verb: 'worker' })),
+    )
     .completion('completion', 'print a script for shell completion: holdfast completion >> ~/.bashrc')
     .demandCommand(1, 'name a verb, such as: holdfast list')
     .strict()
@@ -62,7 +177,9 @@ export async function parse(args: string[], version: string): Promise<Request | 
     .help()
     .exitProcess(false)
     .wrap(Math.min(110, process.stdout.columns ?? 110))
-    .epilogue('Exit codes: 0 done · 1 bug · 2 configuration · 20 nothing matches · 21 target not empty · 22 server · 23 storage · 24 verification failed · 25 busy · 130/143 interrupted.\nAll values: docs/values.md. Backup and restore by hand: docs/restore-by-hand.md.')
+    .epilogue(
+      'Exit codes: 0 done · 1 bug · 2 configuration · 20 nothing matches · 21 target not empty · 22 server · 23 storage · 24 verification failed · 25 busy · 130/143 interrupted.\nAll values: docs/values.md. Backup and restore by hand: docs/restore-by-hand.md.',
+    )
     .fail((message, error) => {
       throw error ?? new UsageError(message)
     })
@@ -72,24 +189,63 @@ export async function parse(args: string[], version: string): Promise<Request | 
 
 function common(y: Argv): Argv {
   return y
-    .option('config', { alias: 'c', type: 'string', requiresArg: true, describe: 'file with storages, backups and restores; HOLDFAST_CONFIG, or holdfast.yaml' })
-    .option('secrets-dir', { type: 'string', requiresArg: true, describe: 'folder with a folder for each Secret; HOLDFAST_SECRETS_DIR, or /secrets' })
-    .option('volumes-dir', { type: 'string', requiresArg: true, describe: 'folder with a folder for each claim of a filesystem storage; HOLDFAST_VOLUMES_DIR, or /volumes' })
-    .option('tmp-dir', { type: 'string', requiresArg: true, describe: 'folder for temporary files; HOLDFAST_TMP_DIR, or the system\'s' })
-    .option('output', { alias: 'o', choices: ['table', 'json', 'yaml'] as const, default: 'table' as const, describe: 'format of the result on standard output' })
-    .option('log-level', { choices: ['debug', 'info', 'warn', 'error'] as const, default: 'info' as const, describe: 'least level of log lines on standard error' })
+    .option('config', {
+      alias: 'c',
+      type: 'string',
+      requiresArg: true,
+      describe: 'file with storages, backups and restores; HOLDFAST_CONFIG, or holdfast.yaml',
+    })
+    .option('secrets-dir', {
+      type: 'string',
+      requiresArg: true,
+      describe: 'folder with a folder for each Secret; HOLDFAST_SECRETS_DIR, or /secrets',
+    })
+    .option('volumes-dir', {
+      type: 'string',
+      requiresArg: true,
+      describe: 'folder with a folder for each claim of a filesystem storage; HOLDFAST_VOLUMES_DIR, or /volumes',
+    })
+    .option('tmp-dir', {
+      type: 'string',
+      requiresArg: true,
+      describe: "folder for temporary files; HOLDFAST_TMP_DIR, or the system's",
+    })
+    .option('output', {
+      alias: 'o',
+      choices: ['table', 'json', 'yaml'] as const,
+      default: 'table' as const,
+      describe: 'format of the result on standard output',
+    })
+    .option('log-level', {
+      choices: ['debug', 'info', 'warn', 'error'] as const,
+      default: 'info' as const,
+      describe: 'least level of log lines on standard error',
+    })
 }
 
 function plan<T>(y: Argv<T>) {
-  return y.positional('plan', { type: 'string', demandOption: true, describe: 'a plan: a name under `backups` in the values' })
+  return y.positional('plan', {
+    type: 'string',
+    demandOption: true,
+    describe: 'a plan: a name under `backups` in the values',
+  })
 }
 
 function pick<T>(y: Argv<T>, fallback: string | undefined) {
-  return y.positional('pick', { type: 'string', default: fallback, describe: '`latest`, a backup id, or a time (2026-11-21T03:00): the newest backup not after it' })
+  return y.positional('pick', {
+    type: 'string',
+    default: fallback,
+    describe: '`latest`, a backup id, or a time (2026-11-21T03:00): the newest backup not after it',
+  })
 }
 
 function storages<T>(y: Argv<T>) {
-  return y.option('storage', { type: 'string', array: true, requiresArg: true, describe: 'only this storage; can be given several times' })
+  return y.option('storage', {
+    type: 'string',
+    array: true,
+    requiresArg: true,
+    describe: 'only this storage; can be given several times',
+  })
 }
 
 function dryRun<T>(y: Argv<T>) {
@@ -98,7 +254,10 @@ function dryRun<T>(y: Argv<T>) {
 
 function backupFlags<T>(y: Argv<T>) {
   return dryRun(plan(y))
-    .option('resume', { type: 'string', describe: 'take up a failed run: its id, or nothing for the newest; what is stored intact is not sent again' })
+    .option('resume', {
+      type: 'string',
+      describe: 'take up a failed run: its id, or nothing for the newest; what is stored intact is not sent again',
+    })
     .example('holdfast backup nightly', 'take a backup now')
     .example('holdfast backup nightly --resume', 'finish the upload of the last failed run')
 }
@@ -117,12 +276,30 @@ function restoreFlags<T>(y: Argv<T>) {
   return dryRun(y)
     .positional('restore', { type: 'string', describe: 'a name under `restores` in the values' })
     .option('backup', { type: 'string', requiresArg: true, describe: 'instead: a plan, restored into its own sources' })
-    .option('pick', { type: 'string', requiresArg: true, describe: '`latest`, a backup id, or a time: the newest backup not after it' })
-    .option('overwrite', { type: 'boolean', describe: 'replace what the target has of the chosen databases and tables' })
-    .option('token', { type: 'string', requiresArg: true, describe: 'any text; another text carries a finished request out again' })
-    .option('source', { type: 'string', array: true, requiresArg: true, describe: 'only this source of the backup; can be given several times' })
+    .option('pick', {
+      type: 'string',
+      requiresArg: true,
+      describe: '`latest`, a backup id, or a time: the newest backup not after it',
+    })
+    .option('overwrite', {
+      type: 'boolean',
+      describe: 'replace what the target has of the chosen databases and tables',
+    })
+    .option('token', {
+      type: 'string',
+      requiresArg: true,
+      describe: 'any text; another text carries a finished request out again',
+    })
+    .option('source', {
+      type: 'string',
+      array: true,
+      requiresArg: true,
+      describe: 'only this source of the backup; can be given several times',
+    })
     .conflicts('restore', 'backup')
-    .check((flags) => flags.restore !== undefined || flags.backup !== undefined || 'name a restore, or a plan with --backup')
+    .check(
+      (flags) => flags.restore !== undefined || flags.backup !== undefined || 'name a restore, or a plan with --backup',
+    )
     .example('holdfast restore once --dry-run', 'what would be done, and what stands in the way')
     .example('holdfast restore --backup nightly --pick latest', 'back into the cluster that the plan backs up')
 }
@@ -137,7 +314,11 @@ function listFlags<T>(y: Argv<T>) {
 function verifyFlags<T>(y: Argv<T>) {
   return storages(pick(plan(y), undefined))
     .option('all', { type: 'boolean', default: false, describe: 'every backup of the plan' })
-    .option('level', { choices: ['present', 'content', 'readable'] as const, default: 'content' as const, describe: 'there with the right size · read again, same sha256 · readable by the engine\'s tools too' })
+    .option('level', {
+      choices: ['present', 'content', 'readable'] as const,
+      default: 'content' as const,
+      describe: "there with the right size · read again, same sha256 · readable by the engine's tools too",
+    })
 }
 
 interface AdoptFlags {
@@ -151,8 +332,17 @@ interface AdoptFlags {
 
 function adoptFlags<T>(y: Argv<T>) {
   return dryRun(plan(y))
-    .positional('id', { type: 'string', demandOption: true, describe: 'the folder\'s name: the backup id' })
-    .option('storage', { type: 'string', demandOption: true, requiresArg: true, describe: 'the storage that has the folder <plan>/<id>/' })
-    .option('decryption-secret', { type: 'string', requiresArg: true, describe: 'Secret with the password of an encrypted backup' })
+    .positional('id', { type: 'string', demandOption: true, describe: "the folder's name: the backup id" })
+    .option('storage', {
+      type: 'string',
+      demandOption: true,
+      requiresArg: true,
+      describe: 'the storage that has the folder <plan>/<id>/',
+    })
+    .option('decryption-secret', {
+      type: 'string',
+      requiresArg: true,
+      describe: 'Secret with the password of an encrypted backup',
+    })
     .option('decryption-key', { type: 'string', requiresArg: true, default: 'password' })
 }

@@ -125,11 +125,17 @@ export function parseValues(values: unknown, file: string): Values {
   }
   for (const [plan, { storages, sources }] of Object.entries(parsed.data.backups)) {
     knowStorages(`backups.${plan}.storages`, storages, parsed.data)
-    refuseTwice(`backups.${plan}.sources`, sources.map((source) => source.name))
+    refuseTwice(
+      `backups.${plan}.sources`,
+      sources.map((source) => source.name),
+    )
   }
   for (const [restore, { from, targets }] of Object.entries(parsed.data.restores)) {
     knowStorages(`restores.${restore}.from.storages`, from.storages, parsed.data)
-    refuseTwice(`restores.${restore}.targets`, targets.map((target) => target.name))
+    refuseTwice(
+      `restores.${restore}.targets`,
+      targets.map((target) => target.name),
+    )
   }
   return parsed.data
 }
@@ -138,7 +144,10 @@ function knowStorages(at: string, names: string[], values: Values): void {
   const known = Object.keys(values.storages)
   for (const storage of names) {
     if (known.includes(storage)) continue
-    throw new JobError('configuration', `${at}: no storage named "${storage}" (there are: ${known.join(', ') || 'none'})`)
+    throw new JobError(
+      'configuration',
+      `${at}: no storage named "${storage}" (there are: ${known.join(', ') || 'none'})`,
+    )
   }
   refuseTwice(at, names)
 }

@@ -54,15 +54,25 @@ async function main(args: string[]): Promise<number> {
   try {
     const config = loadConfig(request.settings)
     const result = await commands[request.verb](open.job(config), { ...request, format: request.output } as never)
-    facts = typeof result.data === 'object' && !Array.isArray(result.data) && isRun(request.verb) ? (result.data as Record<string, unknown>) : {}
+    facts =
+      typeof result.data === 'object' && !Array.isArray(result.data) && isRun(request.verb)
+        ? (result.data as Record<string, unknown>)
+        : {}
     print({ result, format: request.output, to: process.stdout })
     error = result.failure
   } catch (thrown) {
     error = stop.signal.aborted ? stop.signal.reason : thrown
-    if (!(error instanceof JobError)) log.error({ stack: thrown instanceof Error ? thrown.stack : String(thrown) }, 'this is a bug of holdfast')
+    if (!(error instanceof JobError))
+      log.error({ stack: thrown instanceof Error ? thrown.stack : String(thrown) }, 'this is a bug of holdfast')
   }
   await open.close()
-  const summary = summarise({ verb: request.verb, seconds: (performance.now() - begun) / 1000, facts, warnings: open.warnings, ...(error === undefined ? {} : { error }) })
+  const summary = summarise({
+    verb: request.verb,
+    seconds: (performance.now() - begun) / 1000,
+    facts,
+    warnings: open.warnings,
+    ...(error === undefined ? {} : { error }),
+  })
   if (isRun(request.verb)) report(summary, { log, terminationLog: environment.terminationLog })
   else if (error !== undefined) log.error({ ...(summary.hint ? { hint: summary.hint } : {}) }, `${summary.error}`)
   return summary.code
@@ -78,7 +88,9 @@ async function readFlags(args: string[]): Promise<Request | number> {
     return (await parse(args, version)) ?? 0
   } catch (error) {
     if (!(error instanceof UsageError)) throw error
-    process.stderr.write(`holdfast: ${textOf(error)}\nholdfast --help lists the verbs; holdfast <verb> --help their flags\n`)
+    process.stderr.write(
+      `holdfast: ${textOf(error)}\nholdfast --help lists the verbs; holdfast <verb> --help their flags\n`,
+    )
     return 2
   }
 }
@@ -104,8 +116,17 @@ function openJob({ request, log, stop }: { request: Request; log: Job['log']; st
     const secret = secretReader(config.secretsDir)
     const storage = (name: string) => {
       const values = config.storages[name]
-      if (!values) throw new JobError('configuration', `storages: no storage named "${name}" (there are: ${Object.keys(config.storages).join(', ') || 'none'})`)
-      const context = { at: `storages.${name}`, secret, secretPath: (ref: { secret: string }, key: string) => secretPath(config.secretsDir, ref, key), volumesDir: config.volumesDir }
+      if (!values)
+        throw new JobError(
+          'configuration',
+          `storages: no storage named "${name}" (there are: ${Object.keys(config.storages).join(', ') || 'none'})`,
+        )
+      const context = {
+        at: `storages.${name}`,
+        secret,
+        secretPath: (ref: { secret: string }, key: string) => secretPath(config.secretsDir, ref, key),
+        volumesDir: config.volumesDir,
+      }
       const opened = storages.get(name) ?? openStorage({ name, values, context })
       storages.set(name, opened)
       return opened
@@ -127,7 +148,12 @@ function openJob({ request, log, stop }: { request: Request; log: Job['log']; st
       workers: ({ plan, id, storages: names, staging = config.tmpDir }) => {
         const values = Object.fromEntries(names.map((name) => [name, config.storages[name]]))
         const { secretsDir, volumesDir } = config
-        const team = localWorkers({ hello: { plan, backupId: id, storages: values, secretsDir, volumesDir, staging }, progress, signal: stop.signal, logLevel: request.settings.logLevel })
+        const team = localWorkers({
+          hello: { plan, backupId: id, storages: values, secretsDir, volumesDir, staging },
+          progress,
+          signal: stop.signal,
+          logLevel: request.settings.logLevel,
+        })
         teams.push(team)
         return team
       },

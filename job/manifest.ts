@@ -7,7 +7,9 @@ import { JobError, textOf } from './errors.ts'
  */
 
 /** A path inside a backup: relative, `/`, no empty, `.` or `..` segment. Manifests can come from strangers. */
-const path = z.string().regex(/^(?!\.{1,2}(\/|$))[^/\\\0]+(\/(?!\.{1,2}(\/|$))[^/\\\0]+)*$/, 'not a path inside a backup')
+const path = z
+  .string()
+  .regex(/^(?!\.{1,2}(\/|$))[^/\\\0]+(\/(?!\.{1,2}(\/|$))[^/\\\0]+)*$/, 'not a path inside a backup')
 
 /** One stored object. Size and sha256 are those of the stored bytes. */
 export const Part = z.object({

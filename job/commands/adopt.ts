@@ -1,9 +1,9 @@
-import { tap } from '../io/pipeline.ts'
 import { openCatalog } from '../catalog/catalog.ts'
-import { dateOf, folderKey, isRunFile, isTime, partKey } from '../catalog/layout.ts'
+import { dateOf, folderKey, helmDateOf, isRunFile, isTime, partKey } from '../catalog/layout.ts'
 import { engineNamed } from '../engines/index.ts'
 import { JobError } from '../errors.ts'
 import { inParallel } from '../io/parallel.ts'
+import { tap } from '../io/pipeline.ts'
 import { type Result, sizeText } from '../io/print.ts'
 import { openReader, ownParts } from '../io/reader.ts'
 import type { Manifest, Part } from '../manifest.ts'
@@ -29,39 +29,74 @@ export async function adopt(job: Job, { plan, id, storage: name, decryption, dry
   const storage = await job.storage(name)
   const catalog = openCatalog({ storage, plan })
   const { committed, uncommitted } = await catalog.ids()
-  if (committed.includes(id)) throw new JobError('nothing-matches', `backup ${id} of plan ${plan} has a manifest already`, { hint: `holdfast show ${plan} ${id}` })
+  if (committed.includes(id))
+    throw new JobError('nothing-matches', `backup ${id} of plan ${plan} has a manifest already`, {
+      hint: `holdfast show ${plan} ${id}`,
+    })
   if (!uncommitted.includes(id)) {
-    throw new JobError('nothing-matches', `storage ${name} has no folder ${folderKey(plan, id)}`, { hint: `there are: ${uncommitted.join(', ') || 'none'}; the folder above the ids is the plan's name` })
+    throw new JobError('nothing-matches', `storage ${name} has no folder ${folderKey(plan, id)}`, {
+      hint: `there are: ${uncommitted.join(', ') || 'none'}; the folder above the ids is the plan's name`,
+    })
   }
   if (await catalog.started(id, job.signal)) {
-    throw new JobError('nothing-matches', `folder ${folderKey(plan, id)} is an unfinished run of holdfast, not another tool's backup`, { hint: `holdfast backup ${plan} --resume ${id} may finish it` })
+    throw new JobError(
+      'nothing-matches',
+      `folder ${folderKey(plan, id)} is an unfinished run of holdfast, not another tool's backup`,
+      { hint: `holdfast backup ${plan} --resume ${id} may finish it` },
+    )
   }
   const parts = await hashAll({ job, storage, plan, id })
   const engine = engineNamed('rondb')
   const draft = draftOf({ job, plan, id, parts, storage })
   const workers = job.workers({ plan, id, storages: [name] })
   const reader = openReader({ storage, manifest: draft, source: 'rondb', workers, signal: job.signal })
-  const facts = await engine.adopt?.({ ...contextOf(job), backupId: id, parts: ownParts(draft, 'rondb'), decryption }, reader)
+  const facts = await engine.adopt?.(
+    { ...contextOf(job), backupId: id, parts: ownParts(draft, 'rondb'), decryption },
+    reader,
+  )
   if (!facts) throw new JobError('bug', `engine ${engine.name} adopts nothing`)
-  const manifest: Manifest = { ...draft, sources: [{ name: 'rondb', engine: engine.name, ...facts }], warnings: [...job.warnings] }
+  const manifest: Manifest = {
+    ...draft,
+    sources: [{ name: 'rondb', engine: engine.name, ...facts }],
+    warnings: [...job.warnings],
+  }
   if (!dryRun) await catalog.commit(manifest, job.signal)
   const bytes = parts.reduce((sum, part) => sum + part.size, 0)
   return {
     data: { plan, backup: id, storage: name, parts: parts.length, bytes, written: !dryRun },
-    table: { columns: ['plan', 'backup', 'storage', 'parts', 'size'], rows: [[plan, id, name, String(parts.length), sizeText(bytes)]] },
+    table: {
+      columns: ['plan', 'backup', 'storage', 'parts', 'size'],
+      rows: [[plan, id, name, String(parts.length), sizeText(bytes)]],
+    },
     notes: [dryRun ? 'the folder is complete; nothing was written' : 'the folder is complete and has a manifest now'],
   }
 }
 
-async function hashAll({ job, storage, plan, id }: { job: Job; storage: Storage; plan: string; id: string }): Promise<Part[]> {
+async function hashAll({
+  job,
+  storage,
+  plan,
+  id,
+}: {
+  job: Job
+  storage: Storage
+  plan: string
+  id: string
+}): Promise<Part[]> {
   const folder = folderKey(plan, id)
   const found: { path: string; size: number }[] = []
   for await (const entry of storage.list(folder)) {
-    if (entry.kind === 'object' && !isRunFile(entry.key.slice(folder.length))) found.push({ path: entry.key.slice(folder.length), size: entry.size })
+    if (entry.kind === 'object' && !isRunFile(entry.key.slice(folder.length)))
+      found.push({ path: entry.key.slice(folder.length), size: entry.size })
   }
-  job.progress.begin(`adopt ${id}`, found.reduce((sum, one) => sum + one.size, 0))
+  job.progress.begin(
+    `adopt ${id}`,
+    found.reduce((sum, one) => sum + one.size, 0),
+  )
   const parts = await inParallel(found, readersAtOnce, async ({ path }) => {
-    const { stream, result } = tap(await storage.get(partKey(plan, id, path), { signal: job.signal }), (bytes) => job.progress.add('read', bytes))
+    const { stream, result } = tap(await storage.get(partKey(plan, id, path), { signal: job.signal }), (bytes) =>
+      job.progress.add('read', bytes),
+    )
     for await (const _ of stream);
     return { path, ...result() }
   })
@@ -69,9 +104,21 @@ async function hashAll({ job, storage, plan, id }: { job: Job; storage: Storage;
   return parts
 }
 
-function draftOf({ job, plan, id, parts, storage }: { job: Job; plan: string; id: string; parts: Part[]; storage: Storage }): Manifest {
+function draftOf({
+  job,
+  plan,
+  id,
+  parts,
+  storage,
+}: {
+  job: Job
+  plan: string
+  id: string
+  parts: Part[]
+  storage: Storage
+}): Manifest {
   const now = job.now().toISOString()
-  const started = isTime(id) ? dateOf(id).toISOString() : now
+  const started = (isTime(id) ? dateOf(id) : (helmDateOf(id) ?? job.now())).toISOString()
   return {
     format: 1,
     id,

@@ -9,6 +9,7 @@ import { type Result, sizeText } from '../io/print.ts'
 import { openSink, type SourceSink } from '../io/sink.ts'
 import type { Manifest, SourceFacts } from '../manifest.ts'
 import { version } from '../version.ts'
+import { planNamed } from './catalogs.ts'
 import { checkSources } from './check.ts'
 import type { Job } from './job.ts'
 import { pruneAfterBackup } from './prune.ts'
@@ -35,10 +36,11 @@ const freshIds = 3
 
 /** One backup of a plan: check, claim an id, every source in turn, commit, retention. */
 export async function backup(job: Job, options: BackupOptions): Promise<Result> {
-  const plan = planNamed(job, options.plan)
+  const plan = planNamed(job.config, options.plan)
   const catalogs = await openCatalogs(job, options.plan, plan.storages)
   if (options.dryRun) return planned(job, options.plan, plan)
-  if (options.resume !== undefined) return runOnce(await takeUp({ job, name: options.plan, plan, catalogs, pick: options.resume }))
+  if (options.resume !== undefined)
+    return runOnce(await takeUp({ job, name: options.plan, plan, catalogs, pick: options.resume }))
   await checkSources(job, options.plan)
   for (let tries = 1; ; tries++) {
     const run = await begin({ job, name: options.plan, plan, catalogs })
@@ -51,21 +53,23 @@ export async function backup(job: Job, options: BackupOptions): Promise<Result> 
   }
 }
 
-export function planNamed(job: Job, name: string): Plan {
-  const plan = job.config.backups[name]
-  if (plan) return plan
-  const known = Object.keys(job.config.backups).join(', ') || 'none'
-  throw new JobError('configuration', `backups: no plan named "${name}" (there are: ${known})`)
-}
-
 async function openCatalogs(job: Job, plan: string, storages: string[]): Promise<Catalog[]> {
   return Promise.all(storages.map(async (name) => openCatalog({ storage: await job.storage(name), plan })))
 }
 
 async function planned(job: Job, name: string, plan: Plan): Promise<Result> {
   const sources = await checkSources(job, name)
-  const rows = sources.map(({ source, engine, server }) => [source, engine, `${server.product} ${server.version}`, plan.storages.join(', ')])
-  return { data: { plan: name, storages: plan.storages, sources }, table: { columns: ['source', 'engine', 'server', 'to'], rows }, notes: ['nothing was written'] }
+  const rows = sources.map(({ source, engine, server }) => [
+    source,
+    engine,
+    `${server.product} ${server.version}`,
+    plan.storages.join(', '),
+  ])
+  return {
+    data: { plan: name, storages: plan.storages, sources },
+    table: { columns: ['source', 'engine', 'server', 'to'], rows },
+    notes: ['nothing was written'],
+  }
 }
 
 /** Takes an id: started.json on the first storage decides, the others follow. */
@@ -82,24 +86,39 @@ async function begin({ job, name, plan, catalogs }: Omit<Run, 'id' | 'started' |
   const id = await first.claim({ id: backupId(started), started: note, signal: job.signal })
   for (const catalog of others) {
     if (await catalog.join({ id, started: note, signal: job.signal })) continue
-    throw new JobError('busy', `storage ${catalog.storage.name} has backup ${id} already`, { retryable: true })
+    const reason = `storage ${catalog.storage.name} has backup ${id} already`
+    await first.fail(id, { reason, kind: 'busy', finished: job.now().toISOString() })
+    throw new JobError('busy', reason, { hint: 'run again: the next run takes another id' })
   }
   job.log.info({ plan: name, backup: id, storages: plan.storages }, 'backup begun')
   return { job, name, plan, catalogs, id, started, resumed: {} }
 }
 
-async function takeUp({ job, name, plan, catalogs, pick }: Omit<Run, 'id' | 'started' | 'resumed'> & { pick: string }): Promise<Run> {
+async function takeUp({
+  job,
+  name,
+  plan,
+  catalogs,
+  pick,
+}: Omit<Run, 'id' | 'started' | 'resumed'> & { pick: string }): Promise<Run> {
   const [first] = catalogs as [Catalog, ...Catalog[]]
   const { uncommitted, committed } = await first.ids()
   const id = pick === 'latest' ? uncommitted.at(-1) : pick
-  if (id !== undefined && committed.includes(id)) throw new JobError('nothing-matches', `backup ${id} is finished: nothing is left to do`)
+  if (id !== undefined && committed.includes(id))
+    throw new JobError('nothing-matches', `backup ${id} is finished: nothing is left to do`)
   const resumed = id !== undefined && uncommitted.includes(id) ? await first.facts(id, job.signal) : undefined
   if (id === undefined || !resumed) {
-    throw new JobError('nothing-matches', `plan ${name} has no unfinished run${id ? ` ${id}` : ''}`, { hint: `holdfast list ${name} --runs shows them; holdfast backup ${name} takes a new backup` })
+    throw new JobError('nothing-matches', `plan ${name} has no unfinished run${id ? ` ${id}` : ''}`, {
+      hint: `holdfast list ${name} --runs shows them; holdfast backup ${name} takes a new backup`,
+    })
   }
   const without = plan.sources.find((source) => !resumed[source.name])
   if (without) {
-    throw new JobError('nothing-matches', `run ${id} ended before source ${without.name} was complete: there is nothing to take up`, { hint: `holdfast backup ${name} takes a new backup` })
+    throw new JobError(
+      'nothing-matches',
+      `run ${id} ended before source ${without.name} was complete: there is nothing to take up`,
+      { hint: `holdfast backup ${name} takes a new backup` },
+    )
   }
   const started = await first.startOf(id, job.signal)
   job.log.info({ plan: name, backup: id }, 'backup taken up again')
@@ -108,17 +127,22 @@ async function takeUp({ job, name, plan, catalogs, pick }: Omit<Run, 'id' | 'sta
 
 async function runOnce(run: Run): Promise<Result> {
   const { job, name, id, catalogs } = run
+  const committed: Catalog[] = []
   try {
-    return await carryOut(run)
+    return await carryOut(run, committed)
   } catch (error) {
     const kind = error instanceof JobError ? error.kind : 'bug'
-    for (const catalog of catalogs) await catalog.fail(id, { reason: textOf(error), kind, finished: job.now().toISOString() })
-    job.log.warn({ plan: name, backup: id }, 'backup failed: nothing of it is visible, its files stay until they are pruned')
+    const without = catalogs.filter((catalog) => !committed.includes(catalog))
+    for (const catalog of without)
+      await catalog.fail(id, { reason: textOf(error), kind, finished: job.now().toISOString() })
+    const where = { plan: name, backup: id, storages: committed.map((catalog) => catalog.storage.name) }
+    if (committed.length > 0) job.log.warn(where, 'the backup is good on some storages only: the run failed')
+    else job.log.warn({ plan: name, backup: id }, 'backup failed; what it wrote stays until it is pruned, for --resume')
     throw error
   }
 }
 
-async function carryOut(run: Run): Promise<Result> {
+async function carryOut(run: Run, committed: Catalog[]): Promise<Result> {
   const { job, name, plan, catalogs, id, started } = run
   const superseded = await failedRuns(run)
   const workers = job.workers({ plan: name, id, storages: plan.storages })
@@ -126,10 +150,25 @@ async function carryOut(run: Run): Promise<Result> {
   job.progress.begin(`backup ${id}`)
   for (const [i, source] of plan.sources.entries()) {
     const { engine, values } = engineOf(source)
-    const sink = openSink({ catalogs, id, source: source.name, engine: engine.name, workers, progress: job.progress, signal: job.signal })
+    const sink = openSink({
+      catalogs,
+      id,
+      source: source.name,
+      engine: engine.name,
+      workers,
+      progress: job.progress,
+      signal: job.signal,
+    })
     const resumed = run.resumed[source.name]
     if (resumed) await sink.takeUp()
-    const sourceRun: SourceRun = { ...contextOf(job), at: `backups.${name}.sources.${i}.${engine.name}`, source: values, backupId: id, superseded, ...(resumed ? { resumed } : {}) }
+    const sourceRun: SourceRun = {
+      ...contextOf(job),
+      at: `backups.${name}.sources.${i}.${engine.name}`,
+      source: values,
+      backupId: id,
+      superseded,
+      ...(resumed ? { resumed } : {}),
+    }
     const facts = await engine.backup(sourceRun, sink)
     done.push({ facts: { name: source.name, engine: engine.name, ...facts }, sink, sourceRun })
   }
@@ -149,7 +188,10 @@ async function carryOut(run: Run): Promise<Result> {
     warnings: [...job.warnings],
   }
   for (const catalog of catalogs) await confirm(catalog, manifest, job)
-  for (const catalog of catalogs) await catalog.commit(manifest, job.signal)
+  for (const catalog of catalogs) {
+    await catalog.commit(manifest, job.signal)
+    committed.push(catalog)
+  }
   const bytes = manifest.parts.reduce((sum, part) => sum + part.size, 0)
   job.log.info({ plan: name, backup: id, parts: manifest.parts.length, bytes }, 'backup stored')
 
@@ -167,14 +209,26 @@ async function failedRuns({ job, plan, catalogs, id }: Run): Promise<string[]> {
 async function confirm(catalog: Catalog, manifest: Manifest, job: Job): Promise<void> {
   const { problems } = await catalog.verify(manifest, { level: 'present', signal: job.signal })
   const [first] = problems
-  if (first) throw new JobError('storage', `storage ${catalog.storage.name} does not have what was sent: ${first.path} ${first.says}`)
+  if (first)
+    throw new JobError(
+      'storage',
+      `storage ${catalog.storage.name} does not have what was sent: ${first.path} ${first.says}`,
+    )
 }
 
 /** After the commit nothing may fail the run: the backup exists. */
-async function tidy({ run: { job, name }, done }: { run: Run; done: { facts: SourceFacts; sink: SourceSink; sourceRun: SourceRun }[] }): Promise<void> {
+async function tidy({
+  run: { job, name },
+  done,
+}: {
+  run: Run
+  done: { facts: SourceFacts; sink: SourceSink; sourceRun: SourceRun }[]
+}): Promise<void> {
   for (const { facts, sink, sourceRun } of done) {
     const { engine } = engineOf({ [facts.engine]: true })
-    await engine.afterCommit?.(sourceRun, facts, sink).catch((error) => job.warn(`local copies of ${facts.name} stay: ${textOf(error)}`))
+    await engine
+      .afterCommit?.(sourceRun, facts, sink)
+      .catch((error) => job.warn(`local copies of ${facts.name} stay: ${textOf(error)}`))
   }
   await pruneAfterBackup(job, name).catch((error) => job.warn(`retention failed: ${textOf(error)}`))
 }
@@ -183,7 +237,10 @@ function result({ run: { name, plan, id }, manifest, bytes }: { run: Run; manife
   const data = { plan: name, backup: id, storages: plan.storages, parts: manifest.parts.length, bytes }
   return {
     data,
-    table: { columns: ['plan', 'backup', 'storages', { title: 'parts', right: true }, { title: 'size', right: true }], rows: [[name, id, plan.storages.join(', '), String(manifest.parts.length), sizeText(bytes)]] },
+    table: {
+      columns: ['plan', 'backup', 'storages', { title: 'parts', right: true }, { title: 'size', right: true }],
+      rows: [[name, id, plan.storages.join(', '), String(manifest.parts.length), sizeText(bytes)]],
+    },
   }
 }
 

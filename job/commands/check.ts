@@ -1,6 +1,7 @@
 import { engineOf } from '../engines/index.ts'
 import type { Result } from '../io/print.ts'
-import { contextOf, planNamed } from './backup.ts'
+import { contextOf } from './backup.ts'
+import { planNamed } from './catalogs.ts'
 import type { Job } from './job.ts'
 
 export interface CheckedSource {
@@ -12,12 +13,19 @@ export interface CheckedSource {
 
 /** Everything that can be known without writing: every source of the plan, and that its storages answer. */
 export async function check(job: Job, { plan: name }: { plan: string }): Promise<Result> {
-  const plan = planNamed(job, name)
+  const plan = planNamed(job.config, name)
   const sources = await checkSources(job, name)
   for (const storage of plan.storages) {
     for await (const _ of (await job.storage(storage)).list(`${name}/`, { delimiter: '/' })) break
   }
-  const rows = sources.map(({ source, engine, server, tools }) => [source, engine, `${server.product} ${server.version}`, Object.entries(tools).map(([tool, version]) => `${tool} ${version}`).join(', ')])
+  const rows = sources.map(({ source, engine, server, tools }) => [
+    source,
+    engine,
+    `${server.product} ${server.version}`,
+    Object.entries(tools)
+      .map(([tool, version]) => `${tool} ${version}`)
+      .join(', '),
+  ])
   return {
     data: { plan: name, storages: plan.storages, sources, warnings: job.warnings },
     table: { columns: ['source', 'engine', 'server', 'clients'], rows },
@@ -27,9 +35,15 @@ export async function check(job: Job, { plan: name }: { plan: string }): Promise
 
 export async function checkSources(job: Job, name: string): Promise<CheckedSource[]> {
   const checked: CheckedSource[] = []
-  for (const [i, source] of planNamed(job, name).sources.entries()) {
+  for (const [i, source] of planNamed(job.config, name).sources.entries()) {
     const { engine, values } = engineOf(source)
-    const facts = await engine.check({ ...contextOf(job), at: `backups.${name}.sources.${i}.${engine.name}`, source: values, backupId: '0', superseded: [] })
+    const facts = await engine.check({
+      ...contextOf(job),
+      at: `backups.${name}.sources.${i}.${engine.name}`,
+      source: values,
+      backupId: '0',
+      superseded: [],
+    })
     checked.push({ source: source.name, engine: engine.name, ...facts })
   }
   return checked

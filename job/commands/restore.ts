@@ -41,7 +41,15 @@ export async function restore(job: Job, options: RestoreOptions): Promise<Result
   for (const [i, target] of chosenTargets(request, options).entries()) {
     tasks.push(await planTask({ job, at: `${at}.targets.${i}`, target, manifest, request }))
   }
-  job.log.info({ plan: manifest.plan, backup: manifest.id, storage: storage.name, steps: tasks.flatMap((task) => task.steps.map((step) => `${task.name}: ${step.says}`)) }, 'restore planned')
+  job.log.info(
+    {
+      plan: manifest.plan,
+      backup: manifest.id,
+      storage: storage.name,
+      steps: tasks.flatMap((task) => task.steps.map((step) => `${task.name}: ${step.says}`)),
+    },
+    'restore planned',
+  )
   if (options.dryRun) return described(manifest, tasks)
   for (const { name, state } of tasks) refuseContents(name, state, at)
   const done = []
@@ -60,25 +68,45 @@ function requestOf(job: Job, options: RestoreOptions): { at: string; request: Re
   if (options.restore !== undefined) {
     const request = restores[options.restore]
     if (request) return { at: `restores.${options.restore}`, request: { ...request, ...changes } }
-    throw new JobError('configuration', `restores: no restore named "${options.restore}" (there are: ${Object.keys(restores).join(', ') || 'none'})`, {
-      hint: 'or restore a plan into its own sources: holdfast restore --backup PLAN --pick latest',
-    })
+    throw new JobError(
+      'configuration',
+      `restores: no restore named "${options.restore}" (there are: ${Object.keys(restores).join(', ') || 'none'})`,
+      {
+        hint: 'or restore a plan into its own sources: holdfast restore --backup PLAN --pick latest',
+      },
+    )
   }
   const name = options.backup
   const plan = name === undefined ? undefined : backups[name]
   if (!plan || name === undefined) {
-    throw new JobError('configuration', `backups: no plan named "${name ?? ''}" (there are: ${Object.keys(backups).join(', ') || 'none'})`)
+    throw new JobError(
+      'configuration',
+      `backups: no plan named "${name ?? ''}" (there are: ${Object.keys(backups).join(', ') || 'none'})`,
+    )
   }
   const targets = plan.sources.map((source) => {
     const { engine, values } = engineOf(source)
     return { name: source.name, [engine.name]: engine.targetOf(values) }
   })
-  return { at: `backups.${name}`, request: { from: { plan: name, storages: plan.storages }, pick: 'latest', overwrite: false, targets, ...changes } as Restore }
+  return {
+    at: `backups.${name}`,
+    request: {
+      from: { plan: name, storages: plan.storages },
+      pick: 'latest',
+      overwrite: false,
+      targets,
+      ...changes,
+    } as Restore,
+  }
 }
 
 function chosenTargets({ targets }: Restore, { sources }: RestoreOptions): Restore['targets'] {
   const unknown = sources?.find((name) => !targets.some((target) => target.name === name))
-  if (unknown) throw new JobError('configuration', `--source ${unknown}: no target of that name (there are: ${targets.map((target) => target.name).join(', ')})`)
+  if (unknown)
+    throw new JobError(
+      'configuration',
+      `--source ${unknown}: no target of that name (there are: ${targets.map((target) => target.name).join(', ')})`,
+    )
   return sources ? targets.filter((target) => sources.includes(target.name)) : targets
 }
 
@@ -97,7 +125,8 @@ async function findBackup(job: Job, { from, pick }: Restore): Promise<{ manifest
       failures.push({ storage: name, error })
     }
   }
-  const worst = failures.find(({ error }) => !(error instanceof JobError && error.kind === 'nothing-matches')) ?? failures[0]
+  const worst =
+    failures.find(({ error }) => !(error instanceof JobError && error.kind === 'nothing-matches')) ?? failures[0]
   throw worst?.error
 }
 
@@ -105,9 +134,13 @@ function refuseOld({ id, plan, started }: Manifest, { maxAge }: Restore, at: str
   if (maxAge === undefined) return
   const age = (job.now().getTime() - Date.parse(started)) / 1000
   if (age <= seconds(maxAge)) return
-  throw new JobError('nothing-matches', `the newest backup that matches, ${id} of plan ${plan}, is ${Math.round(age / 3600)} h old: ${at}.maxAge allows ${maxAge}`, {
-    hint: 'find out why there is no newer one (holdfast list --runs), or raise maxAge',
-  })
+  throw new JobError(
+    'nothing-matches',
+    `the newest backup that matches, ${id} of plan ${plan}, is ${Math.round(age / 3600)} h old: ${at}.maxAge allows ${maxAge}`,
+    {
+      hint: 'find out why there is no newer one (holdfast list --runs), or raise maxAge',
+    },
+  )
 }
 
 interface Planning {
@@ -122,10 +155,22 @@ async function planTask({ job, at, target, manifest, request }: Planning): Promi
   const { engine, values } = engineOf(target)
   const source = manifest.sources.find((one) => one.name === target.name)
   if (!source) {
-    throw new JobError('nothing-matches', `${at}.name: backup ${manifest.id} has no source ${target.name}`, { hint: `it has ${manifest.sources.map((one) => one.name).join(', ')}` })
+    throw new JobError('nothing-matches', `${at}.name: backup ${manifest.id} has no source ${target.name}`, {
+      hint: `it has ${manifest.sources.map((one) => one.name).join(', ')}`,
+    })
   }
-  if (source.engine !== engine.name) throw new JobError('configuration', `${at}: source ${source.name} is of engine ${source.engine}, not ${engine.name}`)
-  const asked = { plan: manifest.plan, id: manifest.id, source: source.name, token: request.token, wanted: engine.requestOf(values) }
+  if (source.engine !== engine.name)
+    throw new JobError(
+      'configuration',
+      `${at}: source ${source.name} is of engine ${source.engine}, not ${engine.name}`,
+    )
+  const asked = {
+    plan: manifest.plan,
+    id: manifest.id,
+    source: source.name,
+    token: request.token,
+    wanted: engine.requestOf(values),
+  }
   const run: TargetRun = {
     ...contextOf(job),
     at: `${at}.${engine.name}`,
@@ -157,10 +202,23 @@ interface Done {
   figures: Record<string, unknown>
 }
 
-async function carryOut({ job, task, manifest, storage }: { job: Job; task: Task; manifest: Manifest; storage: Storage }): Promise<Done> {
+async function carryOut({
+  job,
+  task,
+  manifest,
+  storage,
+}: {
+  job: Job
+  task: Task
+  manifest: Manifest
+  storage: Storage
+}): Promise<Done> {
   const { name, engine, run, state, steps } = task
   if (state.marker?.state === 'finished') {
-    job.log.info({ source: name, backup: manifest.id }, 'already restored: this request was finished before; another token carries it out again')
+    job.log.info(
+      { source: name, backup: manifest.id },
+      'already restored: this request was finished before; another token carries it out again',
+    )
     return { source: name, already: true, figures: {} }
   }
   const workers = job.workers({ plan: manifest.plan, id: manifest.id, storages: [storage.name], staging: run.staging })
@@ -186,9 +244,17 @@ function bytesOf(parts: readonly { size: number }[]): number {
 }
 
 function described(manifest: Manifest, tasks: Task[]): Result {
-  const steps = tasks.flatMap((task) => task.steps.map((step) => ({ source: task.name, step: step.name, does: step.says })))
-  const already = tasks.filter((task) => task.state.marker?.state === 'finished').map((task) => `${task.name} is already restored`)
-  const full = tasks.flatMap((task) => (already.length > 0 ? [] : task.state.contents.map((content) => `would be refused: the target of ${task.name} has ${content}`)))
+  const steps = tasks.flatMap((task) =>
+    task.steps.map((step) => ({ source: task.name, step: step.name, does: step.says })),
+  )
+  const already = tasks
+    .filter((task) => task.state.marker?.state === 'finished')
+    .map((task) => `${task.name} is already restored`)
+  const full = tasks.flatMap((task) =>
+    already.length > 0
+      ? []
+      : task.state.contents.map((content) => `would be refused: the target of ${task.name} has ${content}`),
+  )
   return {
     data: { plan: manifest.plan, backup: manifest.id, steps, refused: tasks.flatMap((task) => task.state.contents) },
     table: { columns: ['source', 'step', 'does'], rows: steps.map((one) => [one.source, one.step, one.does]) },
@@ -197,9 +263,18 @@ function described(manifest: Manifest, tasks: Task[]): Result {
 }
 
 function result(manifest: Manifest, done: Done[]): Result {
-  const rows = done.map(({ source, already, figures }) => [source, manifest.id, already ? 'already restored' : 'restored', JSON.stringify(figures.prove ?? {})])
+  const rows = done.map(({ source, already, figures }) => [
+    source,
+    manifest.id,
+    already ? 'already restored' : 'restored',
+    JSON.stringify(figures.prove ?? {}),
+  ])
   return {
-    data: { plan: manifest.plan, backup: manifest.id, steps: Object.fromEntries(done.map((one) => [one.source, one.already ? 'already restored' : one.figures])) },
+    data: {
+      plan: manifest.plan,
+      backup: manifest.id,
+      steps: Object.fromEntries(done.map((one) => [one.source, one.already ? 'already restored' : one.figures])),
+    },
     table: { columns: ['source', 'backup', 'result', 'proof'], rows },
   }
 }

@@ -7,8 +7,8 @@ import type { Logger } from 'pino'
 import { z } from 'zod'
 import { partKey, partsKey } from '../catalog/layout.ts'
 import { secretPath, secretReader } from '../config.ts'
-import { engineNamed } from '../engines/index.ts'
 import type { DownloadOrder, EngineOrder, Order, UploadOrder, WorkContext } from '../engine.ts'
+import { engineNamed } from '../engines/index.ts'
 import { JobError, textOf } from '../errors.ts'
 import { inParallel } from '../io/parallel.ts'
 import { store, tap, verified } from '../io/pipeline.ts'
@@ -45,7 +45,13 @@ export async function worker({ input, output, log }: Streams): Promise<void> {
   try {
     for await (const message of messages<ToWorker>(input)) {
       heard = Date.now()
-      if (message.type === 'hello') desk = await openDesk({ hello: message.hello, signal: abort.signal, log, progress: (bytes) => send({ type: 'progress', bytes }) })
+      if (message.type === 'hello')
+        desk = await openDesk({
+          hello: message.hello,
+          signal: abort.signal,
+          log,
+          progress: (bytes) => send({ type: 'progress', bytes }),
+        })
       if (message.type !== 'order') continue
       const { id, order } = message
       queue = queue.then(async () => {
@@ -84,13 +90,28 @@ interface Desk {
   close(): Promise<void>
 }
 
-async function openDesk({ hello, signal, log, progress }: { hello: Hello; signal: AbortSignal; log: Logger; progress: (bytes: number) => void }): Promise<Desk> {
+async function openDesk({
+  hello,
+  signal,
+  log,
+  progress,
+}: {
+  hello: Hello
+  signal: AbortSignal
+  log: Logger
+  progress: (bytes: number) => void
+}): Promise<Desk> {
   await sweepDead(hello.staging)
   const folder = await mkdtemp(join(hello.staging, `holdfast-${process.pid}-`))
   const secret = secretReader(hello.secretsDir)
   const storages: Storage[] = []
   for (const [name, values] of Object.entries(hello.storages)) {
-    const context = { at: `storages.${name}`, secret, secretPath: (ref: { secret: string }, key: string) => secretPath(hello.secretsDir, ref, key), volumesDir: hello.volumesDir }
+    const context = {
+      at: `storages.${name}`,
+      secret,
+      secretPath: (ref: { secret: string }, key: string) => secretPath(hello.secretsDir, ref, key),
+      volumesDir: hello.volumesDir,
+    }
     storages.push(await openStorage({ name, values: StorageValues.parse(values), context }))
   }
   return {
@@ -125,7 +146,8 @@ async function upload(desk: Desk, order: UploadOrder): Promise<Part[]> {
   const kept = order.resume ? await storedBefore(desk, order) : new Map<string, number>()
   const parts = await inParallel(files, filesAtOnce, async (file) => {
     const path = `${order.path}/${file.path}`
-    const data = () => createReadStream(join(order.folder, file.path), { highWaterMark: 1024 * 1024, signal: desk.context.signal })
+    const data = () =>
+      createReadStream(join(order.folder, file.path), { highWaterMark: 1024 * 1024, signal: desk.context.signal })
     if (kept.get(path) === file.size) {
       const intact = await sameBytes(desk, path, data())
       if (intact) return intact
@@ -141,7 +163,11 @@ async function upload(desk: Desk, order: UploadOrder): Promise<Part[]> {
     })
   })
   const list = Buffer.from(`${JSON.stringify(parts, null, 1)}\n`)
-  for (const storage of desk.storages) await storage.put(partsKey(desk.hello.plan, desk.hello.backupId, order.path), list, { size: list.length, signal: desk.context.signal })
+  for (const storage of desk.storages)
+    await storage.put(partsKey(desk.hello.plan, desk.hello.backupId, order.path), list, {
+      size: list.length,
+      signal: desk.context.signal,
+    })
   return parts
 }
 
@@ -164,7 +190,9 @@ async function storedBefore(desk: Desk, order: UploadOrder): Promise<Map<string,
 async function sameBytes(desk: Desk, path: string, data: Readable): Promise<Part | undefined> {
   const here = await hashOf(data)
   for (const storage of desk.storages) {
-    const there = await hashOf(await storage.get(partKey(desk.hello.plan, desk.hello.backupId, path), { signal: desk.context.signal }))
+    const there = await hashOf(
+      await storage.get(partKey(desk.hello.plan, desk.hello.backupId, path), { signal: desk.context.signal }),
+    )
     if (there.sha256 !== here.sha256) return undefined
   }
   return { path, ...here }
@@ -181,7 +209,9 @@ async function filesBelow(folder: string): Promise<{ path: string; size: number 
     throw new JobError('server', `the folder ${folder} cannot be read`, { cause })
   })
   const paths = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name))
-  const files = await Promise.all(paths.map(async (path) => ({ path: path.slice(folder.length + 1), size: (await stat(path)).size })))
+  const files = await Promise.all(
+    paths.map(async (path) => ({ path: path.slice(folder.length + 1), size: (await stat(path)).size })),
+  )
   // the largest first, so that the last to finish is a small one
   return files.sort((a, b) => b.size - a.size)
 }
@@ -200,13 +230,21 @@ async function fetchPart(desk: Desk, part: Part, to: string): Promise<void> {
   let failure: unknown
   for (const storage of desk.storages) {
     try {
-      const source = await storage.get(partKey(desk.hello.plan, desk.hello.backupId, part.path), { signal: desk.context.signal })
+      const source = await storage.get(partKey(desk.hello.plan, desk.hello.backupId, part.path), {
+        signal: desk.context.signal,
+      })
       const checked = verified(source, part, `${part.path} in storage ${storage.name}`)
       checked.on('data', (chunk: Buffer) => desk.context.progress(chunk.length))
-      return await pipeline(checked, createWriteStream(to, { highWaterMark: 1024 * 1024 }), { signal: desk.context.signal })
+      return await pipeline(checked, createWriteStream(to, { highWaterMark: 1024 * 1024 }), {
+        signal: desk.context.signal,
+      })
     } catch (error) {
       if (desk.context.signal.aborted) throw error
-      failure = isMissing(error) ? new JobError('verification', `storage ${storage.name} has no ${part.path}`, { hint: 'the backup is damaged: restore another one' }) : error
+      failure = isMissing(error)
+        ? new JobError('verification', `storage ${storage.name} has no ${part.path}`, {
+            hint: 'the backup is damaged: restore another one',
+          })
+        : error
     }
   }
   throw failure

@@ -3,7 +3,22 @@ import { PinoPretty } from 'pino-pretty'
 
 /** JSON lines on standard error, readable ones on a terminal. Written at once: nothing is lost when the process ends. */
 export function openLog({ level, stream }: { level: string; stream: NodeJS.WriteStream }): Logger {
-  const options = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (label: string) => ({ level: label }) } }
+  const options = {
+    level,
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (label: string) => ({ level: label }) },
+  }
   if (!stream.isTTY) return pino(options, pino.destination({ fd: 2, sync: true }))
-  return pino({ level, base: null }, PinoPretty({ destination: 2, sync: true, colorize: true, ignore: 'pid,hostname', translateTime: 'HH:MM:ss', singleLine: true }))
+  return pino(
+    { level, base: null },
+    PinoPretty({
+      destination: 2,
+      sync: true,
+      colorize: true,
+      ignore: 'pid,hostname',
+      translateTime: 'HH:MM:ss',
+      singleLine: true,
+    }),
+  )
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { PassThrough, pipeline, Readable, Transform } from 'node:stream'
+import { PassThrough, pipeline, type Readable, Transform } from 'node:stream'
 import { JobError } from '../errors.ts'
 import type { Part } from '../manifest.ts'
 import type { Storage } from '../storage.ts'
@@ -57,13 +57,27 @@ export async function store({ key, path, data, size, storages, signal, onBytes }
   const sent = tapped?.result()
   if (!sent) throw new JobError('bug', `${path} was stored without being read`)
   stored.forEach((one, i) => {
-    if (one.size !== sent.size) throw new JobError('storage', `storage ${storages[i]?.name} has ${one.size} bytes of ${path}, ${sent.size} were sent`)
+    if (one.size !== sent.size)
+      throw new JobError(
+        'storage',
+        `storage ${storages[i]?.name} has ${one.size} bytes of ${path}, ${sent.size} were sent`,
+      )
   })
   return { path, ...sent }
 }
 
 /** The slowest storage sets the pace; the first failure ends all. */
-async function putAll({ storages, key, source, options }: { storages: Storage[]; key: string; source: Readable; options: { signal: AbortSignal; size?: number } }) {
+async function putAll({
+  storages,
+  key,
+  source,
+  options,
+}: {
+  storages: Storage[]
+  key: string
+  source: Readable
+  options: { signal: AbortSignal; size?: number }
+}) {
   const branches = storages.map(() => new PassThrough({ highWaterMark: 2 * 1024 * 1024 }))
   const fail = (error: Error) => {
     for (const branch of branches) branch.destroy(error)
@@ -119,8 +133,16 @@ export function verified(source: Readable, part: Part, where: string): Readable 
       done(null, chunk)
     },
     flush(done) {
-      if (size !== part.size) done(new JobError('verification', `${where} has ${size} bytes, the manifest says ${part.size}`, { hint: damaged }))
-      else if (hash.digest('hex') !== part.sha256) done(new JobError('verification', `${where} is not what was stored: its sha256 differs from the manifest`, { hint: damaged }))
+      if (size !== part.size)
+        done(
+          new JobError('verification', `${where} has ${size} bytes, the manifest says ${part.size}`, { hint: damaged }),
+        )
+      else if (hash.digest('hex') !== part.sha256)
+        done(
+          new JobError('verification', `${where} is not what was stored: its sha256 differs from the manifest`, {
+            hint: damaged,
+          }),
+        )
       else done()
     },
   })
@@ -128,4 +150,5 @@ export function verified(source: Readable, part: Part, where: string): Readable 
   return check
 }
 
-export const damaged = 'the part is damaged: restore another backup, or from another storage; `holdfast verify` lists all damage'
+export const damaged =
+  'the part is damaged: restore another backup, or from another storage; `holdfast verify` lists all damage'

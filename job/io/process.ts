@@ -14,6 +14,8 @@ export interface Program {
   input?: string
   /** Texts that the child reads from /dev/fd/3, /dev/fd/4 …: option files that never touch a disk. */
   files?: string[]
+  /** How long it may take to end after TERM, in ms, before KILL follows; 10 s unless told. */
+  graceMs?: number
 }
 
 export interface Ended {
@@ -65,9 +67,13 @@ async function* checked(program: Program, trailer: RegExp): AsyncGenerator<Buffe
   refuseUnstarted(program, result)
   program.signal.throwIfAborted()
   if (result.exitCode !== 0) {
-    throw new JobError('server', `${nameOf(program)} ended with ${result.exitCode ?? result.signal}: ${lastLines(await errors)}`)
+    throw new JobError(
+      'server',
+      `${nameOf(program)} ended with ${result.exitCode ?? result.signal}: ${lastLines(await errors)}`,
+    )
   }
-  if (!trailer.test(tail)) throw new JobError('server', `${nameOf(program)} ended without saying that its output is complete`)
+  if (!trailer.test(tail))
+    throw new JobError('server', `${nameOf(program)} ended without saying that its output is complete`)
 }
 
 /** A Node child that speaks JSON lines: our own workers. */
@@ -84,7 +90,7 @@ export function startWorker({ args, signal }: { args: string[]; signal: AbortSig
   return child
 }
 
-function start({ file, args, signal, input, files = [] }: Program) {
+function start({ file, args, signal, input, files = [], graceMs = graceful }: Program) {
   const nameless = files.map(namelessFile)
   const child = execa(file, args, {
     // execa's types do not know descriptors behind the third; Node does
@@ -92,7 +98,7 @@ function start({ file, args, signal, input, files = [] }: Program) {
     buffer: false,
     reject: false,
     cancelSignal: signal,
-    forceKillAfterDelay: graceful,
+    forceKillAfterDelay: graceMs,
     encoding: 'buffer',
   })
   if (input !== undefined) feed(child.stdin, input)
@@ -147,5 +153,12 @@ function nameOf(program: Program): string {
 
 /** The end of what a program said, on one line, for an error text. */
 export function lastLines(text: string, count = 4): string {
-  return text.trim().split('\n').slice(-count).map((line) => line.trim()).join(' · ') || 'it said nothing'
+  return (
+    text
+      .trim()
+      .split('\n')
+      .slice(-count)
+      .map((line) => line.trim())
+      .join(' · ') || 'it said nothing'
+  )
 }

@@ -13,7 +13,15 @@ const everyMs = 10_000
 const barMs = 200
 
 /** A bar on a terminal, a log line every 10 s otherwise: bytes, rate, per name. */
-export function progressTo({ log, stream, now = Date.now }: { log: Logger; stream: NodeJS.WriteStream; now?: () => number }): Progress {
+export function progressTo({
+  log,
+  stream,
+  now = Date.now,
+}: {
+  log: Logger
+  stream: NodeJS.WriteStream
+  now?: () => number
+}): Progress {
   let phase = ''
   let total: number | undefined
   let started = now()
@@ -24,19 +32,27 @@ export function progressTo({ log, stream, now = Date.now }: { log: Logger; strea
   const bytes = () => [...done.values()].reduce((sum, one) => sum + one, 0)
 
   function line(): void {
-    const rate = (bytes() - last.bytes) / Math.max(1, now() - last.at) * 1000
+    const rate = ((bytes() - last.bytes) / Math.max(1, now() - last.at)) * 1000
     last = { at: now(), bytes: bytes() }
-    log.info({ phase, bytes: bytes(), total, bytesPerSecond: Math.round(rate), by: Object.fromEntries(done) }, 'in progress')
+    log.info(
+      { phase, bytes: bytes(), total, bytesPerSecond: Math.round(rate), by: Object.fromEntries(done) },
+      'in progress',
+    )
   }
 
   function bar(): void {
     const sum = bytes()
-    const rate = sum / Math.max(1, now() - started) * 1000
+    const rate = (sum / Math.max(1, now() - started)) * 1000
     const width = 24
     const part = total ? Math.min(1, sum / total) : 0
     const drawn = total ? `[${'='.repeat(Math.round(part * width)).padEnd(width)}] ${Math.round(part * 100)}% ` : ''
     const names = [...done].map(([name, one]) => `${name} ${megabytes(one)}`).join(', ')
-    stream.write(`\r\x1b[K${phase} ${drawn}${megabytes(sum)} at ${megabytes(rate)}/s (${names})`.slice(0, (stream.columns ?? 80) + 4))
+    stream.write(
+      `\r\x1b[K${phase} ${drawn}${megabytes(sum)} at ${megabytes(rate)}/s (${names})`.slice(
+        0,
+        (stream.columns ?? 80) + 4,
+      ),
+    )
   }
 
   function end(): void {

@@ -28,7 +28,9 @@ export function openReader({ storage, manifest, source, workers, signal }: Optio
       return verified(await storage.get(key, { signal }), part, `${prefix}${path} in storage ${storage.name}`)
     } catch (error) {
       if (!isMissing(error)) throw error
-      throw new JobError('verification', `storage ${storage.name} has no ${prefix}${path}`, { hint: 'the backup is damaged: restore another one' })
+      throw new JobError('verification', `storage ${storage.name} has no ${prefix}${path}`, {
+        hint: 'the backup is damaged: restore another one',
+      })
     }
   }
 

@@ -15,7 +15,19 @@ export interface Summary {
 /** Kubernetes cuts a termination message there. */
 const terminationBytes = 4096
 
-export function summarise({ verb, seconds, facts, warnings, error }: { verb: string; seconds: number; facts: Record<string, unknown>; warnings: readonly string[]; error?: unknown }): Summary {
+export function summarise({
+  verb,
+  seconds,
+  facts,
+  warnings,
+  error,
+}: {
+  verb: string
+  seconds: number
+  facts: Record<string, unknown>
+  warnings: readonly string[]
+  error?: unknown
+}): Summary {
   const ended = { verb, seconds: Math.round(seconds * 10) / 10, ...facts, ...(warnings.length > 0 ? { warnings } : {}) }
   if (error === undefined) return { ...ended, outcome: 'done', code: 0 }
   const hint = error instanceof JobError ? error.hint : undefined
@@ -23,7 +35,10 @@ export function summarise({ verb, seconds, facts, warnings, error }: { verb: str
   return { ...ended, outcome: 'failed', code: exitCodeOf(error), kind, error: textOf(error), ...(hint ? { hint } : {}) }
 }
 
-export function report(summary: Summary, { log, terminationLog }: { log: Logger; terminationLog: string | undefined }): void {
+export function report(
+  summary: Summary,
+  { log, terminationLog }: { log: Logger; terminationLog: string | undefined },
+): void {
   const level = summary.outcome === 'done' ? 'info' : 'error'
   log[level](summary, `${summary.verb} ${summary.outcome}`)
   const file = terminationLog ?? '/dev/termination-log'
@@ -37,8 +52,18 @@ export function report(summary: Summary, { log, terminationLog }: { log: Logger;
 
 /** Pure: JSON of at most 4096 bytes; long texts and lists give way first. */
 export function terminationMessage(summary: Summary): string {
-  let { warnings, steps, error, ...rest } = summary as Summary & { warnings?: string[]; steps?: unknown; error?: string }
-  const text = () => JSON.stringify({ ...rest, ...(error ? { error } : {}), ...(warnings ? { warnings } : {}), ...(steps ? { steps } : {}) })
+  let { warnings, steps, error, ...rest } = summary as Summary & {
+    warnings?: string[]
+    steps?: unknown
+    error?: string
+  }
+  const text = () =>
+    JSON.stringify({
+      ...rest,
+      ...(error ? { error } : {}),
+      ...(warnings ? { warnings } : {}),
+      ...(steps ? { steps } : {}),
+    })
   if (Buffer.byteLength(text()) > terminationBytes) steps = undefined
   if (Buffer.byteLength(text()) > terminationBytes) warnings = warnings && [`${warnings.length} warnings: see the log`]
   if (Buffer.byteLength(text()) > terminationBytes) error = error && `${error.slice(0, 1000)}…`

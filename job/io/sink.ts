@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream'
 import { z } from 'zod'
-import { partKey, partsKey, sourcePath } from '../catalog/layout.ts'
 import type { Catalog } from '../catalog/catalog.ts'
+import { partKey, partsKey, sourcePath } from '../catalog/layout.ts'
 import type { BackupFacts, Order, Sink } from '../engine.ts'
 import { JobError } from '../errors.ts'
 import { Part } from '../manifest.ts'
@@ -53,7 +53,17 @@ export function openSink({ catalogs, id, source, engine, workers, progress, sign
   return {
     write: async (path: string, data: Readable, options = {}) => {
       const full = pathOf(path)
-      return keep(await store({ key: partKey(plan, id, full), path: full, data, storages, signal, ...options, onBytes: (bytes) => progress.add(path, bytes) }))
+      return keep(
+        await store({
+          key: partKey(plan, id, full),
+          path: full,
+          data,
+          storages,
+          signal,
+          ...options,
+          onBytes: (bytes) => progress.add(path, bytes),
+        }),
+      )
     },
     delegate,
     keepFacts: async (facts: BackupFacts) => {

@@ -43,7 +43,10 @@ export function localWorkers(options: Options): Workers {
 function startLocal(name: string, { hello, progress, signal, logLevel }: Options): Worker {
   const main = fileURLToPath(new URL('../main.ts', import.meta.url))
   const child = startWorker({ args: [main, 'worker', '--log-level', logLevel], signal })
-  const waiting = new Map<number, { resolve: (value: unknown) => void; reject: (error: unknown) => void; name: string }>()
+  const waiting = new Map<
+    number,
+    { resolve: (value: unknown) => void; reject: (error: unknown) => void; name: string }
+  >()
   let nextId = 1
   let tail = ''
   let heard = Date.now()
@@ -81,7 +84,11 @@ function startLocal(name: string, { hello, progress, signal, logLevel }: Options
     await listening.catch(() => {})
     clearInterval(pulse)
     const how = result.signal ? `was ended by ${result.signal}` : `ended with ${result.exitCode}`
-    fail(new JobError('server', `worker ${name} ${how}: ${lastLines(tail)}`, { hint: 'run again; a backup can be taken up with --resume' }))
+    fail(
+      new JobError('server', `worker ${name} ${how}: ${lastLines(tail)}`, {
+        hint: 'run again; a backup can be taken up with --resume',
+      }),
+    )
   })
 
   send({ type: 'hello', hello })

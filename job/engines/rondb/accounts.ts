@@ -16,9 +16,9 @@ const system = new Set(['mysql.sys', 'mysql.session', 'mysql.infoschema'])
  * All accounts come first, so that no grant names a role that is not there yet.
  */
 export async function* dumpAccounts(session: Session): AsyncGenerator<string> {
-  const accounts = (await session.rows<Account>('SELECT user AS user, host AS host FROM mysql.user ORDER BY user, host')).filter(
-    (account) => !isSystem(account),
-  )
+  const accounts = (
+    await session.rows<Account>('SELECT user AS user, host AS host FROM mysql.user ORDER BY user, host')
+  ).filter((account) => !isSystem(account))
   // bytes of a caching_sha2 hash are printed raw otherwise
   await session.execute('SET SESSION print_identified_with_as_hex = ON')
   yield '-- accounts, roles and grants\nSET NAMES utf8mb4;\n'
@@ -73,14 +73,18 @@ export async function readAccounts(dump: Readable): Promise<AccountPlan> {
     // a grant on many columns names its account far behind
     const text = bare(sql, sql.length)
     const create = /^CREATE USER\s+(?:IF NOT EXISTS\s+)?(.+)/is.exec(text)
-    const to = /^(?:GRANT|SET DEFAULT ROLE)\b[\s\S]*\sTO\s+(?=['"`])(.+)/i.exec(text) ?? /^REVOKE\b[\s\S]*\sFROM\s+(?=['"`])(.+)/i.exec(text)
+    const to =
+      /^(?:GRANT|SET DEFAULT ROLE)\b[\s\S]*\sTO\s+(?=['"`])(.+)/i.exec(text) ??
+      /^REVOKE\b[\s\S]*\sFROM\s+(?=['"`])(.+)/i.exec(text)
     const account = accountAt((create ?? to)?.[1] ?? '')
     if (!account || isSystem(account)) continue
     if (!create) {
       plan.grants.push({ account, sql })
       continue
     }
-    const { create: plain, roles } = withoutDefaultRole(sql.replace(/CREATE USER\s+(IF NOT EXISTS\s+)?/i, 'CREATE USER IF NOT EXISTS '))
+    const { create: plain, roles } = withoutDefaultRole(
+      sql.replace(/CREATE USER\s+(IF NOT EXISTS\s+)?/i, 'CREATE USER IF NOT EXISTS '),
+    )
     plan.creates.push({ account, sql: plain })
     if (roles) defaults.push({ account, sql: `SET DEFAULT ROLE ${roles} TO ${encode(nameOf(account))}` })
   }
@@ -122,11 +126,22 @@ const key = ({ user, host }: Account): string => `${user}@${host}`
  * The accounts that this restore makes: those that are missing, those that an earlier try of it made, and with `overwrite`
  * all but the one that we are logged in with.
  */
-export async function ourAccounts({ plan, session, overwrite, earlier }: { plan: AccountPlan; session: Session; overwrite: boolean; earlier: string[] }): Promise<string[]> {
+export async function ourAccounts({
+  plan,
+  session,
+  overwrite,
+  earlier,
+}: {
+  plan: AccountPlan
+  session: Session
+  overwrite: boolean
+  earlier: string[]
+}): Promise<string[]> {
   const rows = await session.rows<Account>('SELECT user AS user, host AS host FROM mysql.user')
   const existing = new Set(rows.map(key))
   const [me] = await session.rows<{ me: string }>('SELECT CURRENT_USER() AS me')
-  const ours = (account: string) => !existing.has(account) || earlier.includes(account) || (overwrite && account !== me?.me)
+  const ours = (account: string) =>
+    !existing.has(account) || earlier.includes(account) || (overwrite && account !== me?.me)
   return plan.creates.map(({ account }) => key(account)).filter(ours)
 }
 
@@ -157,13 +172,24 @@ export async function grantAccounts({ plan, bytes, run, ours }: Omit<Restore, 's
 }
 
 /** Sets passwords from Secrets on every account of the backup with that user name. */
-export async function setPasswords({ plan, session, passwords }: { plan: AccountPlan; session: Session; passwords: Record<string, string> }): Promise<number> {
+export async function setPasswords({
+  plan,
+  session,
+  passwords,
+}: {
+  plan: AccountPlan
+  session: Session
+  passwords: Record<string, string>
+}): Promise<number> {
   await session.execute("SET SESSION sql_mode = ''")
   let count = 0
   for (const { account } of plan.creates) {
     const password = passwords[account.user]
     if (password === undefined) continue
-    await session.execute(`ALTER USER IF EXISTS ${nameOf(account)} IDENTIFIED BY ${quoteText(password)}`, `password of ${key(account)}`)
+    await session.execute(
+      `ALTER USER IF EXISTS ${nameOf(account)} IDENTIFIED BY ${quoteText(password)}`,
+      `password of ${key(account)}`,
+    )
     count++
   }
   return count

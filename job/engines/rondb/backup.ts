@@ -19,7 +19,11 @@ export async function backup(run: SourceRun, sink: Sink): Promise<BackupFacts> {
   const dump = { login, source, signal: run.signal }
 
   await sink.write('users.sql', usersSql(dump))
-  const { databases, local } = await withMysql(login, async (session) => ({ databases: await userDatabases(session), local: await localTables(session) }), run)
+  const { databases, local } = await withMysql(
+    login,
+    async (session) => ({ databases: await userDatabases(session), local: await localTables(session) }),
+    run,
+  )
   await sink.write('databases.sql', databasesSql(dump, databases))
   if (local.length > 0) await keepLocalTables({ run, sink, dump, local })
 
@@ -32,13 +36,25 @@ export async function backup(run: SourceRun, sink: Sink): Promise<BackupFacts> {
   return upload(run, sink, facts)
 }
 
-async function keepLocalTables({ run, sink, dump, local }: { run: SourceRun; sink: Sink; dump: { login: Login; source: Source; signal: AbortSignal }; local: { database: string; name: string }[] }): Promise<void> {
+async function keepLocalTables({
+  run,
+  sink,
+  dump,
+  local,
+}: {
+  run: SourceRun
+  sink: Sink
+  dump: { login: Login; source: Source; signal: AbortSignal }
+  local: { database: string; name: string }[]
+}): Promise<void> {
   const names = local.map(keyOf)
   if (dump.source.localTables === 'dump') {
     await sink.write('local-tables.sql', localTablesSql(dump, local))
     return
   }
-  run.warn(`${names.length} tables are not NDB and not in this backup: ${names.slice(0, 10).join(', ')}${names.length > 10 ? ', …' : ''}; localTables: dump takes them along`)
+  run.warn(
+    `${names.length} tables are not NDB and not in this backup: ${names.slice(0, 10).join(', ')}${names.length > 10 ? ', …' : ''}; localTables: dump takes them along`,
+  )
 }
 
 /** START BACKUP with our id. Another backup that is running is waited for; aborted with the run. */
@@ -57,9 +73,15 @@ async function takeNative(run: SourceRun): Promise<NativeBackup> {
     run.log.info({ backup: run.backupId, snapshot: source.snapshot }, 'native backup started')
     const outcome = await startBackup(management, { id: run.backupId, snapshot: source.snapshot, password })
     if ('done' in outcome) return outcome.done
-    const what = outcome.refused === 'id-taken' ? `NDB has seen backup id ${run.backupId} before` : 'another backup of the cluster is running'
+    const what =
+      outcome.refused === 'id-taken'
+        ? `NDB has seen backup id ${run.backupId} before`
+        : 'another backup of the cluster is running'
     // retryable: the flow takes a fresh id
-    throw new JobError('busy', `${what}: ${outcome.text}`, { hint: 'run again when the other backup is done', retryable: true })
+    throw new JobError('busy', `${what}: ${outcome.text}`, {
+      hint: 'run again when the other backup is done',
+      retryable: true,
+    })
   } finally {
     run.signal.removeEventListener('abort', abort)
     await aborting
@@ -74,7 +96,11 @@ async function waitForOther(run: SourceRun): Promise<void> {
     const other = await runningBackup(management)
     if (other === undefined) return
     if (Date.now() > until) {
-      throw new JobError('busy', `backup ${other} has been running in the cluster for more than ${source.waitForOther}`, { hint: 'run again when it is done, or raise waitForOther' })
+      throw new JobError(
+        'busy',
+        `backup ${other} has been running in the cluster for more than ${source.waitForOther}`,
+        { hint: 'run again when it is done, or raise waitForOther' },
+      )
     }
     if (!said) run.log.info({ other }, 'waiting for another backup of the cluster')
     await new Promise((resolve) => setTimeout(resolve, 2000))
@@ -108,7 +134,12 @@ function factsBefore({ run, checked, native, before, after, databases, local }: 
     return [{ database, name, rows: [was?.rows ?? 0, is?.rows ?? 0], records: [was?.records ?? 0, is?.records ?? 0] }]
   })
   const facts = {
-    consistency: { snapshot: source.snapshot, startGcp: native.startGcp, stopGcp: native.stopGcp, epoch: epochOf(native.stopGcp) },
+    consistency: {
+      snapshot: source.snapshot,
+      startGcp: native.startGcp,
+      stopGcp: native.stopGcp,
+      epoch: epochOf(native.stopGcp),
+    },
     topology: { nodes: checked.started.map((node) => ({ id: node.id, group: node.group ?? null, parts: 0 })) },
     records: native.records,
     logRecords: native.logRecords,
@@ -126,7 +157,9 @@ function factsBefore({ run, checked, native, before, after, databases, local }: 
 async function upload(run: SourceRun, sink: Sink, kept: BackupFacts): Promise<BackupFacts> {
   const source = run.source as Source
   const facts = factsOf(kept)
-  const surveys = await Promise.all(facts.topology.nodes.map((node) => uploadNode({ run, sink, source, node: node.id })))
+  const surveys = await Promise.all(
+    facts.topology.nodes.map((node) => uploadNode({ run, sink, source, node: node.id })),
+  )
   const inBackup = new Map(surveys.flatMap((survey) => survey.tables).map((table) => [keyOf(table), table]))
   const counted = new Map(facts.tables.map((table) => [keyOf(table), table]))
   for (const key of counted.keys()) {
@@ -139,10 +172,27 @@ async function upload(run: SourceRun, sink: Sink, kept: BackupFacts): Promise<Ba
   return { ...kept, facts: { ...facts, tables, topology: { nodes } } }
 }
 
-async function uploadNode({ run, sink, source, node }: { run: SourceRun; sink: Sink; source: Source; node: number }): Promise<Survey> {
+async function uploadNode({
+  run,
+  sink,
+  source,
+  node,
+}: {
+  run: SourceRun
+  sink: Sink
+  source: Source
+  node: number
+}): Promise<Survey> {
   const worker = `node-${node}`
   const folder = join(source.files.path.replaceAll('{node}', String(node)), `BACKUP-${run.backupId}`)
-  const order = { do: 'survey', folder, node, backupId: run.backupId, clients: source.clients, encryption: source.encryption }
+  const order = {
+    do: 'survey',
+    folder,
+    node,
+    backupId: run.backupId,
+    clients: source.clients,
+    encryption: source.encryption,
+  }
   const survey = (await sink.delegate({ do: 'engine', worker, engine: 'rondb', order })) as Survey
   await sink.delegate({ do: 'upload', worker, folder, path: `rondb/${node}`, resume: run.resumed !== undefined })
   return survey
@@ -154,7 +204,13 @@ export async function afterCommit(run: SourceRun, facts: BackupFacts, sink: Sink
   const { topology } = factsOf(facts)
   await Promise.all(
     topology.nodes.map(({ id }) => {
-      const order = { do: 'settle', folder: source.files.path.replaceAll('{node}', String(id)), backupId: run.backupId, keep: source.keepLocal, superseded: [...run.superseded] }
+      const order = {
+        do: 'settle',
+        folder: source.files.path.replaceAll('{node}', String(id)),
+        backupId: run.backupId,
+        keep: source.keepLocal,
+        superseded: [...run.superseded],
+      }
       return sink.delegate({ do: 'engine', worker: `node-${id}`, engine: 'rondb', order })
     }),
   )

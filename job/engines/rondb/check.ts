@@ -18,7 +18,8 @@ export async function check(run: SourceRun): Promise<ServerFacts> {
   const { server, tools } = await examine(run)
   const source = run.source as Source
   const other = await runningBackup({ ...source, signal: run.signal })
-  if (other !== undefined) run.warn(`backup ${other} is running in the cluster; a run would wait up to ${source.waitForOther} for it`)
+  if (other !== undefined)
+    run.warn(`backup ${other} is running in the cluster; a run would wait up to ${source.waitForOther} for it`)
   return { server, tools }
 }
 
@@ -39,14 +40,18 @@ export async function examine(run: SourceRun): Promise<Checked> {
 export function startedNodes(cluster: Cluster, run: Pick<RunContext, 'warn'>): DataNode[] {
   const started = cluster.dataNodes.filter((node) => node.state === 'started')
   for (const node of cluster.dataNodes) {
-    if (node.state === 'down' || node.state === 'starting') run.warn(`data node ${node.id} is ${node.state}: its replica is not part of the backup`)
+    if (node.state === 'down' || node.state === 'starting')
+      run.warn(`data node ${node.id} is ${node.state}: its replica is not part of the backup`)
   }
   if (started.length === 0) {
-    throw new JobError('server', 'no data node is started', { hint: 'start the cluster: ndb_mgm -e SHOW tells the state of each node' })
+    throw new JobError('server', 'no data node is started', {
+      hint: 'start the cluster: ndb_mgm -e SHOW tells the state of each node',
+    })
   }
   const groups = new Set(cluster.dataNodes.map((node) => node.group).filter((group) => group !== undefined))
   for (const group of groups) {
-    if (!started.some((node) => node.group === group)) throw new JobError('server', `no data node of node group ${group} is started`)
+    if (!started.some((node) => node.group === group))
+      throw new JobError('server', `no data node of node group ${group} is started`)
   }
   return started
 }
@@ -61,9 +66,13 @@ async function checkMysql(session: Session, login: Login): Promise<void> {
       hint: `GRANT ${needed.join(', ')} ON *.* TO '${login.user}'@'…'`,
     })
   }
-  const [ndb] = await session.rows<{ n: string }>("SELECT COUNT(*) AS n FROM information_schema.engines WHERE engine = 'ndbcluster' AND support IN ('YES', 'DEFAULT')")
+  const [ndb] = await session.rows<{ n: string }>(
+    "SELECT COUNT(*) AS n FROM information_schema.engines WHERE engine = 'ndbcluster' AND support IN ('YES', 'DEFAULT')",
+  )
   if (Number(ndb?.n) === 0) {
-    throw new JobError('server', `MySQL server ${login.server} is not connected to an NDB cluster`, { hint: 'check mysql.host: it must be a server of this cluster' })
+    throw new JobError('server', `MySQL server ${login.server} is not connected to an NDB cluster`, {
+      hint: 'check mysql.host: it must be a server of this cluster',
+    })
   }
 }
 
@@ -85,7 +94,10 @@ async function compareObjects(logins: Login[], run: RunContext): Promise<void> {
   const [first, ...others] = lists
   others.forEach((list, i) => {
     const only = list.filter((name) => !first?.includes(name))
-    if (only.length > 0) run.warn(`only MySQL server ${logins[i + 1]?.server} has ${only.slice(0, 10).join(', ')}: the backup holds what ${logins[0]?.server} has`)
+    if (only.length > 0)
+      run.warn(
+        `only MySQL server ${logins[i + 1]?.server} has ${only.slice(0, 10).join(', ')}: the backup holds what ${logins[0]?.server} has`,
+      )
   })
 }
 
@@ -100,7 +112,17 @@ async function objectNames(session: Session): Promise<string[]> {
 }
 
 /** NDB writes the local copy next to its own files: a full volume would take the data node down with it. */
-async function checkRoom({ source, started, login, run }: { source: Source; started: DataNode[]; login: Login; run: SourceRun }): Promise<void> {
+async function checkRoom({
+  source,
+  started,
+  login,
+  run,
+}: {
+  source: Source
+  started: DataNode[]
+  login: Login
+  run: SourceRun
+}): Promise<void> {
   const used = await withMysql(
     login,
     (session) =>
@@ -125,15 +147,22 @@ async function checkRoom({ source, started, login, run }: { source: Source; star
   }
   for (const { bytes, free, folder } of needs.values()) {
     if (free > bytes) continue
-    throw new JobError('server', `${folder} has ${Math.round(free / 1e6)} MB free, the backup needs about ${Math.round(bytes / 1e6)} MB`, {
-      hint: 'make room on the volume, or remove old BACKUP-<id> folders there',
-    })
+    throw new JobError(
+      'server',
+      `${folder} has ${Math.round(free / 1e6)} MB free, the backup needs about ${Math.round(bytes / 1e6)} MB`,
+      {
+        hint: 'make room on the volume, or remove old BACKUP-<id> folders there',
+      },
+    )
   }
 }
 
 /** NDB makes the backup folder itself, with its first backup: then the folder above counts. */
 async function roomAt(folder: string): Promise<{ volume: number; free: number }> {
-  const there = await stat(folder).then(() => folder, () => dirname(folder))
+  const there = await stat(folder).then(
+    () => folder,
+    () => dirname(folder),
+  )
   const { bavail, bsize } = await statfs(there)
   return { volume: (await stat(there)).dev, free: bavail * bsize }
 }

@@ -12,7 +12,8 @@ export async function clientVersions(names: string[], folder: string | undefined
   const versions: Record<string, string> = {}
   for (const name of names) {
     const { stdout, stderr, exitCode } = await run({ file: client(name, folder), args: ['--version'], signal })
-    if (exitCode !== 0) throw new JobError('configuration', `${name} --version ended with ${exitCode}: ${lastLines(stderr)}`)
+    if (exitCode !== 0)
+      throw new JobError('configuration', `${name} --version ended with ${exitCode}: ${lastLines(stderr)}`)
     versions[name] = versionIn(stdout) ?? lastLines(stdout, 1)
   }
   return versions

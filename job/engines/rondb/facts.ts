@@ -32,5 +32,8 @@ export type RondbFacts = z.infer<typeof RondbFacts>
 export function factsOf(source: { facts: Record<string, unknown> }): RondbFacts {
   const parsed = RondbFacts.safeParse(source.facts)
   if (parsed.success) return parsed.data
-  throw new JobError('verification', `the manifest's facts are not those of a RonDB backup: ${z.prettifyError(parsed.error).replaceAll('\n', ' ')}`)
+  throw new JobError(
+    'verification',
+    `the manifest's facts are not those of a RonDB backup: ${z.prettifyError(parsed.error).replaceAll('\n', ' ')}`,
+  )
 }

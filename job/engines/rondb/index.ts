@@ -1,7 +1,7 @@
 import type { Engine } from '../../engine.ts'
 import { afterCommit, backup } from './backup.ts'
 import { check } from './check.ts'
-import { inspect, adopt } from './inspect.ts'
+import { adopt, inspect } from './inspect.ts'
 import { work } from './native.ts'
 import { mark, restore } from './restore.ts'
 import { checkTarget, planRestore, requestOf, targetOf } from './target.ts'

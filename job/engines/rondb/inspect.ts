@@ -1,7 +1,7 @@
 import type { BackupFacts, InspectRun, Reader } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
+import { factsOf, type RondbFacts } from './facts.ts'
 import { epochOf } from './management.ts'
-import { type RondbFacts, factsOf } from './facts.ts'
 import type { Inspected, Work } from './native.ts'
 import { classify } from './schema.ts'
 import { statements } from './statements.ts'
@@ -26,7 +26,12 @@ async function inspectNodes(run: InspectRun, reader: Reader): Promise<Map<number
     const worker = 'inspect'
     const parts = run.parts.filter((part) => part.path.startsWith(`rondb/${node}/`))
     await reader.delegate({ do: 'download', worker, parts, strip: 'rondb/' })
-    const order: Work = { do: 'inspect', node, backupId: run.backupId, ...(run.decryption ? { encryption: run.decryption } : {}) }
+    const order: Work = {
+      do: 'inspect',
+      node,
+      backupId: run.backupId,
+      ...(run.decryption ? { encryption: run.decryption } : {}),
+    }
     found.set(node, (await reader.delegate({ do: 'engine', worker, engine: 'rondb', order })) as Inspected)
   }
   return found
@@ -44,7 +49,12 @@ export async function adopt(run: InspectRun, reader: Reader): Promise<BackupFact
   const counts = tally(added(nodes))
   const left = leftRecords(counts)
   const facts: RondbFacts = {
-    consistency: { snapshot: 'end', startGcp: null, stopGcp: first.stopGcp, epoch: first.stopGcp === null ? null : epochOf(first.stopGcp) },
+    consistency: {
+      snapshot: 'end',
+      startGcp: null,
+      stopGcp: first.stopGcp,
+      epoch: first.stopGcp === null ? null : epochOf(first.stopGcp),
+    },
     topology: { nodes: [...found].map(([id, node]) => ({ id, group: null, parts: node.parts })) },
     records: nodes.flatMap((node) => node.counts).reduce((sum, one) => sum + Number(one.records), 0),
     logRecords: null,
@@ -61,7 +71,11 @@ export async function adopt(run: InspectRun, reader: Reader): Promise<BackupFact
 function refuseMixed(found: Map<number, Inspected>, first: Inspected): void {
   const key = (node: Inspected) => `${node.stopGcp} ${node.tables.map(keyOf).join()}`
   for (const [id, node] of found) {
-    if (key(node) !== key(first)) throw new JobError('verification', `node ${id} has another stop GCP or other tables than the first: the files are not of one backup`)
+    if (key(node) !== key(first))
+      throw new JobError(
+        'verification',
+        `node ${id} has another stop GCP or other tables than the first: the files are not of one backup`,
+      )
   }
 }
 

@@ -52,7 +52,8 @@ export function parseShow(text: string): Cluster {
     if (section === 'ndbd') dataNodes.push(dataNode(Number(id), rest))
     if (section === 'mysqld' && /not connected, accepting connect from any host/.test(rest)) freeSlots.push(Number(id))
   }
-  if (dataNodes.length === 0) throw new JobError('server', `the management server said nothing of data nodes: ${lastLines(text)}`)
+  if (dataNodes.length === 0)
+    throw new JobError('server', `the management server said nothing of data nodes: ${lastLines(text)}`)
   const product = /RonDB-/i.test(text) ? 'RonDB' : 'NDB'
   const version = /(?:RonDB|ndb)-([\d.]+)/i.exec(text)?.[1] ?? 'unknown'
   return { product, version, dataNodes, freeSlots }
@@ -118,7 +119,7 @@ export function parseBackup(text: string, id: string): BackupOutcome {
     })
   }
   throw new JobError('server', `START BACKUP ${id} failed: ${says}`, {
-    hint: 'the data nodes\' logs say why; common: no room in the backup folder, a node failure',
+    hint: "the data nodes' logs say why; common: no room in the backup folder, a node failure",
   })
 }
 
@@ -130,9 +131,13 @@ export async function abortBackup(management: Management, id: string): Promise<v
 async function command(management: Management, order: string): Promise<string> {
   const { stdout, stderr, exitCode } = await run(program(management, ['-e', order]))
   if (exitCode === 0) return stdout
-  throw new JobError('server', `management server ${connectString(management.managementServers)} does not answer: ${lastLines(stdout + stderr)}`, {
-    hint: 'check managementServers, the network policy and that ndb_mgmd runs',
-  })
+  throw new JobError(
+    'server',
+    `management server ${connectString(management.managementServers)} does not answer: ${lastLines(stdout + stderr)}`,
+    {
+      hint: 'check managementServers, the network policy and that ndb_mgmd runs',
+    },
+  )
 }
 
 /** One try: ndb_mgm otherwise asks a dead server for minutes. */

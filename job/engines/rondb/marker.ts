@@ -7,9 +7,13 @@ const table = 'holdfast.restores'
 /** The row of this request, and whether another restore is unfinished. */
 export async function readMarkers(session: Session): Promise<Marker[]> {
   try {
-    const rows = await session.rows<{ request: string; backup_id: string; plan: string; state: string; creates: string }>(
-      `SELECT request, backup_id, plan, state, creates FROM ${table} ORDER BY begun`,
-    )
+    const rows = await session.rows<{
+      request: string
+      backup_id: string
+      plan: string
+      state: string
+      creates: string
+    }>(`SELECT request, backup_id, plan, state, creates FROM ${table} ORDER BY begun`)
     return rows.map((row) => ({
       request: row.request,
       backupId: row.backup_id,
@@ -38,5 +42,6 @@ export async function writeMarker(session: Session, marker: Marker): Promise<voi
      ON DUPLICATE KEY UPDATE state = VALUES(state), creates = VALUES(creates), finished = VALUES(finished)`,
     [marker.request, marker.plan, marker.backupId, marker.state, JSON.stringify(marker.creates), marker.state],
   )
-  if (marker.state === 'begun') await session.rows(`DELETE FROM ${table} WHERE request <> ? AND state = 'begun'`, [marker.request])
+  if (marker.state === 'begun')
+    await session.rows(`DELETE FROM ${table} WHERE request <> ? AND state = 'begun'`, [marker.request])
 }

@@ -48,7 +48,11 @@ function addresses(mysql: Mysql): Pick<Login, 'server' | 'host' | 'port' | 'sock
 }
 
 /** Opens a session, hands it to `use`, closes it. `bytes`: statements and results pass as latin1 without conversion. */
-export async function withMysql<T>(login: Login, use: (session: Session) => Promise<T>, options: { bytes?: boolean; signal?: AbortSignal } = {}): Promise<T> {
+export async function withMysql<T>(
+  login: Login,
+  use: (session: Session) => Promise<T>,
+  options: { bytes?: boolean; signal?: AbortSignal } = {},
+): Promise<T> {
   const session = await open(login, options)
   try {
     return await use(session)
@@ -66,9 +70,14 @@ export interface Session {
 }
 
 /** A session that its caller closes; aborting the signal breaks it. */
-export async function open(login: Login, { bytes = false, signal }: { bytes?: boolean; signal?: AbortSignal } = {}): Promise<Session> {
+export async function open(
+  login: Login,
+  { bytes = false, signal }: { bytes?: boolean; signal?: AbortSignal } = {},
+): Promise<Session> {
   signal?.throwIfAborted()
   const connection = await connect(login, bytes)
+  // mysql2 follows the server's tracking of SET NAMES and would convert the bytes from then on
+  if (bytes) await connection.query("SET SESSION session_track_system_variables = ''")
   const abort = () => connection.destroy()
   signal?.addEventListener('abort', abort, { once: true })
   return {
@@ -78,14 +87,14 @@ export async function open(login: Login, { bytes = false, signal }: { bytes?: bo
         const [rows] = await connection.query<RowDataPacket[]>(sql, values)
         return rows as never
       } catch (cause) {
-        throw failed(login, sql.slice(0, 60), cause, signal)
+        throw failed({ login, what: sql.slice(0, 60), cause, signal, bytes })
       }
     },
     execute: async (sql, what = sql.slice(0, 60)) => {
       try {
         await connection.query(sql)
       } catch (cause) {
-        throw failed(login, what, cause, signal)
+        throw failed({ login, what, cause, signal, bytes })
       }
     },
     close: () => {
@@ -129,11 +138,15 @@ function unreachable({ server, user, tls }: Login, cause: unknown): JobError {
   const { code = '', message = '' } = cause as { code?: string; message?: string }
   let hint = 'check host and port, that the server runs, and the network policy'
   if (code === 'ER_ACCESS_DENIED_ERROR') hint = `check the Secret of the credentials and the account ${user}`
-  else if (code === 'HANDSHAKE_NO_SSL_SUPPORT') hint = 'the server has no TLS: give it a certificate, or set mysql.tls.mode: disabled'
+  else if (code === 'HANDSHAKE_NO_SSL_SUPPORT')
+    hint = 'the server has no TLS: give it a certificate, or set mysql.tls.mode: disabled'
   else if (/certificate|self.signed|altnames|SSL|TLS/i.test(`${code} ${message}`)) {
     hint = `the certificate does not pass mysql.tls.mode: ${tls.mode}; name its CA with mysql.tls.ca, or choose verify-ca, required or disabled`
   }
-  return new JobError('server', `MySQL server ${server} refuses the connection as ${user}: ${message || code}`, { hint, cause })
+  return new JobError('server', `MySQL server ${server} refuses the connection as ${user}: ${message || code}`, {
+    hint,
+    cause,
+  })
 }
 
 /** A server error keeps its number, so that callers can tell an absent table from a lost connection. */
@@ -146,10 +159,23 @@ export class SqlError extends JobError {
   }
 }
 
-function failed(login: Login, what: string, cause: unknown, signal: AbortSignal | undefined): unknown {
+interface Failure {
+  login: Login
+  what: string
+  cause: unknown
+  signal: AbortSignal | undefined
+  bytes: boolean
+}
+
+function failed({ login, what, cause, signal, bytes }: Failure): unknown {
   if (signal?.aborted) return signal.reason
-  const { errno = 0, message = String(cause), sqlMessage } = cause as { errno?: number; message?: string; sqlMessage?: string }
-  return new SqlError(`MySQL server ${login.server}: ${what.replaceAll(/\s+/g, ' ')}: ${sqlMessage ?? message}`, errno, undefined)
+  const {
+    errno = 0,
+    message = String(cause),
+    sqlMessage = message,
+  } = cause as { errno?: number; message?: string; sqlMessage?: string }
+  const says = bytes ? Buffer.from(sqlMessage, 'latin1').toString('utf8') : sqlMessage
+  return new SqlError(`MySQL server ${login.server}: ${what.replaceAll(/\s+/g, ' ')}: ${says}`, errno, undefined)
 }
 
 /**
@@ -160,17 +186,19 @@ export function optionFile(login: Login, certificates: Record<string, string>): 
   const options: Record<string, string> = {
     user: login.user,
     password: login.password,
-    ...(login.socketPath ? { socket: login.socketPath, protocol: 'SOCKET' } : { host: login.host ?? '', port: String(login.port), protocol: 'TCP' }),
+    ...(login.socketPath
+      ? { socket: login.socketPath, protocol: 'SOCKET' }
+      : { host: login.host ?? '', port: String(login.port), protocol: 'TCP' }),
     'ssl-mode': login.socketPath ? 'PREFERRED' : login.tls.mode.toUpperCase().replace('-', '_'),
     ...(login.tls.mode === 'disabled' && !login.socketPath ? { 'get-server-public-key': 'ON' } : {}),
     ...certificates,
   }
-  const lines = Object.entries(options).map(([name, value]) => `${name}="${escape(value)}"`)
+  const lines = Object.entries(options).map(([name, value]) => `${name}="${escaped(value)}"`)
   return `[client]\n${lines.join('\n')}\n`
 }
 
 /** Quoting as the clients read option files. */
-function escape(value: string): string {
+function escaped(value: string): string {
   return value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')
 }
 
@@ -181,4 +209,3 @@ export function quoteName(name: string): string {
 export function quoteText(text: string): string {
   return `'${text.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`
 }
-

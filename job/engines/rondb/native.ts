@@ -9,8 +9,21 @@ import { isUserTable, named } from './tables.ts'
 
 /** What a worker does for RonDB: everything that needs the native files beside it. */
 export const Work = z.discriminatedUnion('do', [
-  z.object({ do: z.literal('survey'), folder: z.string(), node: z.int(), backupId: z.string(), clients: z.string().optional(), encryption: secretRef().optional() }),
-  z.object({ do: z.literal('settle'), folder: z.string(), backupId: z.string(), keep: z.int(), superseded: z.array(z.string()) }),
+  z.object({
+    do: z.literal('survey'),
+    folder: z.string(),
+    node: z.int(),
+    backupId: z.string(),
+    clients: z.string().optional(),
+    encryption: secretRef().optional(),
+  }),
+  z.object({
+    do: z.literal('settle'),
+    folder: z.string(),
+    backupId: z.string(),
+    keep: z.int(),
+    superseded: z.array(z.string()),
+  }),
   z.object({
     do: z.literal('restore'),
     phase: z.enum(['tables', 'data', 'indexes']),
@@ -22,7 +35,13 @@ export const Work = z.discriminatedUnion('do', [
     decryption: secretRef().optional(),
     options: z.array(z.string()),
   }),
-  z.object({ do: z.literal('inspect'), node: z.int(), backupId: z.string(), clients: z.string().optional(), encryption: secretRef().optional() }),
+  z.object({
+    do: z.literal('inspect'),
+    node: z.int(),
+    backupId: z.string(),
+    clients: z.string().optional(),
+    encryption: secretRef().optional(),
+  }),
 ])
 export type Work = z.infer<typeof Work>
 
@@ -47,7 +66,11 @@ export interface Survey {
 
 async function survey(job: Extract<Work, { do: 'survey' }>, context: WorkContext): Promise<Survey> {
   const files = await nativeFiles(job.folder)
-  const parts = checkComplete(files.map((file) => file.path), job.backupId, job.node)
+  const parts = checkComplete(
+    files.map((file) => file.path),
+    job.backupId,
+    job.node,
+  )
   const password = job.encryption && context.secret(job.encryption, job.encryption.key, 'encryption')
   const { stdout, stderr, exitCode } = await run(
     ndbRestore({ ...job, path: job.folder, options: ['--print-meta'], password, signal: context.signal }),
@@ -59,7 +82,9 @@ async function survey(job: Extract<Work, { do: 'survey' }>, context: WorkContext
 }
 
 function unreadable(folder: string, said: string): JobError {
-  const hint = /wrong password/i.test(said) ? 'the password of the backup is another one' : 'the files are damaged, or of a newer NDB than the clients'
+  const hint = /wrong password/i.test(said)
+    ? 'the password of the backup is another one'
+    : 'the files are damaged, or of a newer NDB than the clients'
   return new JobError('verification', `ndb_restore cannot read ${folder}: ${lastLines(said)}`, { hint })
 }
 
@@ -79,13 +104,21 @@ export function checkComplete(paths: string[], backupId: string, node: number): 
   const expected: string[] = []
   for (let part = 1; part <= count; part++) {
     const folder = count === 1 && folders.size === 0 ? '' : `BACKUP-${backupId}-PART-${part}-OF-${count}/`
-    expected.push(`${folder}BACKUP-${backupId}-0.${node}.Data`, `${folder}BACKUP-${backupId}.${node}.ctl`, `${folder}BACKUP-${backupId}.${node}.log`)
+    expected.push(
+      `${folder}BACKUP-${backupId}-0.${node}.Data`,
+      `${folder}BACKUP-${backupId}.${node}.ctl`,
+      `${folder}BACKUP-${backupId}.${node}.log`,
+    )
   }
   const missing = expected.filter((path) => !paths.includes(path))
   if (missing.length > 0) {
-    throw new JobError('verification', `the backup ${backupId} of node ${node} is not complete: ${missing.slice(0, 3).join(', ')} missing`, {
-      hint: paths.length === 0 ? 'check files.path: it must lead to the folder that holds BACKUP-<id>' : undefined,
-    })
+    throw new JobError(
+      'verification',
+      `the backup ${backupId} of node ${node} is not complete: ${missing.slice(0, 3).join(', ')} missing`,
+      {
+        hint: paths.length === 0 ? 'check files.path: it must lead to the folder that holds BACKUP-<id>' : undefined,
+      },
+    )
   }
   return count
 }
@@ -119,7 +152,8 @@ async function settle({ folder, backupId, keep, superseded }: Extract<Work, { do
     const id = /^BACKUP-(\d+)$/.exec(name)?.[1]
     if (id && (await readFile(join(folder, name, keptMark)).catch(() => undefined))) kept.push(Number(id))
   }
-  for (const id of kept.sort((a, b) => b - a).slice(keep)) await rm(join(folder, `BACKUP-${id}`), { recursive: true, force: true })
+  for (const id of kept.sort((a, b) => b - a).slice(keep))
+    await rm(join(folder, `BACKUP-${id}`), { recursive: true, force: true })
 }
 
 /** What ndb_restore counted, over all its parts. */
@@ -132,18 +166,32 @@ async function restorePhase(job: Extract<Work, { do: 'restore' }>, context: Work
   const password = job.decryption && context.secret(job.decryption, job.decryption.key, 'decryption')
   const path = join(context.folder, String(job.node))
   const attempt = (slot: string[]) => {
-    const connection = ['-c', connectString(job.managementServers), ...slot, '--connect-retries=20', '--connect-retry-delay=1']
+    const connection = [
+      '-c',
+      connectString(job.managementServers),
+      ...slot,
+      '--connect-retries=20',
+      '--connect-retry-delay=1',
+    ]
     const options = [...connection, '--no-binlog', ...phaseOptions[job.phase], ...job.options]
     return run(ndbRestore({ ...job, path, options, password, signal: context.signal }))
   }
   let ended = await attempt([`--ndb-nodeid=${job.slot}`])
   // somebody else took the slot since it was seen free: then any will do
-  if (ended.exitCode !== 0 && /Could not alloc node id|Id \d+ .*(allocated|configured)/i.test(ended.stdout + ended.stderr)) ended = await attempt([])
+  if (
+    ended.exitCode !== 0 &&
+    /Could not alloc node id|Id \d+ .*(allocated|configured)/i.test(ended.stdout + ended.stderr)
+  )
+    ended = await attempt([])
   const said = ended.stdout + ended.stderr
   if (ended.exitCode !== 0) {
-    throw new JobError('server', `ndb_restore of ${job.phase} for node ${job.node} ended with ${ended.exitCode}: ${errorsOf(said)}`, {
-      hint: 'the target is unfinished; mend the cause and run the same restore again',
-    })
+    throw new JobError(
+      'server',
+      `ndb_restore of ${job.phase} for node ${job.node} ended with ${ended.exitCode}: ${errorsOf(said)}`,
+      {
+        hint: 'the target is unfinished; mend the cause and run the same restore again',
+      },
+    )
   }
   return parseRestored(said)
 }
@@ -207,14 +255,18 @@ async function inspectNode(job: Extract<Work, { do: 'inspect' }>, context: WorkC
   const paths = (await nativeFiles(folder)).map((file) => file.path)
   const parts = checkComplete(paths, job.backupId, job.node)
   const password = job.encryption && context.secret(job.encryption, job.encryption.key, 'decryption')
-  const meta = await run(ndbRestore({ ...job, path: folder, options: ['--print-meta'], password, signal: context.signal }), { keep: 256 * 1024 * 1024 })
+  const meta = await run(
+    ndbRestore({ ...job, path: folder, options: ['--print-meta'], password, signal: context.signal }),
+    { keep: 256 * 1024 * 1024 },
+  )
   if (meta.exitCode !== 0) throw unreadable(`rondb/${job.node}`, meta.stdout + meta.stderr)
 
   const names = new Map<string, string>()
   const counts = new Map<string, number>()
   const followers = { ctl: () => followTables(names), Data: () => followRecords(counts), log: followHeader }
   for (const [ending, follower] of Object.entries(followers)) {
-    for (const path of paths.filter((one) => one.endsWith(`.${ending}`))) await printFile(join(folder, path), job, context, follower())
+    for (const path of paths.filter((one) => one.endsWith(`.${ending}`)))
+      await printFile(join(folder, path), job, context, follower())
   }
   const stopGcp = /Stop GCP of Backup: (\d+)/.exec(meta.stdout)?.[1]
   return {
@@ -223,7 +275,11 @@ async function inspectNode(job: Extract<Work, { do: 'inspect' }>, context: WorkC
     stopGcp: stopGcp === undefined ? null : Number(stopGcp),
     tables: parseTables(meta.stdout),
     parts,
-    counts: [...counts].map(([id, count]) => ({ fq_name: names.get(id) ?? '', table_id: Number(id), records: String(count) })),
+    counts: [...counts].map(([id, count]) => ({
+      fq_name: names.get(id) ?? '',
+      table_id: Number(id),
+      records: String(count),
+    })),
   }
 }
 
@@ -274,7 +330,12 @@ function followHeader(): Follower {
   }
 }
 
-async function printFile(file: string, job: Extract<Work, { do: 'inspect' }>, context: WorkContext, follower: Follower): Promise<void> {
+async function printFile(
+  file: string,
+  job: Extract<Work, { do: 'inspect' }>,
+  context: WorkContext,
+  follower: Follower,
+): Promise<void> {
   const password = job.encryption && context.secret(job.encryption, job.encryption.key, 'decryption')
   const { stdout, stderr, exitCode } = await run(
     {
@@ -286,5 +347,8 @@ async function printFile(file: string, job: Extract<Work, { do: 'inspect' }>, co
     { keep: 4096, onLine: follower.line },
   )
   if (exitCode === 0 && follower.whole()) return
-  throw new JobError('verification', `ndb_print_backup_file cannot read ${file.slice(context.folder.length + 1)} to its end: ${lastLines(stdout + stderr, 1)}`)
+  throw new JobError(
+    'verification',
+    `ndb_print_backup_file cannot read ${file.slice(context.folder.length + 1)} to its end: ${lastLines(stdout + stderr, 1)}`,
+  )
 }

@@ -18,7 +18,10 @@ export async function prove({ run, detail, restored }: Proof): Promise<Record<st
   const tuples = restored.reduce((sum, one) => sum + one.tuples, 0)
   const logEntries = restored.reduce((sum, one) => sum + one.logEntries, 0)
   const wrong = compareTotals({ facts: detail.facts, selection: detail.selection, tuples, logEntries })
-  if (wrong) throw new JobError('verification', wrong, { hint: 'do not use the target; run the restore again, from another backup if it repeats' })
+  if (wrong)
+    throw new JobError('verification', wrong, {
+      hint: 'do not use the target; run the restore again, from another backup if it repeats',
+    })
 
   let rows = 0
   for (const [i, login] of detail.logins.entries()) {
@@ -26,7 +29,8 @@ export async function prove({ run, detail, restored }: Proof): Promise<Record<st
     if (i === 0) {
       rows = [...counts.values()].reduce((sum, count) => sum + count, 0)
       const differs = compareTables(detail.facts, counts)
-      if (differs.length > 0) throw new JobError('verification', `restored rows differ from the backup: ${differs.slice(0, 5).join('; ')}`)
+      if (differs.length > 0)
+        throw new JobError('verification', `restored rows differ from the backup: ${differs.slice(0, 5).join('; ')}`)
     }
   }
   return { tuples, logEntries, rows, tables: detail.selection.tables.length }
@@ -36,7 +40,17 @@ export async function prove({ run, detail, restored }: Proof): Promise<Record<st
  * Pure: undefined when the totals agree. #Records counts every table of NDB; NDB's own and excluded ones are subtracted with the counts
  * taken before and after the backup, so the expected sum is one number on a quiet cluster and a narrow range under writers.
  */
-export function compareTotals({ facts, selection, tuples, logEntries }: { facts: RondbFacts; selection: Selection; tuples: number; logEntries: number }): string | undefined {
+export function compareTotals({
+  facts,
+  selection,
+  tuples,
+  logEntries,
+}: {
+  facts: RondbFacts
+  selection: Selection
+  tuples: number
+  logEntries: number
+}): string | undefined {
   const { records, logRecords, systemRecords } = facts
   if (records === null || systemRecords === null) return undefined
   const chosen = new Set(selection.tables.map(keyOf))
@@ -48,7 +62,8 @@ export function compareTotals({ facts, selection, tuples, logEntries }: { facts:
     const expected = low === high ? `${low}` : `${low} to ${high}`
     return `ndb_restore restored ${tuples} records, the backup has ${expected} for the chosen tables`
   }
-  if (logRecords !== null && logEntries > logRecords) return `ndb_restore applied ${logEntries} log entries, the backup has ${logRecords}`
+  if (logRecords !== null && logEntries > logRecords)
+    return `ndb_restore applied ${logEntries} log entries, the backup has ${logRecords}`
   return undefined
 }
 
@@ -56,7 +71,9 @@ async function countTables(session: Session, { tables }: Selection, run: TargetR
   const counts = new Map<string, number>()
   for (const table of tables) {
     run.signal.throwIfAborted()
-    const [row] = await session.rows<{ n: string }>(`SELECT COUNT(*) AS n FROM ${quoteName(table.database)}.${quoteName(table.name)}`)
+    const [row] = await session.rows<{ n: string }>(
+      `SELECT COUNT(*) AS n FROM ${quoteName(table.database)}.${quoteName(table.name)}`,
+    )
     counts.set(keyOf(table), Number(row?.n))
   }
   return counts

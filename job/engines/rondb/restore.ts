@@ -36,7 +36,9 @@ async function lock(run: TargetRun): Promise<Session> {
   const [row] = await session.rows<{ taken: string | null }>("SELECT GET_LOCK('holdfast.restore', 0) AS taken")
   if (Number(row?.taken) !== 1) {
     session.close()
-    throw new JobError('busy', `another restore into ${session.server} is running`, { hint: 'wait for it; it keeps its lock only as long as it lives' })
+    throw new JobError('busy', `another restore into ${session.server} is running`, {
+      hint: 'wait for it; it keeps its lock only as long as it lives',
+    })
   }
   locks.set(run, session)
   return session
@@ -44,7 +46,19 @@ async function lock(run: TargetRun): Promise<Session> {
 
 type Step = (run: TargetRun, reader: Reader, state: Progress) => Promise<Record<string, unknown>>
 
-const steps: Record<string, Step> = { fetch, clear, tables, data, indexes, sync, accounts, local, objects, grants, prove: proof }
+const steps: Record<string, Step> = {
+  fetch,
+  clear,
+  tables,
+  data,
+  indexes,
+  sync,
+  accounts,
+  local,
+  objects,
+  grants,
+  prove: proof,
+}
 
 /** One step; the plan is always begun from its first, so every step may find what a crashed run left. */
 export async function restore(run: TargetRun, step: RestoreStep, reader: Reader): Promise<Record<string, unknown>> {
@@ -97,9 +111,13 @@ async function checkRoom(run: TargetRun, bytes: number): Promise<void> {
   })
   const free = file.bavail * file.bsize
   if (free > bytes) return
-  throw new JobError('configuration', `${folder} has ${Math.round(free / 1e6)} MB free, the native files need ${Math.round(bytes / 1e6)} MB`, {
-    hint: `name a larger folder with ${run.at}.staging`,
-  })
+  throw new JobError(
+    'configuration',
+    `${folder} has ${Math.round(free / 1e6)} MB free, the native files need ${Math.round(bytes / 1e6)} MB`,
+    {
+      hint: `name a larger folder with ${run.at}.staging`,
+    },
+  )
 }
 
 /** Drops what the plan says, and nothing else. NDB's handler drops tables of a database that MySQL has not seen yet, too. */
@@ -141,7 +159,14 @@ async function tables(run: TargetRun, reader: Reader, state: Progress) {
   }
   if (selection.tables.length === 0) return { tables: 0 }
   const { diskObjects } = run.target as Target
-  await native({ run, reader, state, phase: 'tables', node: nodesOf(detail)[0] as number, more: diskObjects ? [] : ['--no-restore-disk-objects'] })
+  await native({
+    run,
+    reader,
+    state,
+    phase: 'tables',
+    node: nodesOf(detail)[0] as number,
+    more: diskObjects ? [] : ['--no-restore-disk-objects'],
+  })
   return { tables: selection.tables.length }
 }
 
@@ -149,7 +174,9 @@ async function tables(run: TargetRun, reader: Reader, state: Progress) {
 async function data(run: TargetRun, reader: Reader, state: Progress) {
   const { detail } = state
   if (detail.selection.tables.length === 0) return { tuples: 0 }
-  const results = await Promise.all(nodesOf(detail).map((node) => native({ run, reader, state, phase: 'data', node, more: [] })))
+  const results = await Promise.all(
+    nodesOf(detail).map((node) => native({ run, reader, state, phase: 'data', node, more: [] })),
+  )
   state.restored = results
   return { tuples: sum(results, 'tuples'), logEntries: sum(results, 'logEntries') }
 }
@@ -158,7 +185,14 @@ async function indexes(run: TargetRun, reader: Reader, state: Progress) {
   const { detail } = state
   const { restoreEpoch } = run.target as Target
   if (detail.selection.tables.length === 0) return {}
-  await native({ run, reader, state, phase: 'indexes', node: nodesOf(detail)[0] as number, more: restoreEpoch ? ['--restore-epoch'] : [] })
+  await native({
+    run,
+    reader,
+    state,
+    phase: 'indexes',
+    node: nodesOf(detail)[0] as number,
+    more: restoreEpoch ? ['--restore-epoch'] : [],
+  })
   return { epoch: restoreEpoch ? detail.facts.consistency.epoch : null }
 }
 
@@ -196,7 +230,8 @@ function sum(results: Restored[], key: keyof Restored): number {
 }
 
 async function sync(run: TargetRun, _: Reader, { detail }: Progress) {
-  for (const login of detail.logins) await withMysql(login, (session) => syncTables(session, detail.selection.tables, run), run)
+  for (const login of detail.logins)
+    await withMysql(login, (session) => syncTables(session, detail.selection.tables, run), run)
   return { servers: detail.logins.length }
 }
 
@@ -206,23 +241,42 @@ async function accounts(run: TargetRun, reader: Reader, state: Progress) {
   const plan = await readAccounts(await reader.read('users.sql'))
   for (const login of detail.logins) {
     const earlier = detail.creates.accounts[login.server] ?? []
-    detail.creates.accounts[login.server] = await withMysql(login, (session) => ourAccounts({ plan, session, overwrite: run.overwrite, earlier }), run)
+    detail.creates.accounts[login.server] = await withMysql(
+      login,
+      (session) => ourAccounts({ plan, session, overwrite: run.overwrite, earlier }),
+      run,
+    )
   }
-  await mark(run, { request: run.request, backupId: run.backupId, plan: run.plan, state: 'begun', creates: detail.creates })
+  await mark(run, {
+    request: run.request,
+    backupId: run.backupId,
+    plan: run.plan,
+    state: 'begun',
+    creates: detail.creates,
+  })
   await onAll(detail.logins, run, async (session) => {
-    const bytes = await openRestoring(detail.logins.find((login) => login.server === session.server) as Login, run, { bytes: true })
+    const bytes = await openRestoring(detail.logins.find((login) => login.server === session.server) as Login, run, {
+      bytes: true,
+    })
     try {
       await createAccounts({ plan, session, bytes, run, ours: detail.creates.accounts[session.server] ?? [] })
     } finally {
       bytes.close()
     }
   })
-  const overridden = await withMysql(detail.logins[0] as Login, (session) => overridePasswords(session, { plan, passwords: detail.passwords }), run)
+  const overridden = await withMysql(
+    detail.logins[0] as Login,
+    (session) => overridePasswords(session, { plan, passwords: detail.passwords }),
+    run,
+  )
   const made = detail.creates.accounts[detail.logins[0]?.server ?? '']?.length ?? 0
   return { accounts: plan.creates.length, made, passwords: overridden }
 }
 
-async function overridePasswords(session: Session, { plan, passwords }: { plan: Awaited<ReturnType<typeof readAccounts>>; passwords: Record<string, string> }): Promise<number> {
+async function overridePasswords(
+  session: Session,
+  { plan, passwords }: { plan: Awaited<ReturnType<typeof readAccounts>>; passwords: Record<string, string> },
+): Promise<number> {
   await session.execute('SET SESSION sql_log_bin = 0')
   return setPasswords({ plan, session, passwords })
 }
@@ -231,7 +285,14 @@ async function overridePasswords(session: Session, { plan, passwords }: { plan: 
 async function local(run: TargetRun, reader: Reader, { detail }: Progress) {
   const session = await openRestoring(detail.logins[0] as Login, run, { bytes: true })
   try {
-    return { localTables: await createLocalTables({ dump: await reader.read('local-tables.sql'), session, selection: detail.selection, run }) }
+    return {
+      localTables: await createLocalTables({
+        dump: await reader.read('local-tables.sql'),
+        session,
+        selection: detail.selection,
+        run,
+      }),
+    }
   } finally {
     session.close()
   }
@@ -274,12 +335,18 @@ async function proof(run: TargetRun, _: Reader, { detail, restored }: Progress) 
 /** Nothing of a restore goes into the target's binary log: it must not flow on to other clusters. */
 async function openRestoring(login: Login, run: TargetRun, options: { bytes: boolean }): Promise<Session> {
   const session = await open(login, { ...options, signal: run.signal })
+  // bytes of a dump are UTF-8 until the dump says otherwise
+  await session.execute('SET NAMES utf8mb4')
   await session.execute('SET SESSION sql_log_bin = 0')
   await session.execute('SET SESSION foreign_key_checks = 0')
   return session
 }
 
-async function onAll(logins: Login[], run: TargetRun, use: (session: Session, first: boolean) => Promise<void>): Promise<void> {
+async function onAll(
+  logins: Login[],
+  run: TargetRun,
+  use: (session: Session, first: boolean) => Promise<void>,
+): Promise<void> {
   for (const [i, login] of logins.entries()) {
     const session = await openRestoring(login, run, { bytes: false })
     try {

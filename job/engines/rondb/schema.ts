@@ -5,7 +5,18 @@ import type { Selection } from './selection.ts'
 import { bare, statements } from './statements.ts'
 
 /** What a statement of databases.sql makes. */
-export type Kind = 'database' | 'alter' | 'use' | 'table' | 'view' | 'trigger' | 'routine' | 'event' | 'session' | 'data' | 'server'
+export type Kind =
+  | 'database'
+  | 'alter'
+  | 'use'
+  | 'table'
+  | 'view'
+  | 'trigger'
+  | 'routine'
+  | 'event'
+  | 'session'
+  | 'data'
+  | 'server'
 
 export interface Statement {
   kind: Kind
@@ -27,7 +38,12 @@ const shapes: [Kind, RegExp][] = [
   ['trigger', shape(`CREATE ${definer}TRIGGER (?:IF NOT EXISTS )?${name}[\\s\\S]*? ON (?<table>${identifier})`)],
   ['routine', shape(`CREATE ${definer}(?<routine>FUNCTION|PROCEDURE) (?:IF NOT EXISTS )?${name}`)],
   ['event', shape(`CREATE ${definer}EVENT (?:IF NOT EXISTS )?${name}`)],
-  ['view', shape(`(?:CREATE|DROP) (?:OR REPLACE )?(?:ALGORITHM\\s*=\\s*\\w+ )?${definer}(?:SQL SECURITY \\w+ )?VIEW (?:IF EXISTS )?${name}`)],
+  [
+    'view',
+    shape(
+      `(?:CREATE|DROP) (?:OR REPLACE )?(?:ALGORITHM\\s*=\\s*\\w+ )?${definer}(?:SQL SECURITY \\w+ )?VIEW (?:IF EXISTS )?${name}`,
+    ),
+  ],
   ['data', shape(`(?:INSERT|REPLACE|LOCK TABLES|UNLOCK TABLES|ALTER TABLE)\\b(?: (?:IGNORE )?(?:INTO )?${name})?`)],
   ['server', shape('(?:SET @@GLOBAL\\.|(?:CREATE|ALTER) (?:UNDO )?(?:TABLESPACE|LOGFILE GROUP))')],
 ]
@@ -71,7 +87,8 @@ export async function createDatabases(dump: Readable, sessions: Session[], chose
   }
   // one that was made between the dump and the native backup
   for (const database of chosen.filter((one) => !made.has(one))) {
-    for (const session of sessions) await session.execute(encode(`CREATE DATABASE IF NOT EXISTS ${quoteName(database)}`))
+    for (const session of sessions)
+      await session.execute(encode(`CREATE DATABASE IF NOT EXISTS ${quoteName(database)}`))
   }
 }
 
@@ -102,14 +119,16 @@ export async function createObjects({ dump, session, selection, gaps, run }: App
       continue
     }
     // a view comes twice: first as a placeholder for other views
-    if (isObject(what.kind) && !/^CREATE VIEW/.test(bare(statement)) && !/^DROP/i.test(bare(statement))) counts[what.kind] = (counts[what.kind] ?? 0) + 1
+    if (isObject(what.kind) && !/^CREATE VIEW/.test(bare(statement)) && !/^DROP/i.test(bare(statement)))
+      counts[what.kind] = (counts[what.kind] ?? 0) + 1
   }
   return counts
 }
 
 function wanted(what: Statement, database: string, { tables, objects }: Selection): boolean {
   if (what.kind === 'database' || what.kind === 'table' || what.kind === 'data' || what.kind === 'server') return false
-  if (what.kind === 'use' || what.kind === 'alter') return tables.some((table) => table.database === database) || objects.includes(database)
+  if (what.kind === 'use' || what.kind === 'alter')
+    return tables.some((table) => table.database === database) || objects.includes(database)
   if (what.kind === 'session') return true
   if (what.kind === 'trigger') {
     const table = decode(what.table ?? '')

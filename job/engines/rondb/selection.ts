@@ -22,7 +22,15 @@ export interface Selection {
  * Pure. Includes first, then excludes; heartbeat, ycsb, dbt2 and holdfast never.
  * Throws `nothing-matches` for a name that the backup does not have: a typo must not restore less than was meant.
  */
-export function select({ tables, databases, target }: { tables: Table[]; databases: string[]; target: Pick<Target, 'include' | 'exclude'> }): Selection {
+export function select({
+  tables,
+  databases,
+  target,
+}: {
+  tables: Table[]
+  databases: string[]
+  target: Pick<Target, 'include' | 'exclude'>
+}): Selection {
   const { include, exclude } = target
   refuseUnknown({ include, exclude }, tables, databases)
   const known = tables.filter((table) => !leftOut.includes(table.database))
@@ -54,20 +62,31 @@ function optionsOf(known: Table[], chosen: Table[]): string[] {
   const excludedDatabases = [...leftOut, ...[...byDatabase(left)].filter((database) => !chosenDatabases.has(database))]
   const excludedTables = left.filter((table) => chosenDatabases.has(table.database)).map(keyOf)
   const includedTables = chosen.map(keyOf)
-  if (excludedTables.length > 0 && includedTables.length < excludedTables.length) return [`--include-tables=${includedTables.join(',')}`]
+  if (excludedTables.length > 0 && includedTables.length < excludedTables.length)
+    return [`--include-tables=${includedTables.join(',')}`]
   return [
     `--exclude-databases=${excludedDatabases.join(',')}`,
     ...(excludedTables.length > 0 ? [`--exclude-tables=${excludedTables.join(',')}`] : []),
   ]
 }
 
-function refuseUnknown({ include, exclude }: Pick<Target, 'include' | 'exclude'>, tables: Table[], databases: string[]): void {
+function refuseUnknown(
+  { include, exclude }: Pick<Target, 'include' | 'exclude'>,
+  tables: Table[],
+  databases: string[],
+): void {
   const knownTables = new Set(tables.map(keyOf))
   const knownDatabases = new Set([...databases, ...tables.map((table) => table.database), ...leftOut])
   for (const [at, choice] of Object.entries({ include, exclude })) {
     const database = choice?.databases.find((one) => !knownDatabases.has(one))
-    if (database) throw new JobError('nothing-matches', `${at}.databases: the backup has no database ${database}`, { hint: `it has ${[...knownDatabases].filter((one) => !leftOut.includes(one)).join(', ')}` })
+    if (database)
+      throw new JobError('nothing-matches', `${at}.databases: the backup has no database ${database}`, {
+        hint: `it has ${[...knownDatabases].filter((one) => !leftOut.includes(one)).join(', ')}`,
+      })
     const table = choice?.tables.find((one) => !knownTables.has(one))
-    if (table) throw new JobError('nothing-matches', `${at}.tables: the backup has no table ${table}`, { hint: '`holdfast show` lists its tables' })
+    if (table)
+      throw new JobError('nothing-matches', `${at}.tables: the backup has no table ${table}`, {
+        hint: '`holdfast show` lists its tables',
+      })
   }
 }

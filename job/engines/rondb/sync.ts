@@ -14,7 +14,11 @@ const patience = 60_000
  * After ndb_restore a MySQL server does not know the tables: ndb_metadata_sync makes it look, and turns itself off when done.
  * It may leave some out, which opening by name brings in. Still missing ones are a failed proof.
  */
-export async function syncTables(session: Session, tables: Table[], run: Pick<RunContext, 'signal' | 'log'>): Promise<void> {
+export async function syncTables(
+  session: Session,
+  tables: Table[],
+  run: Pick<RunContext, 'signal' | 'log'>,
+): Promise<void> {
   await session.execute('SET GLOBAL ndb_metadata_sync = 1')
   const until = Date.now() + patience
   while ((await hidden(session, tables)).length > 0 && Date.now() < until) {
@@ -30,9 +34,13 @@ export async function syncTables(session: Session, tables: Table[], run: Pick<Ru
   }
   const missing = await hidden(session, tables)
   if (missing.length > 0) {
-    throw new JobError('verification', `MySQL server ${session.server} does not see ${missing.length} restored tables: ${missing.slice(0, 5).map(keyOf).join(', ')}`, {
-      hint: 'its error log says why; after mending it run the same restore again',
-    })
+    throw new JobError(
+      'verification',
+      `MySQL server ${session.server} does not see ${missing.length} restored tables: ${missing.slice(0, 5).map(keyOf).join(', ')}`,
+      {
+        hint: 'its error log says why; after mending it run the same restore again',
+      },
+    )
   }
 }
 

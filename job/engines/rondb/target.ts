@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { Marker, RestoreStep, TargetRun, TargetState } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { clientVersions } from './clients.ts'
-import { type RondbFacts, factsOf } from './facts.ts'
+import { factsOf, type RondbFacts } from './facts.ts'
 import { type Cluster, showCluster } from './management.ts'
 import { readMarkers } from './marker.ts'
 import { type Login, loginsOf, type Session, withMysql } from './mysql.ts'
@@ -49,7 +49,12 @@ export interface Detail {
 /** A plan's own cluster as the target of its backup. */
 export function targetOf(source: unknown): unknown {
   const { managementServers, clients, mysql, encryption } = source as Source
-  return Target.parse({ managementServers, mysql, ...(clients ? { clients } : {}), ...(encryption ? { decryption: encryption } : {}) })
+  return Target.parse({
+    managementServers,
+    mysql,
+    ...(clients ? { clients } : {}),
+    ...(encryption ? { decryption: encryption } : {}),
+  })
 }
 
 /** The selection and what is made of the accounts; not how many at once, nor where the servers are: the marker is in the target. */
@@ -81,28 +86,54 @@ export async function checkTarget(run: TargetRun): Promise<TargetState> {
   })
   const unfinished = marker?.state === 'begun'
   const contents = foreign({ content, creates, unfinished, overwrite: run.overwrite, markers })
-  const detail: Detail = { cluster, logins, facts, selection, creates, passwords, clears: clearsOf(content, creates), workers }
-  return { server: { product: cluster.product, version: cluster.version }, tools, contents, detail, ...(marker ? { marker } : {}) }
+  const detail: Detail = {
+    cluster,
+    logins,
+    facts,
+    selection,
+    creates,
+    passwords,
+    clears: clearsOf(content, creates),
+    workers,
+  }
+  return {
+    server: { product: cluster.product, version: cluster.version },
+    tools,
+    contents,
+    detail,
+    ...(marker ? { marker } : {}),
+  }
 }
 
 /** Tables that are not NDB come back with their database when the backup has them. */
 function localNames({ localTables }: RondbFacts, { objects }: Selection): string[] {
-  return localTables.dumped ? localTables.names.filter((name) => objects.some((database) => name.startsWith(`${database}.`))) : []
+  return localTables.dumped
+    ? localTables.names.filter((name) => objects.some((database) => name.startsWith(`${database}.`)))
+    : []
 }
 
 function refuseWithoutPassword(run: TargetRun, facts: RondbFacts): void {
   const { decryption } = run.target as Target
   if (decryption) run.secret(decryption, decryption.key, `${run.at}.decryption`)
   else if (facts.encrypted) {
-    throw new JobError('configuration', `backup ${run.backupId} is encrypted, and ${run.at}.decryption names no password`, { hint: 'decryption: { secret: NAME, key: password }' })
+    throw new JobError(
+      'configuration',
+      `backup ${run.backupId} is encrypted, and ${run.at}.decryption names no password`,
+      { hint: 'decryption: { secret: NAME, key: password }' },
+    )
   }
 }
 
 function readPasswords(run: TargetRun): Record<string, string> {
   const { passwords, restoreEpoch } = run.target as Target
-  const read = Object.entries(passwords).map(([user, ref]) => [user, run.secret(ref, ref.key ?? user, `${run.at}.passwords.${user}`)])
+  const read = Object.entries(passwords).map(([user, ref]) => [
+    user,
+    run.secret(ref, ref.key ?? user, `${run.at}.passwords.${user}`),
+  ])
   if (read.length > 0 && restoreEpoch) {
-    run.warn('passwords are changed in a target that may replicate: a changed password flows to the other clusters; put the existing passwords into the Secrets instead')
+    run.warn(
+      'passwords are changed in a target that may replicate: a changed password flows to the other clusters; put the existing passwords into the Secrets instead',
+    )
   }
   return Object.fromEntries(read)
 }
@@ -110,7 +141,9 @@ function readPasswords(run: TargetRun): Record<string, string> {
 function refuseMissingNodes(run: TargetRun, facts: RondbFacts): void {
   for (const { id } of facts.topology.nodes) {
     if (run.parts.some((part) => part.path.startsWith(`rondb/${id}/`))) continue
-    throw new JobError('verification', `backup ${run.backupId} has no parts of data node ${id}`, { hint: 'the backup is damaged: take another one, or another storage' })
+    throw new JobError('verification', `backup ${run.backupId} has no parts of data node ${id}`, {
+      hint: 'the backup is damaged: take another one, or another storage',
+    })
   }
 }
 
@@ -118,22 +151,33 @@ function refuseMissingNodes(run: TargetRun, facts: RondbFacts): void {
 function refuseOlder(run: TargetRun, cluster: Cluster): void {
   const [from, to] = [run.source.server.version, cluster.version].map((version) => Number.parseInt(version, 10))
   if (run.source.server.product !== cluster.product || !(Number(from) > Number(to))) return
-  throw new JobError('server', `the backup is of ${run.source.server.product} ${run.source.server.version}, the target runs ${cluster.version}`, {
-    hint: 'restore into a cluster of the same or a newer major version',
-  })
+  throw new JobError(
+    'server',
+    `the backup is of ${run.source.server.product} ${run.source.server.version}, the target runs ${cluster.version}`,
+    {
+      hint: 'restore into a cluster of the same or a newer major version',
+    },
+  )
 }
 
 function workersFor({ run, facts, cluster }: { run: TargetRun; facts: RondbFacts; cluster: Cluster }): number {
   const { parallel = Number.POSITIVE_INFINITY } = run.target as Target
   if (!cluster.dataNodes.some((node) => node.state === 'started')) {
-    throw new JobError('server', 'no data node of the target is started', { hint: 'start the cluster: ndb_mgm -e SHOW tells the state of each node' })
+    throw new JobError('server', 'no data node of the target is started', {
+      hint: 'start the cluster: ndb_mgm -e SHOW tells the state of each node',
+    })
   }
   if (cluster.freeSlots.length === 0) {
-    throw new JobError('server', 'the target has no free API slot for ndb_restore', { hint: 'add empty [api] sections to config.ini (rondb-helm: rondbConfig.EmptyApiSlots)' })
+    throw new JobError('server', 'the target has no free API slot for ndb_restore', {
+      hint: 'add empty [api] sections to config.ini (rondb-helm: rondbConfig.EmptyApiSlots)',
+    })
   }
   const nodes = facts.topology.nodes.length
   const workers = Math.min(nodes, parallel, cluster.freeSlots.length)
-  if (workers < nodes && workers === cluster.freeSlots.length) run.warn(`the target has ${cluster.freeSlots.length} free API slots for ${nodes} nodes: so many are restored at once`)
+  if (workers < nodes && workers === cluster.freeSlots.length)
+    run.warn(
+      `the target has ${cluster.freeSlots.length} free API slots for ${nodes} nodes: so many are restored at once`,
+    )
   return workers
 }
 
@@ -174,8 +218,11 @@ async function refuseWeak(session: Session, login: Login): Promise<void> {
 }
 
 async function lookInNdb(session: Session, content: Content): Promise<void> {
-  const rows = await session.rows<{ fq_name: string }>("SELECT DISTINCT fq_name FROM ndbinfo.memory_per_fragment WHERE type NOT LIKE '%index%'")
-  for (const table of rows.map((row) => named(row.fq_name)).filter(isUserTable)) add(content, table.database, { name: table.name, kind: 'NDB table' })
+  const rows = await session.rows<{ fq_name: string }>(
+    "SELECT DISTINCT fq_name FROM ndbinfo.memory_per_fragment WHERE type NOT LIKE '%index%'",
+  )
+  for (const table of rows.map((row) => named(row.fq_name)).filter(isUserTable))
+    add(content, table.database, { name: table.name, kind: 'NDB table' })
 }
 
 async function lookInServer(session: Session, content: Content): Promise<void> {
@@ -191,7 +238,8 @@ async function lookInServer(session: Session, content: Content): Promise<void> {
 function add(content: Content, database: string, thing: Thing): void {
   if (systemDatabases.includes(database) || leftOut.includes(database)) return
   const things = content.databases.get(database) ?? []
-  if (!things.some((one) => one.name === thing.name && one.kind === thing.kind)) content.databases.set(database, [...things, thing])
+  if (!things.some((one) => one.name === thing.name && one.kind === thing.kind))
+    content.databases.set(database, [...things, thing])
 }
 
 interface Guard {
@@ -209,13 +257,16 @@ interface Guard {
 export function foreign({ content, creates, unfinished, overwrite, markers }: Guard): string[] {
   if (overwrite) return []
   const ours = (database: string, thing: Thing) =>
-    unfinished && (isTable(thing) ? creates.tables.includes(`${database}.${thing.name}`) : creates.objects.includes(database))
+    unfinished &&
+    (isTable(thing) ? creates.tables.includes(`${database}.${thing.name}`) : creates.objects.includes(database))
   const found: string[] = []
   for (const [database, things] of content.databases) {
     const others = things.filter((thing) => !ours(database, thing))
     if (others.length === 0) continue
     const names = others.slice(0, 3).map((thing) => thing.name)
-    found.push(`database ${database} (${others.length} tables and views: ${names.join(', ')}${others.length > 3 ? ', …' : ''})`)
+    found.push(
+      `database ${database} (${others.length} tables and views: ${names.join(', ')}${others.length > 3 ? ', …' : ''})`,
+    )
   }
   const other = markers.find((marker) => marker.state === 'begun')
   if (found.length > 0 && other && !unfinished) found.push(`an unfinished restore of backup ${other.backupId}`)
@@ -231,7 +282,9 @@ function clearsOf(content: Content, creates: Creates): Detail['clears'] {
   const databases = creates.databases.filter((database) => content.databases.has(database))
   const tables = [...content.databases]
     .filter(([database]) => !databases.includes(database))
-    .flatMap(([database, things]) => things.filter((thing) => thing.kind === 'NDB table').map((thing) => `${database}.${thing.name}`))
+    .flatMap(([database, things]) =>
+      things.filter((thing) => thing.kind === 'NDB table').map((thing) => `${database}.${thing.name}`),
+    )
   return { databases, tables: tables.filter((table) => creates.tables.includes(table)) }
 }
 
@@ -240,15 +293,34 @@ export async function planRestore(run: TargetRun, state: TargetState): Promise<R
   const target = run.target as Target
   const { selection, clears, facts, workers } = state.detail as Detail
   const nodes = facts.topology.nodes.map((node) => node.id).join(', ')
-  const drops = [...clears.databases.map((database) => `database ${database}`), ...clears.tables.map((table) => `table ${table}`)]
+  const drops = [
+    ...clears.databases.map((database) => `database ${database}`),
+    ...clears.tables.map((table) => `table ${table}`),
+  ]
   return [
-    { name: 'fetch', says: `download and verify the files of data nodes ${nodes}, ${workers} at once; nothing is written before all are good` },
+    {
+      name: 'fetch',
+      says: `download and verify the files of data nodes ${nodes}, ${workers} at once; nothing is written before all are good`,
+    },
     ...(drops.length > 0 ? [{ name: 'clear', says: `drop ${drops.join(', ')}` }] : []),
-    { name: 'tables', says: `make ${selection.tables.length} tables in ${new Set(selection.tables.map((table) => table.database)).size} databases` },
+    {
+      name: 'tables',
+      says: `make ${selection.tables.length} tables in ${new Set(selection.tables.map((table) => table.database)).size} databases`,
+    },
     { name: 'data', says: `restore the rows of ${facts.topology.nodes.length} data nodes, ${workers} at once` },
-    { name: 'indexes', says: `rebuild indexes and foreign keys${target.restoreEpoch ? `, and write epoch ${facts.consistency.epoch ?? 'of the backup'}` : ''}` },
+    {
+      name: 'indexes',
+      says: `rebuild indexes and foreign keys${target.restoreEpoch ? `, and write epoch ${facts.consistency.epoch ?? 'of the backup'}` : ''}`,
+    },
     { name: 'sync', says: 'make the tables visible to every MySQL server' },
-    ...(target.accounts ? [{ name: 'accounts', says: `make missing accounts and roles${run.overwrite ? ', and set those that exist to what the backup says' : '; those that exist stay as they are'}` }] : []),
+    ...(target.accounts
+      ? [
+          {
+            name: 'accounts',
+            says: `make missing accounts and roles${run.overwrite ? ', and set those that exist to what the backup says' : '; those that exist stay as they are'}`,
+          },
+        ]
+      : []),
     ...(facts.localTables.dumped ? [{ name: 'local', says: 'replay the tables that are not NDB' }] : []),
     { name: 'objects', says: 'make views, routines, triggers and events on every MySQL server' },
     ...(target.accounts ? [{ name: 'grants', says: 'give the grants and default roles' }] : []),

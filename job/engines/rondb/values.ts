@@ -6,16 +6,30 @@ const key = z.string().min(1)
 const duration = z.string().regex(/^[1-9]\d*[smhd]$/, 'a duration is a number with s, m, h or d, such as 30m')
 
 /** host:port, [ipv6]:port, host, or the path of a socket. */
-const server = z.string().regex(/^(\/.+|\[[0-9a-fA-F:.]+\](:\d{1,5})?|[^\s:/]+(:\d{1,5})?)$/, 'a server is host, host:port or the path of a socket')
+const server = z
+  .string()
+  .regex(
+    /^(\/.+|\[[0-9a-fA-F:.]+\](:\d{1,5})?|[^\s:/]+(:\d{1,5})?)$/,
+    'a server is host, host:port or the path of a socket',
+  )
 
 const Mysql = z
   .strictObject({
     host: z.string().optional().describe('a MySQL server of the cluster'),
     port: z.int().min(1).max(65535).default(3306),
     socket: z.string().startsWith('/').optional().describe('path of the socket, instead of host and port'),
-    servers: z.array(server).min(1).optional().describe('all MySQL servers of the cluster, instead of host: host:port or socket'),
+    servers: z
+      .array(server)
+      .min(1)
+      .optional()
+      .describe('all MySQL servers of the cluster, instead of host: host:port or socket'),
     credentials: z
-      .strictObject({ secret, usernameKey: key.default('username'), passwordKey: key.default('password'), username: z.string().optional() })
+      .strictObject({
+        secret,
+        usernameKey: key.default('username'),
+        passwordKey: key.default('password'),
+        username: z.string().optional(),
+      })
       .describe('the account; `username` says the name itself instead of a key of the Secret'),
     tls: z
       .strictObject({
@@ -23,9 +37,18 @@ const Mysql = z
           .enum(['verify-identity', 'verify-ca', 'required', 'disabled'])
           .default('verify-identity')
           .describe('as --ssl-mode of the MySQL clients'),
-        ca: z.strictObject({ secret, key: key.default('ca.crt') }).optional().describe('CA that signed the server certificate'),
-        cert: z.strictObject({ secret, key: key.default('tls.crt') }).optional().describe('client certificate'),
-        key: z.strictObject({ secret, key: key.default('tls.key') }).optional().describe('key of the client certificate'),
+        ca: z
+          .strictObject({ secret, key: key.default('ca.crt') })
+          .optional()
+          .describe('CA that signed the server certificate'),
+        cert: z
+          .strictObject({ secret, key: key.default('tls.crt') })
+          .optional()
+          .describe('client certificate'),
+        key: z
+          .strictObject({ secret, key: key.default('tls.key') })
+          .optional()
+          .describe('key of the client certificate'),
       })
       .default({ mode: 'verify-identity' }),
   })
@@ -38,7 +61,10 @@ const managementServers = z
   .array(z.string().regex(/^(\[[0-9a-fA-F:.]+\]|[^\s,;:/]+)(:\d{1,5})?$/, 'a management server is host or host:port'))
   .min(1)
   .describe('management servers, host:port')
-const clients = z.string().startsWith('/', 'the folder of the clients is an absolute path').optional()
+const clients = z
+  .string()
+  .startsWith('/', 'the folder of the clients is an absolute path')
+  .optional()
   .describe('folder with ndb_mgm, ndb_restore and mysqldump; the PATH when absent')
 const encryption = z.strictObject({ secret, key: key.default('password') })
 
@@ -58,7 +84,10 @@ export const Source = z.strictObject({
     .describe("how the data nodes' backup files are reached"),
   snapshot: z.enum(['end', 'start']).default('end').describe('the point in time of the backup: its end or its start'),
   encryption: encryption.optional().describe('NDB encrypts the files with this password; a restore needs it again'),
-  localTables: z.enum(['warn', 'dump']).default('warn').describe('tables that are not NDB: only name them, or dump them too'),
+  localTables: z
+    .enum(['warn', 'dump'])
+    .default('warn')
+    .describe('tables that are not NDB: only name them, or dump them too'),
   keepLocal: z.int().min(0).default(0).describe("how many finished backups stay in the data nodes' folders"),
   waitForOther: duration.default('30m').describe('how long to wait for a backup that somebody else is taking'),
 })
@@ -77,7 +106,10 @@ export const Target = z.strictObject({
   mysql: Mysql.describe('MySQL servers of the target; routines, views and events are made on each that is named'),
   include: Choice.optional().describe('only these databases and tables'),
   exclude: Choice.optional().describe('not these databases and tables'),
-  restoreEpoch: z.boolean().default(true).describe('write the epoch to mysql.ndb_apply_status, for a target that follows a primary'),
+  restoreEpoch: z
+    .boolean()
+    .default(true)
+    .describe('write the epoch to mysql.ndb_apply_status, for a target that follows a primary'),
   diskObjects: z.boolean().default(true).describe('also create tablespaces and log file groups'),
   accounts: z.boolean().default(true).describe('also restore accounts, roles and grants'),
   passwords: z
@@ -85,8 +117,16 @@ export const Target = z.strictObject({
     .default({})
     .describe('passwords for accounts by user name, from Secrets; the key is the user name when absent'),
   decryption: encryption.optional().describe('password of an encrypted backup'),
-  staging: z.string().startsWith('/').optional().describe('folder for the downloaded files; the temporary folder when absent'),
-  parallel: z.int().min(1).optional().describe('how many ndb_restore at once; as many as there are free API slots when absent'),
+  staging: z
+    .string()
+    .startsWith('/')
+    .optional()
+    .describe('folder for the downloaded files; the temporary folder when absent'),
+  parallel: z
+    .int()
+    .min(1)
+    .optional()
+    .describe('how many ndb_restore at once; as many as there are free API slots when absent'),
 })
 export type Target = z.infer<typeof Target>
 

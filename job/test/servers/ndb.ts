@@ -52,6 +52,8 @@ export interface MysqlAddress {
 
 /** Starts a cluster in a new folder on free ports. Undefined, with the reason printed, where no NDB can be had; in CI that is an error. */
 export async function startNdb(options: NdbOptions = {}): Promise<NdbCluster | undefined> {
+  const running = await runningCluster(options)
+  if (running) return running
   const dir = await mkdtemp(join(tmpdir(), 'hf-ndb-'))
   alive.add(dir)
   try {
@@ -69,6 +71,19 @@ export async function startNdb(options: NdbOptions = {}): Promise<NdbCluster | u
     return undefined
   }
   return describeCluster(dir, await environmentOf(dir))
+}
+
+const taken = new Set<string>()
+
+/** For quick rounds: HOLDFAST_TEST_NDB names folders of clusters that test_scripts/ndb keeps running; one of the right size is used and left. */
+async function runningCluster({ dataNodes = 2, mysqlds = 1 }: NdbOptions): Promise<NdbCluster | undefined> {
+  for (const dir of (process.env.HOLDFAST_TEST_NDB ?? '').split(',').filter((one) => one !== '' && !taken.has(one))) {
+    const cluster = describeCluster(dir, await environmentOf(dir))
+    if (cluster.nodeIds.length !== dataNodes || cluster.mysql.length !== mysqlds) continue
+    taken.add(dir)
+    return { ...cluster, destroy: async () => {} }
+  }
+  return undefined
 }
 
 function describeCluster(dir: string, env: Record<string, string>): NdbCluster {
