@@ -38,15 +38,20 @@ export class S3Error extends JobError {
       cause: plain(error),
       ...options,
     })
-    this.code = error.code !== undefined && error.name === 'Error' ? error.code : error.name
+    this.code = codeOf(error)
     this.status = error.$metadata?.httpStatusCode ?? 0
   }
 }
 
+/** The SDK calls a broken connection a TimeoutError: Node's word is the better one. */
+function codeOf(error: ServerError): string {
+  return error.code ?? error.name
+}
+
 function troubleOf(error: ServerError, asked: Asked): Trouble {
   return (
+    byCode(codeOf(error), asked) ??
     byCode(error.name, asked) ??
-    byCode(error.code ?? '', asked) ??
     byMessage(error.message ?? '', asked) ??
     byStatus(error, asked) ?? {
       text: 'failed',
@@ -57,6 +62,8 @@ function troubleOf(error: ServerError, asked: Asked): Trouble {
 
 function byCode(code: string, { at, bucket, endpoint = 'AWS', reached }: Asked): Trouble | undefined {
   const keys = `look at ${at}.credentials`
+  const brokenHint =
+    !reached && endpoint.startsWith('http:') ? `if it speaks TLS, write https:// in ${at}.endpoint` : undefined
   switch (code) {
     case 'NoSuchBucket':
       return { text: `there is no bucket ${bucket}`, hint: `create it, or correct ${at}.bucket` }
@@ -64,6 +71,7 @@ function byCode(code: string, { at, bucket, endpoint = 'AWS', reached }: Asked):
       return { text: `${bucket} cannot be the name of a bucket`, hint: `correct ${at}.bucket`, kind: 'configuration' }
     case 'InvalidAccessKeyId':
     case 'InvalidAccessKey':
+    case 'XAdminUserNotFound':
       return { text: 'the server does not know the access key', hint: keys }
     case 'SignatureDoesNotMatch':
       return {
@@ -157,7 +165,7 @@ function byCode(code: string, { at, bucket, endpoint = 'AWS', reached }: Asked):
     case 'ECONNRESET':
     case 'EPIPE':
     case 'ECONNABORTED':
-      return { text: 'the connection broke', retryable: true }
+      return { text: 'the connection broke', hint: brokenHint, retryable: true }
     case 'TimeoutError':
     case 'ETIMEDOUT':
       return { text: 'no answer in time', retryable: true }
@@ -215,8 +223,6 @@ function hostHint(at: string): string {
 
 /** The SDK's errors hold the whole request and answer, credentials included: only the text goes on. */
 function plain(error: ServerError): Error | undefined {
-  const text = [error.name === 'Error' ? error.code : error.name, error.message]
-    .filter((word) => word && word !== 'UnknownError')
-    .join(': ')
+  const text = [codeOf(error), error.message].filter((word) => word && word !== 'UnknownError').join(': ')
   return text ? Object.assign(new Error(text), error.stack ? { stack: error.stack } : {}) : undefined
 }

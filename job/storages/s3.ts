@@ -498,7 +498,9 @@ function entriesOf(
 
 /** Answers to HEAD have no code: there a missing bucket looks the same. */
 function isMissingKey(error: unknown): boolean {
-  return error instanceof S3Error && error.status === 404 && error.code !== 'NoSuchBucket'
+  return (
+    error instanceof S3Error && error.status === 404 && ['NoSuchKey', 'NotFound', 'UnknownError'].includes(error.code)
+  )
 }
 
 function refusesMultiDelete({ code, status }: S3Error): boolean {

@@ -11,6 +11,8 @@ export interface S3Stub {
   readonly sizes: Map<string, number>
   /** Most parts that were under way at the same time. */
   readonly mostParts: number
+  /** Bytes of the largest part. */
+  readonly largestPart: number
   stop(): Promise<void>
 }
 
@@ -20,6 +22,7 @@ export async function startS3Stub(): Promise<S3Stub> {
   const uploads = new Map<string, Map<number, number>>()
   let underWay = 0
   let mostParts = 0
+  let largestPart = 0
 
   async function handle(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
     const { operation, key, part = 0 } = describe(incoming)
@@ -27,7 +30,10 @@ export async function startS3Stub(): Promise<S3Stub> {
     if (operation === 'UploadPart') mostParts = Math.max(mostParts, ++underWay)
     let size = 0
     for await (const chunk of incoming) size += (chunk as Buffer).length
-    if (operation === 'UploadPart') underWay -= 1
+    if (operation === 'UploadPart') {
+      underWay -= 1
+      largestPart = Math.max(largestPart, size)
+    }
     switch (operation) {
       case 'PutObject':
         sizes.set(key, size)
@@ -70,6 +76,9 @@ export async function startS3Stub(): Promise<S3Stub> {
     sizes,
     get mostParts() {
       return mostParts
+    },
+    get largestPart() {
+      return largestPart
     },
     async stop() {
       server.close()

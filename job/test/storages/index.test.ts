@@ -1,0 +1,117 @@
+import { execFile } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { describe, expect, test } from 'vitest'
+import { z } from 'zod'
+import { readAll } from '../../storage.ts'
+import { openStorage, StorageValues, storageKinds } from '../../storages/index.ts'
+
+const context = {
+  at: 'storages.main',
+  secret: () => 'secret',
+  secretPath: () => '/nowhere',
+  volumesDir: '/nowhere',
+}
+
+describe('storage values', () => {
+  test.each([
+    { s3: { bucket: 'backups' } },
+    { s3: { bucket: 'backups', region: 'eu-north-1', prefix: 'prod', credentials: { secret: 's3-keys' } } },
+    { s3: { bucket: 'b', endpoint: 'https://minio:9000', tls: { ca: { secret: 'ca' } }, signatureVersion: 's3v4' } },
+    { s3: { bucket: 'b', sse: 'aws:kms', kmsKeyId: 'key', storageClass: 'STANDARD_IA', checksums: 'when-required' } },
+    { filesystem: { claim: 'backups', path: '/' } },
+    { filesystem: { path: '/backups' }, pod: { anything: [1, { at: 'all' }] } },
+  ])('take %j', (values) => {
+    expect(StorageValues.safeParse(values).error).toBeUndefined()
+  })
+
+  test.each([
+    [{}, /name one kind: s3 or filesystem/],
+    [{ pod: {} }, /name one kind: s3 or filesystem/],
+    [{ s3: { bucket: 'b' }, filesystem: { path: '/' } }, /name one kind: s3 or filesystem/],
+    [{ ftp: {} }, /ftp/],
+    [{ s3: {} }, /bucket/],
+    [{ s3: { bucket: 'b', buckett: 'b' } }, /buckett/],
+    [{ s3: { bucket: 'b', endpoint: 'minio:9000' } }, /must begin with http/],
+    [{ s3: { bucket: 'b', signatureVersion: 'v2' } }, /rclone storage with v2_auth/],
+    [{ s3: { bucket: 'b', partSizeMiB: 64, partsInFlight: 4 } }, /may be 128 at most/],
+    [{ s3: { bucket: 'b', kmsKeyId: 'key' } }, /needs sse/],
+    [{ s3: { bucket: 'b', sse: 'AES256', kmsKeyId: 'key' } }, /needs sse/],
+  ])('refuse %j', (values, message) => {
+    const { error } = StorageValues.safeParse(values)
+    expect(error && z.prettifyError(error)).toMatch(message)
+  })
+
+  test('make a JSON schema, with a description of every field and no pattern that Go does not know', () => {
+    const schema = z.toJSONSchema(StorageValues, { io: 'input', target: 'draft-7' })
+    const fields = fieldsOf(schema as JsonSchema)
+    expect(fields.length).toBeGreaterThan(20)
+    expect(fields.filter(([, field]) => !field.description).map(([path]) => path)).toEqual([])
+    expect(JSON.stringify(schema)).not.toMatch(/\(\?[=!<]/)
+    expect(schema).toMatchObject({
+      additionalProperties: false,
+      oneOf: [{ required: ['s3'] }, { required: ['filesystem'] }],
+    })
+  })
+
+  test('know every kind', () => {
+    for (const [name, kind] of Object.entries(storageKinds)) {
+      expect(kind.name).toBe(name)
+      expect(Object.keys(StorageValues.shape)).toContain(name)
+    }
+  })
+})
+
+describe('openStorage', () => {
+  test('opens a folder under its name', async () => {
+    const root = await mkdtemp(join(tmpdir(), 'holdfast-open-'))
+    const values = StorageValues.parse({ filesystem: { path: root } })
+    const storage = await openStorage({ name: 'local', values, context })
+    await storage.put('a', Buffer.from('x'), {})
+    expect([storage.name, (await readAll(storage, 'a')).toString()]).toEqual(['local', 'x'])
+    await rm(root, { recursive: true })
+  })
+
+  test('opens a bucket without asking for it', async () => {
+    const values = StorageValues.parse({
+      s3: { bucket: 'backups', endpoint: 'http://127.0.0.1:9', credentials: { secret: 'keys' } },
+    })
+    const storage = await openStorage({ name: 'main', values, context })
+    expect(storage.name).toBe('main')
+    await storage.close()
+  })
+
+  test('says which secret is missing before anything is done', async () => {
+    const secret = (ref: { secret: string }, key: string, path: string): string => {
+      throw new Error(`${path}: no ${key} in ${ref.secret}`)
+    }
+    const values = StorageValues.parse({
+      s3: { bucket: 'backups', credentials: { secret: 'keys', accessKeyIdKey: 'id' } },
+    })
+    const opened = openStorage({ name: 'main', values, context: { ...context, secret } })
+    await expect(opened).rejects.toThrow('storages.main.s3.credentials: no id in keys')
+  })
+
+  test('costs nothing of the AWS SDK until a bucket is opened', async () => {
+    const registry = new URL('../../storages/index.ts', import.meta.url).href
+    const script = `await import(${JSON.stringify(registry)})
+      const { createRequire } = await import('node:module')
+      console.log(Object.keys(createRequire(${JSON.stringify(registry)}).cache).filter((file) => /aws-sdk|smithy/.test(file)).length)`
+    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script])
+    expect(stdout.trim()).toBe('0')
+  })
+})
+
+interface JsonSchema {
+  description?: string
+  properties?: Record<string, JsonSchema>
+}
+
+function fieldsOf({ properties = {} }: JsonSchema, above = ''): [string, JsonSchema][] {
+  return Object.entries(properties).flatMap(([name, field]) => {
+    const path = `${above}${name}`
+    return [[path, field] as [string, JsonSchema], ...fieldsOf(field, `${path}.`)]
+  })
+}
