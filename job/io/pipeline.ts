@@ -49,11 +49,16 @@ export async function store({ key, path, data, size, storages, signal, onBytes }
     return tapped.stream
   }
   const options = { signal, ...(size === undefined ? {} : { size }) }
-  const [only] = storages
-  const stored =
-    storages.length === 1 && only
-      ? [await only.put(key, typeof data === 'function' ? open : open(), options)]
-      : await putAll({ storages, key, source: open(), options })
+  const put = () => {
+    const [only] = storages
+    if (storages.length !== 1 || !only) return putAll({ storages, key, source: open(), options })
+    return Promise.all([only.put(key, typeof data === 'function' ? open : open(), options)])
+  }
+  const stored = await put().catch((error) => {
+    // a storage that failed before it read has not ended the producer
+    tapped?.stream.destroy()
+    throw error
+  })
   const sent = tapped?.result()
   if (!sent) throw new JobError('bug', `${path} was stored without being read`)
   stored.forEach((one, i) => {
@@ -78,7 +83,8 @@ async function putAll({
   source: Readable
   options: { signal: AbortSignal; size?: number }
 }) {
-  const branches = storages.map(() => new PassThrough({ highWaterMark: 2 * 1024 * 1024 }))
+  // a storage that failed before it read does not listen to the error that ends its branch
+  const branches = storages.map(() => new PassThrough({ highWaterMark: 2 * 1024 * 1024 }).on('error', () => {}))
   const fail = (error: Error) => {
     for (const branch of branches) branch.destroy(error)
     source.destroy(error)
