@@ -1,0 +1,139 @@
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { lastLines, output, run } from '../../io/process.ts'
+
+const file = join(import.meta.dirname, '../bin/talker')
+const signal = new AbortController().signal
+const trailer = /-- Dump completed.*\s*$/
+
+let folder: string
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'holdfast-process-'))
+})
+afterAll(() => rm(folder, { recursive: true }))
+
+describe('a program that is run', () => {
+  test('gives its output and its exit code, which the caller judges', async () => {
+    expect(await run({ file, args: ['whole'], signal })).toMatchObject({ exitCode: 0, stderr: '' })
+    const failed = await run({ file, args: ['fails'], signal })
+    expect(failed).toMatchObject({ exitCode: 2, stdout: 'some output\n' })
+    expect(failed.stderr.split('\n')).toHaveLength(7)
+  })
+
+  test('that was killed has not ended well', async () => {
+    expect((await run({ file, args: ['killed'], signal })).exitCode).not.toBe(0)
+  })
+
+  test('gives each line as it comes, and keeps only the end of what it said', async () => {
+    const lines: string[] = []
+    const { stdout } = await run({ file, args: ['much'], signal }, { keep: 100, onLine: (line) => lines.push(line) })
+    expect(lines).toHaveLength(20_001)
+    expect(lines[7]).toBe('line 7 of very many lines of output')
+    expect(stdout).toHaveLength(100)
+    expect(stdout.endsWith('-- Dump completed\n')).toBe(true)
+  })
+
+  test('that ends before it read its input is no error of ours', async () => {
+    expect((await run({ file, args: ['whole'], signal, input: 'x'.repeat(1_000_000) })).exitCode).toBe(0)
+  })
+
+  test.each<[string, () => Promise<string>]>([
+    ['that is not there', async () => '/nowhere/mysqldump'],
+    ['that is not on the PATH', async () => 'mysqldump-of-nobody'],
+    [
+      'that may not be started',
+      async () => {
+        const plain = join(folder, 'mysqldump')
+        await writeFile(plain, '#!/bin/sh\n', { mode: 0o644 })
+        return plain
+      },
+    ],
+  ])('%s is a matter of configuration, with a hint', async (_, place) => {
+    const program = { file: await place(), args: [], signal }
+    const wanted = {
+      kind: 'configuration',
+      hint: expect.stringMatching(/install mysqldump\S*, or say where it is with `clients`/),
+    }
+    await expect(run(program)).rejects.toMatchObject(wanted)
+    await expect(text(output(program, trailer))).rejects.toMatchObject(wanted)
+  })
+})
+
+describe('the output of a program as a stream', () => {
+  test('ends when the program ended well and its trailer is there', async () => {
+    expect(await text(output({ file, args: ['whole'], signal }, trailer))).toContain('CREATE TABLE')
+    expect((await text(output({ file, args: ['much'], signal }, trailer))).split('\n')).toHaveLength(20_002)
+  })
+
+  test.each([
+    ['is silently short', 'short', 'talker ended without saying that its output is complete'],
+    ['died after its last byte', 'late', 'talker ended with 3: Lost connection'],
+    ['failed', 'fails', 'talker ended with 2: trouble 3 \u00b7 trouble 4 \u00b7 trouble 5 \u00b7 trouble 6'],
+    ['was killed', 'killed', 'talker ended with SIGKILL: it said nothing'],
+  ])('errors when the program %s', async (_, how, message) => {
+    await expect(text(output({ file, args: [how], signal }, trailer))).rejects.toMatchObject({
+      kind: 'server',
+      message,
+    })
+  })
+})
+
+describe('an abort', () => {
+  /** Aborts as soon as the program says that it is ready. */
+  function aborting(args: string[]): Promise<unknown> {
+    const stop = new AbortController()
+    const onLine = () => stop.abort(new Error('stopped'))
+    return run({ file, args, signal: stop.signal, graceMs: 50 }, { onLine })
+  }
+
+  test('ends a program that hangs', async () => {
+    await expect(aborting(['hangs'])).rejects.toThrow('stopped')
+  })
+
+  test('lets a program clean up', async () => {
+    const note = join(folder, 'term')
+    const stop = new AbortController()
+    const onLine = () => stop.abort(new Error('stopped'))
+    await expect(run({ file, args: ['obeys', note], signal: stop.signal }, { onLine })).rejects.toThrow('stopped')
+    expect(await readFile(note, 'utf8')).toBe('term\n')
+  })
+
+  test('kills a program that does not listen', async () => {
+    await expect(aborting(['stubborn'])).rejects.toThrow('stopped')
+  })
+
+  test('errors a stream that waits for more', async () => {
+    const stop = new AbortController()
+    const stream = output({ file, args: ['hangs'], signal: stop.signal, graceMs: 50 }, trailer)
+    stream.once('data', () => stop.abort(new Error('stopped')))
+    await expect(stream.toArray()).rejects.toThrow('stopped')
+  })
+
+  test('that came before keeps a program from running', async () => {
+    const note = join(folder, 'never')
+    await expect(run({ file, args: ['obeys', note], signal: AbortSignal.abort(new Error('stopped')) })).rejects.toThrow(
+      'stopped',
+    )
+  })
+})
+
+test('secrets reach a program by standard input and by files without a name, not by arguments nor on a disk', async () => {
+  vi.stubEnv('TMPDIR', await mkdtemp(join(folder, 'tmp-')))
+  const files = ['password="hunter2"\n', 'certificate']
+  const { stdout } = await run({ file, args: ['tells'], signal, input: 'swordfish', files })
+  const [input, first, second, args, ...listed] = stdout.trimEnd().split('\n')
+  expect([input, first, second]).toEqual(['swordfish', 'password="hunter2"', 'certificate'])
+  expect(args).toMatch(/talker tells$/)
+  expect(listed).toEqual([])
+  expect(await readdir(tmpdir())).toEqual([])
+  vi.unstubAllEnvs()
+})
+
+test.each([
+  ['', 'it said nothing'],
+  ['one\n', 'one'],
+  ['1\n2\n 3\n4\n5\n', '2 \u00b7 3 \u00b7 4 \u00b7 5'],
+])('the last lines of %j are %j', (said, expected) => expect(lastLines(said)).toBe(expected))
