@@ -1,13 +1,16 @@
 import { JobError, type JobErrorOptions } from '../errors.ts'
 
-/** What was asked of whom, for the text of an error. */
-export interface Asked {
+/** Whom a request was for, for the text of an error. */
+export interface Server {
   /** Of the storage. */
   name: string
   /** Values path of its options. */
   at: string
   bucket: string
   endpoint: string | undefined
+}
+
+interface Asked extends Server {
   /** `put nightly/1795218000.json`. */
   operation: string
   /** The server has answered before: its name exists, even if it cannot be looked up now. */

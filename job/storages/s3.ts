@@ -1,7 +1,4 @@
-import { Agent as HttpAgent } from 'node:http'
-import { Agent as HttpsAgent } from 'node:https'
 import type { Readable } from 'node:stream'
-import { getCACertificates } from 'node:tls'
 import {
   AbortMultipartUploadCommand,
   type CompletedPart,
@@ -16,59 +13,47 @@ import {
   type ListObjectsV2CommandOutput,
   PutObjectCommand,
   S3Client,
-  type S3ClientConfig,
   type StorageClass,
   UploadPartCommand,
 } from '@aws-sdk/client-s3'
 import { JobError, ObjectError } from '../errors.ts'
 import type { Body, GetOptions, Listed, PutOptions, Storage, Stored } from '../storage.ts'
-import { backoff, type Pacing, realPacing } from './backoff.ts'
+import { type Pacing, realPacing } from './backoff.ts'
 import { bufferPool } from './buffers.ts'
+import { given } from './given.ts'
 import { guarded } from './guarded.ts'
 import { chunksOf, openBody, requireSize } from './incoming.ts'
 import type { OpenContext } from './kind.ts'
-import { S3Error, type ServerError } from './s3-errors.ts'
+import { agentsOf, settingsOf, signsPayload } from './s3-connection.ts'
+import { S3Error } from './s3-errors.ts'
+import { type Asking, patience, s3Requests } from './s3-requests.ts'
 import type { S3Options } from './s3-values.ts'
-import { type UploadTarget, upload } from './upload.ts'
+import { maxParts, tooLarge, type UploadTarget, upload } from './upload.ts'
 
 const MiB = 2 ** 20
-/** A stream cannot be asked for again, so each of its requests is made again for about half a minute. */
-const patience = 8
 /** Keys in one DeleteObjects, by the protocol. */
 const deleteBatch = 1000
-
-interface Asking {
-  operation: string
-  signal?: AbortSignal | undefined
-  /** What ends the attempt under way; the signal, unless told. */
-  cut?: AbortSignal
-  /** How often to try; once, unless told: then `retrying` around the storage decides. */
-  attempts?: number
-  /** Told of every failure that is followed by another attempt. */
-  onRetry?(error: S3Error): void
-  /** For the whole answer, however lively the connection. */
-  limitMs?: number
-}
-
-type Call<Output> = (options: { abortSignal: AbortSignal }) => Promise<Output>
 
 interface Writing {
   ifAbsent: boolean
   attempts: number
+  signal?: AbortSignal | undefined
 }
 
+/** Makes the request, with `If-None-Match` among its headers or without. */
+type Write = (condition: { IfNoneMatch?: '*' }) => Promise<unknown>
+
 /** Opens a bucket. No request is made before the first use. */
-export function openS3(
-  options: S3Options,
-  context: OpenContext & { name: string },
-  pacing: Pacing = realPacing,
-): Storage {
-  const { name } = context
+export function openS3(options: S3Options, context: OpenContext & { name: string; pacing?: Pacing }): Storage {
+  const { name, pacing = realPacing } = context
   const { bucket, endpoint } = options
-  const at = `${context.at}.s3`
   const timeoutMs = options.timeoutSeconds * 1000
-  const graceMs = Math.min(timeoutMs, 5000)
   const { client, reader } = connect(options, context)
+  const { ask, explained } = s3Requests({
+    server: { name, at: `${context.at}.s3`, bucket, endpoint },
+    limitMs: 10 * timeoutMs,
+    pacing,
+  })
   const pool = bufferPool(options.partSizeMiB * options.partsInFlight * MiB)
   const root = rootOf(options.prefix)
   const placement = given({
@@ -78,7 +63,10 @@ export function openS3(
   })
   let conditional: 'unknown' | 'yes' | 'no' = options.conditionalPut === 'never' ? 'no' : 'unknown'
   let multiDelete = true
-  let reached = false
+
+  const objectAt = (key: string) => ({ Bucket: bucket, Key: root + key })
+  const failed = (text: string, retryable = false) =>
+    new JobError('storage', `storage ${name} (${bucket}): ${text}`, { retryable })
 
   async function put(key: string, body: Body, { size, ifAbsent = false, signal }: PutOptions): Promise<Stored> {
     const data = openBody(body)
@@ -91,64 +79,60 @@ export function openS3(
     }
   }
 
-  async function send(
-    key: string,
-    data: Buffer | Readable,
-    { size, ifAbsent = false, signal }: PutOptions,
-  ): Promise<number> {
-    if (Buffer.isBuffer(data) && data.length <= options.partSizeMiB * MiB) {
+  async function send(key: string, data: Buffer | Readable, options: PutOptions): Promise<number> {
+    const { size, ifAbsent = false, signal } = options
+    const partSize = partSizeOf(size ?? 0)
+    if (Buffer.isBuffer(data) && data.length <= partSize) {
       requireSize(data.length, { key, size })
       await targetOf(key, { ifAbsent, attempts: 1 }).putWhole(data, signal)
       return data.length
     }
-    const target = targetOf(key, { ifAbsent, attempts: patience })
-    const read = (stop: AbortSignal) => chunksOf(data, { key, size, signal: stop })
-    return await upload({ key, target, read, pool, partSize: partSizeOf(size ?? 0), graceMs, signal })
+    if (size !== undefined && size > maxParts * partSize) throw tooLarge(key, partSize)
+    return await upload({
+      key,
+      target: targetOf(key, { ifAbsent, attempts: patience }),
+      read: (stop) => chunksOf(data, { key, size, signal: stop }),
+      pool,
+      partSize,
+      graceMs: Math.min(timeoutMs, 5000),
+      signal,
+    })
   }
 
-  /** Not more than 9000 parts, of the 10 000 that S3 takes. */
+  /** Not more than 9000 parts while the memory allows. */
   function partSizeOf(size: number): number {
     const needed = Math.ceil(size / 9000 / MiB)
     return Math.max(options.partSizeMiB, Math.min(needed, pool.budget / MiB)) * MiB
   }
 
   function targetOf(key: string, { ifAbsent, attempts }: Writing): UploadTarget<CompletedPart> {
-    const object = { Bucket: bucket, Key: root + key }
+    const object = objectAt(key)
     return {
       async putWhole(bytes, signal) {
         const input = { ...object, ...placement, Body: bytes, ContentLength: bytes.length }
-        const write = (condition: object) =>
-          ask((settings) => client.send(new PutObjectCommand({ ...input, ...condition }), settings), {
-            operation: `put ${key}`,
-            signal,
-            attempts,
-          })
+        const asking = { operation: `put ${key}`, signal, attempts }
+        const write: Write = (condition) =>
+          ask(asking, (settings) => client.send(new PutObjectCommand({ ...input, ...condition }), settings))
         await conditionally(key, { ifAbsent, attempts, signal }, write)
         if (ifAbsent && conditional === 'unknown') conditional = await probe(write)
       },
       async begin(signal) {
-        const operation = `begin the upload of ${key}`
-        const { UploadId } = await ask(
-          (settings) => client.send(new CreateMultipartUploadCommand({ ...object, ...placement }), settings),
-          {
-            operation,
-            signal,
-            attempts,
-          },
-        )
-        if (UploadId === undefined)
-          throw new JobError('storage', `storage ${name} (${bucket}): ${operation}: the server gave it no id`)
+        const command = new CreateMultipartUploadCommand({ ...object, ...placement })
+        const asking = { operation: `begin the upload of ${key}`, signal, attempts }
+        const { UploadId } = await ask(asking, (settings) => client.send(command, settings))
+        if (UploadId === undefined) throw failed(`${asking.operation}: the server gave it no id`)
         return UploadId
       },
       async sendPart(UploadId, { number: PartNumber, bytes, signal, cut }) {
-        const input = { ...object, UploadId, PartNumber, Body: bytes, ContentLength: bytes.length }
-        const operation = `put part ${PartNumber} of ${key}`
-        const { ETag, ChecksumCRC32 } = await ask((settings) => client.send(new UploadPartCommand(input), settings), {
-          operation,
-          signal,
-          cut,
-          attempts,
+        const command = new UploadPartCommand({
+          ...object,
+          UploadId,
+          PartNumber,
+          Body: bytes,
+          ContentLength: bytes.length,
         })
+        const asking = { operation: `put part ${PartNumber} of ${key}`, signal, cut, attempts }
+        const { ETag, ChecksumCRC32 } = await ask(asking, (settings) => client.send(command, settings))
         return given({ PartNumber, ETag, ChecksumCRC32 })
       },
       async complete(UploadId, { parts, size, signal }) {
@@ -157,13 +141,11 @@ export function openS3(
           lost ||= error.status !== 409
         }
         const input = { ...object, UploadId, MultipartUpload: { Parts: parts } }
-        const write = (condition: object) =>
-          ask((settings) => client.send(new CompleteMultipartUploadCommand({ ...input, ...condition }), settings), {
-            operation: `complete ${key}`,
-            signal,
-            attempts,
-            onRetry,
-          })
+        const asking = { operation: `complete ${key}`, signal, attempts, onRetry }
+        const write: Write = (condition) =>
+          ask(asking, (settings) =>
+            client.send(new CompleteMultipartUploadCommand({ ...input, ...condition }), settings),
+          )
         try {
           await conditionally(key, { ifAbsent, attempts, signal }, write)
         } catch (error) {
@@ -174,35 +156,29 @@ export function openS3(
       async abort(UploadId) {
         const signal = AbortSignal.timeout(Math.min(timeoutMs, 15_000))
         const command = new AbortMultipartUploadCommand({ ...object, UploadId })
-        await ask((settings) => client.send(command, settings), {
-          operation: `abort the upload of ${key}`,
-          signal,
-          attempts,
-        })
+        const asking = { operation: `abort the upload of ${key}`, signal, attempts }
+        await ask(asking, (settings) => client.send(command, settings))
       },
     }
   }
 
   /** Lets the server decide where it can; where it says that it cannot, looks first. */
-  async function conditionally(
-    key: string,
-    { ifAbsent, attempts, signal }: Writing & { signal: AbortSignal | undefined },
-    write: (condition: object) => Promise<unknown>,
-  ): Promise<void> {
+  async function conditionally(key: string, { ifAbsent, attempts, signal }: Writing, write: Write): Promise<void> {
+    if (!ifAbsent) return void (await write({}))
     try {
-      if (ifAbsent && conditional !== 'no') return void (await write({ IfNoneMatch: '*' }))
+      if (conditional !== 'no') return void (await write({ IfNoneMatch: '*' }))
     } catch (error) {
       if (!(error instanceof S3Error)) throw error
       if (error.status === 412) throw new ObjectError('ObjectExists', key, error)
       if (error.status !== 501) throw error
       conditional = 'no'
     }
-    if (ifAbsent && (await look(key, { attempts, signal }))) throw new ObjectError('ObjectExists', key)
+    if (await look(key, { attempts, signal })) throw new ObjectError('ObjectExists', key)
     await write({})
   }
 
   /** Some servers take the condition and ignore it. Only they accept the same object, just written, once more. */
-  async function probe(write: (condition: object) => Promise<unknown>): Promise<typeof conditional> {
+  async function probe(write: Write): Promise<typeof conditional> {
     try {
       await write({ IfNoneMatch: '*' })
       return 'no'
@@ -213,13 +189,11 @@ export function openS3(
 
   async function confirm(key: string, sent: number, signal: AbortSignal | undefined): Promise<Stored> {
     const found = await look(key, { signal, attempts: patience })
-    if (found?.ContentLength !== sent) {
-      const has = found ? `has ${found.ContentLength} bytes` : 'is missing'
-      throw new JobError('storage', `storage ${name} (${bucket}): ${key} ${has} after ${sent} bytes were stored`, {
-        retryable: true,
-      })
-    }
-    return storedOf(found)
+    if (found?.ContentLength === sent) return storedOf(found)
+    throw failed(
+      `${key} ${found ? `has ${found.ContentLength} bytes` : 'is missing'} after ${sent} bytes were stored`,
+      true,
+    )
   }
 
   /** The answer to a completion was lost, and the upload is no more: is that because it was completed? */
@@ -233,44 +207,38 @@ export function openS3(
 
   async function get(key: string, { range, signal }: GetOptions = {}): Promise<Readable> {
     const operation = `get ${key}`
-    const input = {
-      Bucket: bucket,
-      Key: root + key,
-      ...(range ? { Range: `bytes=${range.start}-${range.end ?? ''}` } : {}),
-    }
-    try {
-      const { Body, ContentLength, ContentRange } = await ask(
-        (settings) => reader.send(new GetObjectCommand(input), settings),
-        {
-          operation,
-          signal,
-          limitMs: timeoutMs,
-        },
-      )
-      if (range && ContentRange === undefined)
-        throw new JobError('storage', `storage ${name} (${bucket}): ${operation}: the server ignores ranges`)
-      const explain = (error: unknown) => explained(error, operation)
-      return guarded(Body as Readable, {
-        what: `storage ${name} (${bucket}): ${operation}`,
-        expected: ContentLength,
-        stallMs: timeoutMs,
-        signal,
-        explain,
-      })
-    } catch (error) {
+    const Range = range && `bytes=${range.start}-${range.end ?? ''}`
+    const command = new GetObjectCommand({ ...objectAt(key), ...given({ Range }) })
+    const asking = { operation, signal, limitMs: timeoutMs }
+    const answer = await ask(asking, (settings) => reader.send(command, settings)).catch((error) => {
       throw isMissingKey(error) ? new ObjectError('ObjectMissing', key, error) : error
+    })
+    const body = answer.Body as Readable
+    if (range && answer.ContentRange === undefined) {
+      body.destroy()
+      throw failed(`${operation}: the server ignores ranges`)
     }
+    return guarded(body, {
+      what: `storage ${name} (${bucket}): ${operation}`,
+      expected: answer.ContentLength,
+      stallMs: timeoutMs,
+      signal,
+      explain: (error) => explained(error, operation),
+    })
   }
 
   async function head(key: string): Promise<Stored | undefined> {
-    const found = await look(key, {})
+    const found = await look(key)
     return found && storedOf(found)
   }
 
-  async function look(key: string, asking: Partial<Asking>): Promise<HeadObjectCommandOutput | undefined> {
-    const command = new HeadObjectCommand({ Bucket: bucket, Key: root + key })
+  async function look(
+    key: string,
+    asking: Omit<Asking, 'operation'> = {},
+  ): Promise<HeadObjectCommandOutput | undefined> {
+    const command = new HeadObjectCommand(objectAt(key))
     try {
-      return await ask((settings) => client.send(command, settings), { operation: `head ${key}`, ...asking })
+      return await ask({ operation: `head ${key}`, ...asking }, (settings) => client.send(command, settings))
     } catch (error) {
       if (isMissingKey(error)) return undefined
       throw error
@@ -278,28 +246,24 @@ export function openS3(
   }
 
   async function* list(prefix: string, { delimiter }: { delimiter?: string } = {}): AsyncIterable<Listed> {
-    const input = {
+    const operation = `list ${prefix}`
+    const query = {
       Bucket: bucket,
       Prefix: root + prefix,
-      EncodingType: 'url' as const,
+      EncodingType: 'url',
       ...given({ Delimiter: delimiter }),
-    }
-    for (let token: string | undefined, isLast = false; !isLast; ) {
-      const command: ListObjectsV2Command = new ListObjectsV2Command({
-        ...input,
-        ...given({ ContinuationToken: token }),
-      })
-      const page = await ask((settings) => client.send(command, settings), { operation: `list ${prefix}` })
+    } as const
+    let token: string | undefined
+    do {
+      const command = new ListObjectsV2Command({ ...query, ...given({ ContinuationToken: token }) })
+      const page = await ask({ operation }, (settings) => client.send(command, settings))
       yield* entriesOf(page, root)
-      isLast = page.IsTruncated !== true
-      if (!isLast && (page.NextContinuationToken ?? token) === token) {
-        throw new JobError(
-          'storage',
-          `storage ${name} (${bucket}): list ${prefix}: the server says there is more, but not how to get it`,
-        )
+      const next: string | undefined = page.IsTruncated ? page.NextContinuationToken : undefined
+      if (page.IsTruncated && (next === undefined || next === token)) {
+        throw failed(`${operation}: the server says there is more, but not how to get it`)
       }
-      token = page.NextContinuationToken
-    }
+      token = next
+    } while (token !== undefined)
   }
 
   async function remove(keys: string[]): Promise<void> {
@@ -311,19 +275,14 @@ export function openS3(
 
   /** False when the server does not know how to. */
   async function removeTogether(keys: string[]): Promise<boolean> {
+    const Objects = keys.map((key) => ({ Key: root + key }))
+    const command = new DeleteObjectsCommand({ Bucket: bucket, Delete: { Objects, Quiet: true } })
     const operation = `delete ${keys[0]}${keys.length > 1 ? ` and ${keys.length - 1} more` : ''}`
-    const command = new DeleteObjectsCommand({
-      Bucket: bucket,
-      Delete: { Objects: keys.map((key) => ({ Key: root + key })), Quiet: true },
-    })
     try {
-      const { Errors = [] } = await ask((settings) => client.send(command, settings), { operation })
-      const failed = Errors.filter(({ Code }) => Code !== 'NoSuchKey')
-      if (failed[0])
-        throw explained(
-          { name: failed[0].Code, message: failed[0].Message },
-          `delete ${failed[0].Key?.slice(root.length)}`,
-        )
+      const { Errors = [] } = await ask({ operation }, (settings) => client.send(command, settings))
+      const first = Errors.find(({ Code }) => Code !== 'NoSuchKey')
+      if (first)
+        throw explained({ name: first.Code, message: first.Message }, `delete ${first.Key?.slice(root.length)}`)
     } catch (error) {
       if (!(error instanceof S3Error && refusesMultiDelete(error))) throw error
       multiDelete = false
@@ -334,64 +293,19 @@ export function openS3(
   async function removeEach(keys: string[]): Promise<void> {
     const queue = keys.values()
     const work = async () => {
-      for (const key of queue) {
-        const command = new DeleteObjectCommand({ Bucket: bucket, Key: root + key })
-        await ask((settings) => client.send(command, settings), { operation: `delete ${key}` }).catch((error) => {
-          if (!isMissingKey(error)) throw error
-        })
-      }
+      for (const key of queue) await removeOne(key)
     }
     const results = await Promise.allSettled(Array.from({ length: 8 }, work))
-    const failed = results.find((result) => result.status === 'rejected')
-    if (failed) throw failed.reason
+    for (const result of results) if (result.status === 'rejected') throw result.reason
   }
 
-  async function ask<Output>(call: Call<Output>, asking: Asking): Promise<Output> {
-    for (let attempt = 1; ; attempt++) {
-      try {
-        const output = await once(call, asking)
-        reached = true
-        return output
-      } catch (error) {
-        asking.signal?.throwIfAborted()
-        const failure = explained(error, asking.operation)
-        if (!(failure instanceof S3Error && failure.retryable) || attempt >= (asking.attempts ?? 1)) throw failure
-        asking.onRetry?.(failure)
-        await pacing.pause(backoff(attempt, pacing.random), asking.signal).catch((error) => {
-          asking.signal?.throwIfAborted()
-          throw error
-        })
-      }
-    }
-  }
-
-  /** One request. Settles when its signal aborts and when its time is over, whatever the SDK does. */
-  async function once<Output>(
-    call: Call<Output>,
-    { signal, cut = signal, limitMs = 10 * timeoutMs }: Asking,
-  ): Promise<Output> {
-    signal?.throwIfAborted()
-    const stop = new AbortController()
-    const abort = () => stop.abort(cut?.reason)
-    const timer = setTimeout(
-      () => stop.abort(Object.assign(new Error(`no answer in ${limitMs / 1000} s`), { code: 'ETIMEDOUT' })),
-      limitMs,
-    )
-    cut?.addEventListener('abort', abort, { once: true })
+  async function removeOne(key: string): Promise<void> {
+    const command = new DeleteObjectCommand(objectAt(key))
     try {
-      const stopped = new Promise<never>((_, reject) =>
-        stop.signal.addEventListener('abort', () => reject(stop.signal.reason), { once: true }),
-      )
-      return await Promise.race([call({ abortSignal: stop.signal }), stopped])
-    } finally {
-      clearTimeout(timer)
-      cut?.removeEventListener('abort', abort)
+      await ask({ operation: `delete ${key}` }, (settings) => client.send(command, settings))
+    } catch (error) {
+      if (!isMissingKey(error)) throw error
     }
-  }
-
-  function explained(error: unknown, operation: string): JobError {
-    if (error instanceof JobError) return error
-    return new S3Error(error as ServerError, { name, at, bucket, endpoint, operation, reached })
   }
 
   return {
@@ -413,42 +327,18 @@ export function openS3(
   }
 }
 
-/** Two clients on the same connections: one must not be silent; one reads objects, as fast as whoever wants them can. */
+/** Two clients on the same connections: one may not be silent; one reads objects, as slowly as whoever wants them. */
 function connect(options: S3Options, context: OpenContext): { client: S3Client; reader: S3Client } {
-  const { endpoint, tls, timeoutSeconds } = options
-  const at = `${context.at}.s3`
-  const pooled = { keepAlive: true, maxSockets: 256, maxFreeSockets: 64 }
-  const ca = tls.ca && [...getCACertificates('default'), context.secret(tls.ca, tls.ca.key, `${at}.tls.ca`)]
-  const agents = {
-    httpAgent: new HttpAgent(pooled),
-    httpsAgent: new HttpsAgent({ ...pooled, ...given({ ca }), rejectUnauthorized: !tls.insecureSkipVerify }),
-  }
-  const checksums =
-    (options.checksums ?? (endpoint ? 'when-required' : 'when-supported')) === 'when-required'
-      ? 'WHEN_REQUIRED'
-      : 'WHEN_SUPPORTED'
-  const timeoutMs = timeoutSeconds * 1000
-  const connectionTimeout = Math.min(timeoutMs, 10_000)
-  const config: S3ClientConfig = {
-    ...given({
-      endpoint,
-      region: options.region ?? (endpoint && 'us-east-1'),
-      credentials: credentialsOf(options, context),
-    }),
-    forcePathStyle: options.forcePathStyle ?? endpoint !== undefined,
-    requestChecksumCalculation: checksums,
-    responseChecksumValidation: 'WHEN_REQUIRED',
-    expectContinueHeader: false,
-    // The tries are counted in one place: here, and in `retrying`.
-    maxAttempts: 1,
-  }
-  const client = new S3Client({ ...config, requestHandler: { ...agents, connectionTimeout, socketTimeout: timeoutMs } })
-  const reader = new S3Client({ ...config, requestHandler: { ...agents, connectionTimeout, socketTimeout: 0 } })
-  if (!(options.signPayload ?? endpoint?.startsWith('http://') ?? false)) leavePayloadUnsigned(client)
+  const timeoutMs = options.timeoutSeconds * 1000
+  const agents = agentsOf(options, context)
+  const handler = { ...agents, connectionTimeout: Math.min(timeoutMs, 10_000) }
+  const settings = settingsOf(options, context)
+  const client = new S3Client({ ...settings, requestHandler: { ...handler, socketTimeout: timeoutMs } })
+  const reader = new S3Client({ ...settings, requestHandler: { ...handler, socketTimeout: 0 } })
+  if (!signsPayload(options)) leavePayloadUnsigned(client)
   return { client, reader }
 }
 
-/** TLS protects the bytes already; hashing them would cost a third of a core at 500 MB/s. */
 function leavePayloadUnsigned(client: S3Client): void {
   client.middlewareStack.add(
     (next) => (args) => {
@@ -460,61 +350,31 @@ function leavePayloadUnsigned(client: S3Client): void {
   )
 }
 
-/** Files of a Secret change when it does; they are read again every five minutes. */
-function credentialsOf({ credentials }: S3Options, { at, secret }: OpenContext) {
-  if (!credentials) return undefined
-  const path = `${at}.s3.credentials`
-  const { accessKeyIdKey, secretAccessKeyKey, sessionTokenKey } = credentials
-  const read = () => ({
-    accessKeyId: secret(credentials, accessKeyIdKey, path),
-    secretAccessKey: secret(credentials, secretAccessKeyKey, path),
-    ...(sessionTokenKey === undefined ? {} : { sessionToken: secret(credentials, sessionTokenKey, path) }),
-    // The SDK asks again five minutes before.
-    expiration: new Date(Date.now() + 10 * 60_000),
-  })
-  read()
-  return async () => read()
-}
-
 /** One page in key order: objects and folders come in two lists, each sorted. */
-function entriesOf(
-  { Contents = [], CommonPrefixes = [], EncodingType }: ListObjectsV2CommandOutput,
-  root: string,
-): Listed[] {
-  const decode = (key = '') =>
-    (EncodingType === 'url' ? decodeURIComponent(key.replaceAll('+', '%20')) : key).slice(root.length)
-  const objects = Contents.map(
-    ({ Key, Size = 0, LastModified = new Date(0) }): Listed => ({
-      kind: 'object',
-      key: decode(Key),
-      size: Size,
-      modified: LastModified,
-    }),
-  )
-  const folders = CommonPrefixes.map(({ Prefix }): Listed => ({ kind: 'folder', key: decode(Prefix) }))
+function entriesOf(page: ListObjectsV2CommandOutput, root: string): Listed[] {
+  const { Contents = [], CommonPrefixes = [], EncodingType } = page
+  const plain = (key: string) => (EncodingType === 'url' ? decodeURIComponent(key.replaceAll('+', '%20')) : key)
+  const keyOf = (key = '') => plain(key).slice(root.length)
+  const objects = Contents.map(({ Key, Size = 0, LastModified = new Date(0) }): Listed => {
+    return { kind: 'object', key: keyOf(Key), size: Size, modified: LastModified }
+  })
+  const folders = CommonPrefixes.map(({ Prefix }): Listed => ({ kind: 'folder', key: keyOf(Prefix) }))
+  // Consoles make an empty object of the prefix itself.
   const all = [...objects, ...folders].filter(({ key }) => key !== '')
   return folders.length === 0 ? all : all.sort((a, b) => Buffer.compare(Buffer.from(a.key), Buffer.from(b.key)))
 }
 
 /** Answers to HEAD have no code: there a missing bucket looks the same. */
 function isMissingKey(error: unknown): boolean {
-  return (
-    error instanceof S3Error && error.status === 404 && ['NoSuchKey', 'NotFound', 'UnknownError'].includes(error.code)
-  )
+  const codes = ['NoSuchKey', 'NotFound', 'UnknownError']
+  return error instanceof S3Error && error.status === 404 && codes.includes(error.code)
 }
 
+/** Among them the many ways to say that Content-MD5 is missing, which the SDK does not send. */
 function refusesMultiDelete({ code, status }: S3Error): boolean {
-  const codes = [
-    'NotImplemented',
-    'MethodNotAllowed',
-    'MissingContentMD5',
-    'InvalidRequest',
-    'InvalidArgument',
-    'MalformedXML',
-    'InvalidDigest',
-    'BadDigest',
-  ]
-  return codes.includes(code) || [405, 411, 501].includes(status)
+  const unknown = ['NotImplemented', 'MethodNotAllowed', 'MalformedXML', 'InvalidRequest', 'InvalidArgument']
+  const digest = ['MissingContentMD5', 'InvalidDigest', 'BadDigest']
+  return [...unknown, ...digest].includes(code) || [405, 411, 501].includes(status)
 }
 
 function storedOf({ ContentLength = 0, LastModified }: HeadObjectCommandOutput): Stored {
@@ -524,9 +384,4 @@ function storedOf({ ContentLength = 0, LastModified }: HeadObjectCommandOutput):
 function rootOf(prefix = ''): string {
   const trimmed = prefix.replaceAll(/^\/+|\/+$/g, '')
   return trimmed && `${trimmed}/`
-}
-
-/** Without what is undefined. */
-function given<T extends object>(values: T): { [Key in keyof T]?: Exclude<T[Key], undefined> } {
-  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as never
 }

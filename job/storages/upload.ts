@@ -31,7 +31,8 @@ interface Piece {
   release(): void
 }
 
-const maxParts = 10_000
+/** Of one object, by the protocol. */
+export const maxParts = 10_000
 /** Streams up to this size take nothing from the pool. */
 const smallSize = 512 * 1024
 
@@ -154,7 +155,7 @@ async function* piecesOf(
   }
 }
 
-function tooLarge(key: string, partSize: number): JobError {
+export function tooLarge(key: string, partSize: number): JobError {
   const limit = Math.floor((maxParts * partSize) / 2 ** 30)
   return new JobError('storage', `${key} is larger than ${maxParts} parts of ${partSize / 2 ** 20} MiB`, {
     hint: `cut the stream at ${limit} GiB, or tell its size, or raise partSizeMiB`,

