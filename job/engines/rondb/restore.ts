@@ -158,16 +158,26 @@ async function tables(run: TargetRun, reader: Reader, state: Progress) {
     for (const session of sessions) session.close()
   }
   if (selection.tables.length === 0) return { tables: 0 }
-  const { diskObjects } = run.target as Target
-  await native({
-    run,
-    reader,
-    state,
-    phase: 'tables',
-    node: nodesOf(detail)[0] as number,
-    more: diskObjects ? [] : ['--no-restore-disk-objects'],
-  })
+  const node = nodesOf(detail)[0] as number
+  await native({ run, reader, state, phase: 'tables', node, more: await diskOptions(run, detail) })
   return { tables: selection.tables.length }
+}
+
+/** ndb_restore fails on a log file group or tablespace that is there: what the target has is kept and used. */
+async function diskOptions(run: TargetRun, { disk, logins }: Detail): Promise<string[]> {
+  const without = ['--no-restore-disk-objects']
+  if (!(run.target as Target).diskObjects) return without
+  if (disk.tablespaces.length > 0) {
+    run.warn(`the target has tablespace ${disk.tablespaces.join(', ')}: it is kept, tables on disk go there`)
+    return without
+  }
+  // a crashed try of this restore may have made the log file group only
+  if (run.state?.marker?.state !== 'begun') return []
+  for (const group of disk.logFileGroups) {
+    const session = await openRestoring(logins[0] as Login, run, { bytes: false })
+    await session.execute(`DROP LOGFILE GROUP ${quoteName(group)} ENGINE NDBCLUSTER`).finally(() => session.close())
+  }
+  return []
 }
 
 /** Every backed-up node exactly once; a worker takes its nodes in turn, all workers at once. */

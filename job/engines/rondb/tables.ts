@@ -33,12 +33,17 @@ interface CountRow {
  */
 export async function countRecords(session: Session): Promise<Counts> {
   const rows = await session.rows<CountRow>(
-    `SELECT fq_name, table_id, CAST(SUM(c) AS CHAR) AS records
+    `SELECT ${utf8('fq_name')} AS fq_name, table_id, CAST(SUM(c) AS CHAR) AS records
        FROM (SELECT fq_name, table_id, fragment_num, MAX(fixed_elem_count) AS c FROM ndbinfo.memory_per_fragment
               WHERE type NOT LIKE '%index%' GROUP BY fq_name, table_id, fragment_num) AS fragments
       GROUP BY fq_name, table_id`,
   )
   return tally(rows)
+}
+
+/** ndbinfo says that its names are latin1, and gives the bytes of UTF-8. */
+export function utf8(column: string): string {
+  return `CONVERT(CAST(${column} AS BINARY) USING utf8mb4)`
 }
 
 /** Pure: fq_name is `database/schema/table`; a blob part table is named after the id of its table. */

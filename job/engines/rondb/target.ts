@@ -7,13 +7,20 @@ import { type Cluster, showCluster } from './management.ts'
 import { readMarkers } from './marker.ts'
 import { type Login, loginsOf, type Session, withMysql } from './mysql.ts'
 import { type Selection, select } from './selection.ts'
-import { isUserTable, keyOf, named } from './tables.ts'
+import { isUserTable, keyOf, named, utf8 } from './tables.ts'
 import { leftOut, type Source, systemDatabases, Target } from './values.ts'
 
 /** What is in a target, by all its MySQL servers and by NDB. */
 interface Content {
   /** Databases with anything in them. */
   databases: Map<string, Thing[]>
+  disk: DiskObjects
+}
+
+/** What tables on disk need. They belong to the cluster, not to a database, and are never dropped with one. */
+export interface DiskObjects {
+  tablespaces: string[]
+  logFileGroups: string[]
 }
 
 interface Thing {
@@ -41,6 +48,7 @@ export interface Detail {
   selection: Selection
   creates: Creates
   passwords: Record<string, string>
+  disk: DiskObjects
   /** Whether a crash or `overwrite` leaves something to drop first. */
   clears: { databases: string[]; tables: string[] }
   workers: number
@@ -93,6 +101,7 @@ export async function checkTarget(run: TargetRun): Promise<TargetState> {
     selection,
     creates,
     passwords,
+    disk: content.disk,
     clears: clearsOf(content, creates),
     workers,
   }
@@ -183,7 +192,7 @@ function workersFor({ run, facts, cluster }: { run: TargetRun; facts: RondbFacts
 
 /** Looks at the target through every MySQL server, and at what NDB has that no MySQL server knows of. */
 async function look(logins: Login[], run: TargetRun): Promise<{ content: Content; markers: Marker[] }> {
-  const content: Content = { databases: new Map() }
+  const content: Content = { databases: new Map(), disk: { tablespaces: [], logFileGroups: [] } }
   let markers: Marker[] = []
   for (const [i, login] of logins.entries()) {
     await withMysql(
@@ -219,8 +228,15 @@ async function refuseWeak(session: Session, login: Login): Promise<void> {
 
 async function lookInNdb(session: Session, content: Content): Promise<void> {
   const rows = await session.rows<{ fq_name: string }>(
-    "SELECT DISTINCT fq_name FROM ndbinfo.memory_per_fragment WHERE type NOT LIKE '%index%'",
+    `SELECT DISTINCT ${utf8('fq_name')} COLLATE utf8mb4_bin AS fq_name FROM ndbinfo.memory_per_fragment WHERE type NOT LIKE '%index%'`,
   )
+  const disk = await session.rows<{ type: number; name: string }>(
+    `SELECT type, ${utf8('fq_name')} AS name FROM ndbinfo.dict_obj_info WHERE type IN (20, 21)`,
+  )
+  content.disk = {
+    tablespaces: disk.filter((row) => Number(row.type) === 20).map((row) => row.name),
+    logFileGroups: disk.filter((row) => Number(row.type) === 21).map((row) => row.name),
+  }
   for (const table of rows.map((row) => named(row.fq_name)).filter(isUserTable))
     add(content, table.database, { name: table.name, kind: 'NDB table' })
 }

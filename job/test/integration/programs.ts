@@ -15,3 +15,9 @@ END`,
   // not to an account with NDB_STORED_USER: its distribution crashes the other MySQL servers of NDB 9.7.2
   'GRANT EXECUTE ON PROCEDURE shop.place TO keeper@localhost',
 ]
+
+/** Room for a table on disk. A cluster that is used again has it already: then creating the table tells whether it is right. */
+export const diskObjects = [
+  "CREATE LOGFILE GROUP lg ADD UNDOFILE 'undo.dat' INITIAL_SIZE 4M UNDO_BUFFER_SIZE 2M ENGINE NDB",
+  "CREATE TABLESPACE ts ADD DATAFILE 'data.dat' USE LOGFILE GROUP lg INITIAL_SIZE 8M ENGINE NDB",
+]

@@ -14,7 +14,7 @@ import {
   targetOf,
   type Workspace,
 } from './harness.ts'
-import { programs } from './programs.ts'
+import { diskObjects, programs } from './programs.ts'
 
 const small = await startNdb({ dataNodes: 2, ldm: 2 })
 const large = small && (await startNdb({ dataNodes: 4, ldm: 1, mysqlds: 2 }))
@@ -31,6 +31,7 @@ describe.skipIf(!small || !large)('a RonDB cluster', () => {
       await prepareAccount(cluster)
       await emptyCluster(cluster)
     }
+    for (const object of diskObjects) await two.sql(object).catch(() => {})
     await two.sql(await readFile(join(import.meta.dirname, 'seed.sql'), 'utf8'))
     for (const program of programs) await two.sql(program)
     expect(await compare('save', before, socketOf(two))).toBe('')
@@ -159,7 +160,7 @@ describe.skipIf(!small || !large)('a RonDB cluster', () => {
 
   test('replaces one table only: what is beside it stays as it is', async () => {
     await four.sql(
-      "DELETE FROM shop.orders WHERE id <= 100; UPDATE shop.customers SET name = 'kept' WHERE id = 1; CREATE TABLE shop.mine (a INT PRIMARY KEY) ENGINE=NDB; INSERT INTO shop.mine VALUES (7)",
+      "UPDATE shop.orders SET amount = 0 WHERE id <= 100; UPDATE shop.customers SET name = 'kept' WHERE id = 1; CREATE TABLE shop.mine (a INT PRIMARY KEY) ENGINE=NDB; INSERT INTO shop.mine VALUES (7)",
     )
     work.values.restores.one = {
       from: { plan: 'nightly', storages: ['local'] },
@@ -167,6 +168,7 @@ describe.skipIf(!small || !large)('a RonDB cluster', () => {
       targets: [targetOf(four, { include: { tables: ['shop.orders'] }, accounts: false })],
     }
     await succeeds(work.holdfast('restore', 'one'))
+    expect(await four.sql('SELECT COUNT(*) AS n FROM shop.orders WHERE amount = 0')).toEqual([{ n: 0 }])
     expect(await four.sql('SELECT COUNT(*) AS n FROM shop.orders')).toEqual([{ n: 4000 }])
     expect(await four.sql('SELECT name FROM shop.customers WHERE id = 1')).toEqual([{ name: 'kept' }])
     expect(await four.sql('SELECT a FROM shop.mine')).toEqual([{ a: 7 }])
@@ -216,7 +218,7 @@ async function differOnlyInLocalThings(before: string, cluster: NdbCluster): Pro
   const differences = await compare(before, cluster.mysql[1]?.socket ?? '')
   const different = differences
     .split('\n')
-    .filter((line) => /DIFFERENT|^\S+ \S+$/.test(line) && !/cache|^\w+s +\d|tables,/.test(line))
+    .filter((line) => /DIFFERENT|^\S+ \S+$/.test(line) && !/cache|^ *tables +10|tables,/.test(line))
   expect(different.filter((line) => line.trim() !== '')).toEqual([])
 }
 
