@@ -180,11 +180,23 @@ export async function parse(args: string[], version: string): Promise<Request | 
     .epilogue(
       'Exit codes: 0 done · 1 bug · 2 configuration · 20 nothing matches · 21 target not empty · 22 server · 23 storage · 24 verification failed · 25 busy · 130/143 interrupted.\nAll values: docs/values.md. Backup and restore by hand: docs/restore-by-hand.md.',
     )
+    .check(givenOnce)
     .fail((message, error) => {
-      throw error ?? new UsageError(message)
+      // what yargs itself finds wrong comes as a message, as a text or as a YError
+      if (error instanceof Error && error.name !== 'YError') throw error
+      throw new UsageError(message || String(error))
     })
   await parser.parseAsync(args)
   return request
+}
+
+/** Only a list can be given several times. */
+function givenOnce(flags: Record<string, unknown>): true | string {
+  const lists = ['_', 'storage', 'source']
+  const twice = Object.keys(flags).find(
+    (flag) => flag.length > 1 && Array.isArray(flags[flag]) && !lists.includes(flag),
+  )
+  return twice === undefined || `--${twice} is there twice`
 }
 
 function common(y: Argv): Argv {
@@ -243,6 +255,7 @@ function storages<T>(y: Argv<T>) {
   return y.option('storage', {
     type: 'string',
     array: true,
+    nargs: 1,
     requiresArg: true,
     describe: 'only this storage; can be given several times',
   })
@@ -309,6 +322,7 @@ function listFlags<T>(y: Argv<T>) {
     .positional('plan', { type: 'string', describe: 'only this plan' })
     .option('runs', { type: 'boolean', default: false, describe: 'running and failed runs too, and the next one' })
     .option('last', { type: 'number', requiresArg: true, describe: 'how many rows; 0 for all' })
+    .check(({ last }) => last === undefined || (Number.isInteger(last) && last >= 0) || '--last is a number of rows')
 }
 
 function verifyFlags<T>(y: Argv<T>) {
