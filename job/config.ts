@@ -168,6 +168,7 @@ function issueTexts(issue: z.core.$ZodIssue, above: PropertyKey[]): string[] {
     const nearest = issue.errors.toSorted((a, b) => a.length - b.length)[0] ?? []
     return nearest.flatMap((inner) => issueTexts(inner, path))
   }
+  if (issue.code === 'invalid_key') return issue.issues.flatMap((inner) => issueTexts(inner, path))
   const at = path.map(String).join('.')
   return [at ? `${at}: ${lower(issue.message)}` : lower(issue.message)]
 }

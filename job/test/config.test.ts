@@ -1,0 +1,273 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { loadConfig, parseValues, seconds, secretReader } from '../config.ts'
+import { JobError } from '../errors.ts'
+
+const mysql = { host: 'db', credentials: { secret: 'db' } }
+const rondb = { managementServers: ['mgm:1186'], mysql, files: { access: 'local', path: '/data/{node}/BACKUP' } }
+const target = { name: 'rondb', rondb: { managementServers: ['mgm'], mysql } }
+const values = {
+  cluster: 'prod-eu',
+  storages: { main: { filesystem: { path: '/backups' } }, s3: { s3: { bucket: 'b', region: 'eu-north-1' } } },
+  backups: { nightly: { storages: ['main', 's3'], sources: [{ name: 'rondb', rondb }] } },
+  restores: { once: { from: { plan: 'nightly', storages: ['main'] }, targets: [target] } },
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: values of a user can have any shape
+type Change = (values: any) => void
+
+function changed(change: Change): unknown {
+  const copy = structuredClone(values)
+  change(copy)
+  return copy
+}
+
+describe('values', () => {
+  test('get their defaults', () => {
+    const { backups, restores } = parseValues(values, 'f.yaml')
+    expect(backups.nightly).toMatchObject({ deadline: '24h', keepFailed: '48h' })
+    expect(backups.nightly?.sources[0]).toMatchObject({
+      rondb: {
+        snapshot: 'end',
+        localTables: 'warn',
+        keepLocal: 0,
+        waitForOther: '30m',
+        mysql: { port: 3306, tls: { mode: 'verify-identity' } },
+      },
+    })
+    expect(restores.once).toMatchObject({ pick: 'latest', overwrite: false })
+    expect(restores.once?.targets[0]).toMatchObject({ rondb: { accounts: true, restoreEpoch: true, passwords: {} } })
+  })
+
+  test('may be empty', () => expect(parseValues({}, 'f')).toEqual({ storages: {}, backups: {}, restores: {} }))
+
+  test.each<[unknown]>([['latest'], ['1795218000'], [1_795_218_000], ['2026-11-21T03:00']])('pick %j', (pick) => {
+    const parsed = parseValues(
+      changed((v) => Object.assign(v.restores.once, { pick })),
+      'f',
+    )
+    expect(parsed.restores.once?.pick).toBe(pick)
+  })
+
+  test('of Kubernetes only are left alone', () => {
+    const pod = { nodeSelector: { disk: 'fast' } }
+    expect(() =>
+      parseValues(
+        changed((v) => Object.assign(v, { pod }) && Object.assign(v.backups.nightly, { pod })),
+        'f',
+      ),
+    ).not.toThrow()
+  })
+})
+
+describe('a wrong value', () => {
+  const nightly = 'backups.nightly'
+  const source = `${nightly}.sources.0`
+
+  test.each<[string, Change, string]>([
+    ['that nobody knows', (v) => (v.storage = {}), 'unrecognized key: "storage"'],
+    [
+      'that nobody knows, deep inside',
+      (v) => (v.backups.nightly.retension = {}),
+      `${nightly}: unrecognized key: "retension"`,
+    ],
+    ['that is null', (v) => (v.backups = null), 'backups: invalid input: expected record, received null'],
+    [
+      'in a name of a plan',
+      (v) => (v.backups.Nightly = v.backups.nightly),
+      'backups.Nightly: a name has 1 to 63 of a-z, 0-9 and -',
+    ],
+    [
+      'in a name of a storage',
+      (v) => (v.storages['a/b'] = v.storages.main),
+      'storages.a/b: a name has 1 to 63 of a-z, 0-9 and -',
+    ],
+    [
+      'in the name of a source',
+      (v) => (v.backups.nightly.sources[0].name = '../x'),
+      `${source}.name: a name has 1 to 63 of a-z, 0-9 and -`,
+    ],
+    ['a storage of no kind', (v) => (v.storages.main = {}), 'storages.main: name one kind: s3 or filesystem'],
+    [
+      'a storage of two kinds',
+      (v) => (v.storages.main.s3 = { bucket: 'b' }),
+      'storages.main: name one kind: s3 or filesystem',
+    ],
+    ['a source without engine', (v) => delete v.backups.nightly.sources[0].rondb, `${source}: name one engine: rondb`],
+    [
+      'a source of an unknown engine',
+      (v) => (v.backups.nightly.sources[0].oracle = {}),
+      `${source}: unrecognized key: "oracle"`,
+    ],
+    [
+      'a plan without sources',
+      (v) => (v.backups.nightly.sources = []),
+      `${nightly}.sources: too small: expected array to have >=1 items`,
+    ],
+    [
+      'a path without node',
+      (v) => (v.backups.nightly.sources[0].rondb.files.path = '/x'),
+      `${source}.rondb.files.path: the path needs {node}`,
+    ],
+    ['a port', (v) => (v.backups.nightly.sources[0].rondb.mysql.port = 70_000), `${source}.rondb.mysql.port: too big`],
+    [
+      'two ways to MySQL',
+      (v) => (v.backups.nightly.sources[0].rondb.mysql.socket = '/s'),
+      `${source}.rondb.mysql: name one of host, socket and servers`,
+    ],
+    [
+      'a password in the values',
+      (v) => (v.backups.nightly.sources[0].rondb.mysql.password = 'x'),
+      `${source}.rondb.mysql: unrecognized key: "password"`,
+    ],
+    [
+      'a duration',
+      (v) => (v.backups.nightly.deadline = '1 day'),
+      `${nightly}.deadline: a duration is a number with s, m, h or d`,
+    ],
+    ['to keep nothing', (v) => (v.backups.nightly.retention = { last: 0 }), `${nightly}.retention.last: too small`],
+    ['a pick', (v) => (v.restores.once.pick = true), 'restores.once.pick: invalid input'],
+    [
+      'a table without database',
+      (v) => (v.restores.once.targets[0].rondb.include = { tables: ['orders'] }),
+      'restores.once.targets.0.rondb.include.tables.0: a table is database.table',
+    ],
+  ])('%s is named with its path', (_, change, message) => {
+    const parse = () => parseValues(changed(change), 'f.yaml')
+    expect(parse).toThrow(
+      expect.objectContaining({ kind: 'configuration', message: expect.stringContaining(`f.yaml: ${message}`) }),
+    )
+  })
+
+  test('does not hide another one', () => {
+    const two: Change = (v) => {
+      v.backups.nightly.deadline = 'x'
+      v.restores.once.overwrite = 'yes'
+    }
+    expect(() => parseValues(changed(two), 'f')).toThrow(
+      /^f: backups\.nightly\.deadline: .*; restores\.once\.overwrite: /,
+    )
+  })
+
+  test.each<[string, Change, string]>([
+    [
+      'a plan for an unknown storage',
+      (v) => (v.backups.nightly.storages = ['man']),
+      `${nightly}.storages: no storage named "man" (there are: main, s3)`,
+    ],
+    [
+      'a restore from an unknown storage',
+      (v) => (v.restores.once.from.storages = ['x']),
+      'restores.once.from.storages: no storage named "x" (there are: main, s3)',
+    ],
+    [
+      'a storage where there is none',
+      (v) => (v.storages = {}),
+      `${nightly}.storages: no storage named "main" (there are: none)`,
+    ],
+    [
+      'a storage named twice',
+      (v) => (v.backups.nightly.storages = ['main', 'main']),
+      `${nightly}.storages: "main" is there twice`,
+    ],
+    [
+      'two sources of one name',
+      (v) => v.backups.nightly.sources.push(v.backups.nightly.sources[0]),
+      `${nightly}.sources: "rondb" is there twice`,
+    ],
+    [
+      'two targets of one name',
+      (v) => v.restores.once.targets.push(target),
+      'restores.once.targets: "rondb" is there twice',
+    ],
+  ])('%s is refused', (_, change, message) => {
+    expect(() => parseValues(changed(change), 'f')).toThrow(new JobError('configuration', message))
+  })
+})
+
+describe('files', () => {
+  let folder: string
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'holdfast-config-'))
+    await mkdir(join(folder, 'secrets/db'), { recursive: true })
+  })
+  afterAll(() => rm(folder, { recursive: true }))
+
+  async function file(text: string): Promise<string> {
+    const config = join(folder, 'holdfast.yaml')
+    await writeFile(config, text)
+    return config
+  }
+
+  test('a config file is YAML, or JSON', async () => {
+    expect(
+      loadConfig({ config: await file('storages:\n  main: { filesystem: { path: /b } }\n') }).storages,
+    ).toHaveProperty('main')
+    expect(loadConfig({ config: await file(JSON.stringify(values)), secretsDir: '/s', tmpDir: '/t' })).toMatchObject({
+      cluster: 'prod-eu',
+      secretsDir: '/s',
+      tmpDir: '/t',
+    })
+  })
+
+  test('an empty one has nothing', async () => {
+    expect(loadConfig({ config: await file('# nothing yet\n') }).backups).toEqual({})
+  })
+
+  test.each([
+    ['has a key twice', 'cluster: a\ncluster: b\n'],
+    ['has an open bracket', 'storages: {'],
+  ])('one that %s is refused', async (_, text) => {
+    const config = await file(text)
+    expect(() => loadConfig({ config })).toThrow(
+      expect.objectContaining({ kind: 'configuration', message: `${config} cannot be read as YAML` }),
+    )
+  })
+
+  test('one that is not there is refused with a hint', () => {
+    const config = join(folder, 'other.yaml')
+    expect(() => loadConfig({ config })).toThrow(
+      expect.objectContaining({
+        kind: 'configuration',
+        message: `there is no config file ${config}`,
+        hint: expect.stringContaining('--config'),
+      }),
+    )
+  })
+
+  test.each([
+    ['swordfish\n', 'swordfish'],
+    ['swordfish\r\n', 'swordfish'],
+    ['two\nlines\n', 'two\nlines'],
+    ['ends in two\n\n', 'ends in two\n'],
+    [' spaces ', ' spaces '],
+    ['', ''],
+  ])('the secret %j is read as %j', async (text, expected) => {
+    await writeFile(join(folder, 'secrets/db/password'), text)
+    expect(secretReader(join(folder, 'secrets'))({ secret: 'db' }, 'password', 'at')).toBe(expected)
+  })
+
+  test.each([
+    ['db', 'passwd'],
+    ['other', 'password'],
+  ])('a missing key of secret %s is named with the value that wants it and the file', (secret, key) => {
+    const read = secretReader(join(folder, 'secrets'))
+    const place = join(folder, 'secrets', secret, key)
+    expect(() => read({ secret }, key, 'storages.s3.credentials')).toThrow(
+      expect.objectContaining({
+        kind: 'configuration',
+        message: `storages.s3.credentials: secret ${secret} has no readable key ${key} (${place})`,
+        hint: expect.stringContaining('--secrets-dir'),
+      }),
+    )
+  })
+})
+
+test.each([
+  ['30s', 30],
+  ['5m', 300],
+  ['48h', 172_800],
+  ['7d', 604_800],
+])('%s are %d seconds', (text, expected) => expect(seconds(text)).toBe(expected))
