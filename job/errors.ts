@@ -47,7 +47,9 @@ export function exitCodeOf(error: unknown): number {
 /** The text of whatever was thrown, with the causes that say something new, on one line. */
 export function textOf(error: unknown): string {
   const texts: string[] = []
-  for (let at: unknown = error; at !== undefined && at !== null; at = at instanceof Error ? at.cause : undefined) {
+  const seen = new Set<unknown>([undefined, null])
+  for (let at: unknown = error; !seen.has(at); at = at instanceof Error ? at.cause : undefined) {
+    seen.add(at)
     const text = at instanceof Error ? at.message || at.name : String(at)
     if (text && !texts.some((known) => known.includes(text))) texts.push(text)
   }
