@@ -47,7 +47,11 @@ export function report(
   } catch {
     if (terminationLog === undefined) return
   }
-  writeFileSync(file, terminationMessage(summary))
+  try {
+    writeFileSync(file, terminationMessage(summary))
+  } catch (error) {
+    log.warn(`the termination message was not written: ${textOf(error)}`)
+  }
 }
 
 /** Pure: JSON of at most 4096 bytes; long texts and lists give way first. */
@@ -67,7 +71,7 @@ export function terminationMessage(summary: Summary): string {
   if (Buffer.byteLength(text()) > terminationBytes) steps = undefined
   if (Buffer.byteLength(text()) > terminationBytes) warnings = warnings && [`${warnings.length} warnings: see the log`]
   if (Buffer.byteLength(text()) > terminationBytes) error = error && `${error.slice(0, 1000)}…`
+  if (Buffer.byteLength(text()) <= terminationBytes) return text()
   const { verb, outcome, code, seconds } = summary
-  if (Buffer.byteLength(text()) > terminationBytes) return JSON.stringify({ verb, outcome, code, seconds })
-  return text()
+  return JSON.stringify({ verb, outcome, code, seconds, ...(error ? { error: error.slice(0, 500) } : {}) })
 }
