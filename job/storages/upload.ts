@@ -53,6 +53,10 @@ export async function upload<Sent>({
   const stop = new AbortController()
   const cut = new AbortController()
   const abort = () => stop.abort(signal?.reason)
+  let grace: NodeJS.Timeout | undefined
+  stop.signal.addEventListener('abort', () => {
+    grace = setTimeout(() => cut.abort(stop.signal.reason), graceMs)
+  })
   const sending = new Set<Promise<void>>()
   const parts: Sent[] = []
   let id: string | undefined
@@ -104,12 +108,11 @@ export async function upload<Sent>({
     return size
   } catch (error) {
     stop.abort(error)
-    const grace = setTimeout(() => cut.abort(error), graceMs)
     await Promise.all(sending)
-    clearTimeout(grace)
     if (id !== undefined) await target.abort(id).catch(() => {})
     throw stop.signal.reason
   } finally {
+    clearTimeout(grace)
     signal?.removeEventListener('abort', abort)
   }
 }
@@ -131,7 +134,7 @@ async function* piecesOf(
   }
   try {
     for await (const chunk of chunks) {
-      if (small && length + chunk.length <= smallSize) {
+      if (small && length + chunk.length <= Math.min(smallSize, partSize)) {
         small.push(chunk)
         length += chunk.length
         continue

@@ -42,6 +42,8 @@ export interface S3Proxy {
   readonly endpoint: string
   /** All requests so far. */
   readonly requests: S3Request[]
+  /** Those of them whose answer has gone out, in the order of the answers. */
+  readonly answered: S3Request[]
   /** What happens to the next request that matches, or to the next `times` of them after `skip` that pass. */
   on(match: Matcher, action: Action, counts?: { times?: number; skip?: number }): void
   /** Holds the next request that matches: before the server sees it, or after it did and before the client knows. */
@@ -62,10 +64,12 @@ export async function startS3Proxy(upstream: string): Promise<S3Proxy> {
   const rules: { match: Matcher; action: Action; times: number; skip: number }[] = []
   const holds: Hold[] = []
   const requests: S3Request[] = []
+  const answered: S3Request[] = []
 
   async function handle(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
     const request = describe(incoming)
     requests.push(request)
+    outgoing.on('finish', () => answered.push(request))
     const hold = takeHold(request)
     const action = takeAction(request)
     if (hold?.when === 'before') await holdBack(hold, request)
@@ -117,6 +121,7 @@ export async function startS3Proxy(upstream: string): Promise<S3Proxy> {
   return {
     endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests,
+    answered,
     on: (match, action, { times = 1, skip = 0 } = {}) => void rules.push({ match, action, times, skip }),
     holdNext(match, when) {
       const held = Promise.withResolvers<S3Request>()

@@ -134,10 +134,10 @@ describe.skipIf(!found)('s3 behind a bad network', () => {
     await hold.held
     stop.abort(new Error('stop'))
     await patient.head('anything')
-    expect(count('AbortMultipartUpload')).toBe(0)
     hold.release()
     await expect(put).rejects.toThrow('stop')
-    expect(count('AbortMultipartUpload')).toBe(1)
+    const answered = proxy.answered.filter(({ part, operation }) => part === 2 || operation === 'AbortMultipartUpload')
+    expect(answered.map(({ operation }) => operation)).toEqual(['UploadPart', 'AbortMultipartUpload'])
     expect(await server.uploadsIn(bucket)).toEqual([])
     await patient.close()
   })
@@ -239,9 +239,10 @@ describe.skipIf(!found)('s3 behind a bad network', () => {
   })
 
   test('an upload that is gone is an error when no answer was lost', async () => {
+    // Not even when there is an object that looks the same.
+    await storage.put('gone', chunked(someBytes(size)), {})
     proxy.on(isOf('CompleteMultipartUpload'), { answer: 404, code: 'NoSuchUpload' })
     await expect(storage.put('gone', chunked(someBytes(size)), {})).rejects.toThrow(/complete gone/)
-    expect(await storage.head('gone')).toBeUndefined()
   })
 
   test('an error inside an answer of 200 is an error', async () => {
