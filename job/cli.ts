@@ -34,6 +34,7 @@ export type Request = { settings: Settings & { logLevel: string }; output: Forma
       storage: string
       decryptionSecret: string | undefined
       decryptionKey: string
+      clients: string | undefined
       dryRun: boolean
     }
   | { verb: 'worker' }
@@ -161,6 +162,7 @@ export async function parse(args: string[], version: string): Promise<Request | 
         storage: flags.storage,
         decryptionSecret: flags.decryptionSecret,
         decryptionKey: flags.decryptionKey,
+        clients: flags.clients,
         dryRun: flags.dryRun,
       })),
     )
@@ -341,6 +343,7 @@ interface AdoptFlags {
   storage: string
   decryptionSecret?: string
   decryptionKey: string
+  clients?: string
   dryRun: boolean
 }
 
@@ -357,6 +360,11 @@ function adoptFlags<T>(y: Argv<T>) {
       type: 'string',
       requiresArg: true,
       describe: 'Secret with the password of an encrypted backup',
+    })
+    .option('clients', {
+      type: 'string',
+      requiresArg: true,
+      describe: 'folder with ndb_restore and ndb_print_backup_file; the PATH when left out',
     })
     .option('decryption-key', { type: 'string', requiresArg: true, default: 'password' })
 }

@@ -39,7 +39,13 @@ export type Plan = z.infer<typeof Plan>
 
 const Restore = z.strictObject({
   from: z.strictObject({
-    plan: name.describe('the plan that made the backup'),
+    plan: z
+      .string()
+      .regex(
+        /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/,
+        'a plan of another installation has 1 to 63 of A-Z, a-z, 0-9, ., _ and -',
+      )
+      .describe('the plan that made the backup: its folder in the storage'),
     storages: z.array(name).min(1).describe('where to look, in this order'),
   }),
   pick: z

@@ -57,6 +57,7 @@ export interface RunContext {
   readonly secret: SecretReader
   /** Kept for the summary and the manifest. */
   warn(message: string): void
+  readonly warnings: readonly string[]
 }
 
 export type SecretReader = (ref: { secret: string }, key: string, path: string) => string
@@ -68,8 +69,9 @@ export interface SourceRun extends RunContext {
   readonly source: unknown
   /** Decimal seconds since 1970; also the id the database gets. */
   readonly backupId: string
-  /** Runs of the plan that failed: their local copies may go once this backup is committed. */
-  readonly superseded: readonly string[]
+  readonly plan: string
+  /** Other runs of the plan: once this backup is committed, local copies of those that do not run any more may go. */
+  readonly otherRuns: { ended: readonly string[]; running: readonly string[] }
   /** A failed run of this id is being taken up again: its facts, as kept by `sink.keepFacts`. */
   readonly resumed?: BackupFacts
 }
@@ -99,6 +101,8 @@ export interface InspectRun extends RunContext {
   readonly source?: SourceFacts
   /** Password of an encrypted backup, when the values name one. */
   readonly decryption?: { secret: string; key: string } | undefined
+  /** Folder of the clients, when the values name one. */
+  readonly clients?: string | undefined
 }
 
 export interface ServerFacts {
@@ -108,6 +112,8 @@ export interface ServerFacts {
 
 export interface BackupFacts extends ServerFacts {
   facts: Record<string, unknown>
+  /** What the run had to warn of when it kept these facts: a resumed run says it again. */
+  warnings?: string[] | undefined
 }
 
 export interface TargetState extends ServerFacts {
@@ -134,6 +140,8 @@ export interface RestoreStep {
   name: string
   /** For people: what it will do to the target. */
   says: string
+  /** False for a step that only reads: the marker is written before the first one that writes. */
+  writes: boolean
 }
 
 /** Takes the parts of one source. Counted, hashed and sent to every storage of the plan; nothing is kept in memory. */

@@ -1,4 +1,4 @@
-import type { z } from 'zod'
+import { z } from 'zod'
 import type { BackupFacts } from '../engine.ts'
 import { JobError } from '../errors.ts'
 import { inParallel } from '../io/parallel.ts'
@@ -286,7 +286,9 @@ function noneWhenMissing(error: unknown): undefined {
   if (!isMissing(error)) throw error
 }
 
-const KeptFacts = SourceFacts.pick({ server: true, tools: true, facts: true })
+const KeptFacts = SourceFacts.pick({ server: true, tools: true, facts: true }).extend({
+  warnings: z.array(z.string()).optional(),
+})
 
 function parseFacts(bytes: Buffer, key: string): BackupFacts {
   const facts = parseRunFile(KeptFacts, bytes)

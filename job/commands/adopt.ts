@@ -19,13 +19,18 @@ export interface AdoptOptions {
   storage: string
   /** Password of an encrypted backup. */
   decryption?: { secret: string; key: string } | undefined
+  /** Folder of the clients; the PATH when left out. */
+  clients?: string | undefined
   dryRun?: boolean | undefined
 }
 
 const readersAtOnce = 4
 
 /** Gives a folder that rondb-helm wrote a manifest, when it is complete. Reads everything once; changes nothing of what is there. */
-export async function adopt(job: Job, { plan, id, storage: name, decryption, dryRun }: AdoptOptions): Promise<Result> {
+export async function adopt(
+  job: Job,
+  { plan, id, storage: name, decryption, clients, dryRun }: AdoptOptions,
+): Promise<Result> {
   const storage = await job.storage(name)
   const catalog = openCatalog({ storage, plan })
   const { committed, uncommitted } = await catalog.ids()
@@ -51,7 +56,7 @@ export async function adopt(job: Job, { plan, id, storage: name, decryption, dry
   const workers = job.workers({ plan, id, storages: [name] })
   const reader = openReader({ storage, manifest: draft, source: 'rondb', workers, signal: job.signal })
   const facts = await engine.adopt?.(
-    { ...contextOf(job), backupId: id, parts: ownParts(draft, 'rondb'), decryption },
+    { ...contextOf(job), backupId: id, parts: ownParts(draft, 'rondb'), decryption, clients },
     reader,
   )
   if (!facts) throw new JobError('bug', `engine ${engine.name} adopts nothing`)

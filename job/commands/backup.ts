@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { type Catalog, openCatalog } from '../catalog/catalog.ts'
 import { backupId } from '../catalog/layout.ts'
 import { type Plan, seconds } from '../config.ts'
-import type { BackupFacts, SourceRun } from '../engine.ts'
+import type { BackupFacts, RunContext, SourceRun } from '../engine.ts'
 import { engineOf } from '../engines/index.ts'
 import { JobError, textOf } from '../errors.ts'
 import { type Result, sizeText } from '../io/print.ts'
@@ -144,7 +144,7 @@ async function runOnce(run: Run): Promise<Result> {
 
 async function carryOut(run: Run, committed: Catalog[]): Promise<Result> {
   const { job, name, plan, catalogs, id, started } = run
-  const superseded = await failedRuns(run)
+  const otherRuns = await runsBeside(run)
   const workers = job.workers({ plan: name, id, storages: plan.storages })
   const done: { facts: SourceFacts; sink: SourceSink; sourceRun: SourceRun }[] = []
   job.progress.begin(`backup ${id}`)
@@ -161,16 +161,18 @@ async function carryOut(run: Run, committed: Catalog[]): Promise<Result> {
     })
     const resumed = run.resumed[source.name]
     if (resumed) await sink.takeUp()
+    for (const warning of resumed?.warnings ?? []) job.warn(warning)
     const sourceRun: SourceRun = {
       ...contextOf(job),
       at: `backups.${name}.sources.${i}.${engine.name}`,
       source: values,
       backupId: id,
-      superseded,
+      plan: name,
+      otherRuns,
       ...(resumed ? { resumed } : {}),
     }
-    const facts = await engine.backup(sourceRun, sink)
-    done.push({ facts: { name: source.name, engine: engine.name, ...facts }, sink, sourceRun })
+    const { server, tools, facts } = await engine.backup(sourceRun, sink)
+    done.push({ facts: { name: source.name, engine: engine.name, server, tools, facts }, sink, sourceRun })
   }
   job.progress.end()
 
@@ -199,10 +201,13 @@ async function carryOut(run: Run, committed: Catalog[]): Promise<Result> {
   return result({ run, manifest, bytes })
 }
 
-/** Runs of the plan that ended without a backup: a newer one takes their place. */
-async function failedRuns({ job, plan, catalogs, id }: Run): Promise<string[]> {
-  const runs = await catalogs[0]?.runs({ deadlineSeconds: seconds(plan.deadline), now: job.now(), signal: job.signal })
-  return (runs ?? []).filter((run) => run.state === 'failed' && run.id !== id).map((run) => run.id)
+/** A newer backup takes the place of every run that has ended, but another one may be running still. */
+async function runsBeside({ job, plan, catalogs, id }: Run): Promise<SourceRun['otherRuns']> {
+  const deadlineSeconds = seconds(plan.deadline)
+  const runs = (await catalogs[0]?.runs({ deadlineSeconds, now: job.now(), signal: job.signal })) ?? []
+  const others = (wanted: boolean) =>
+    runs.filter((run) => run.id !== id && (run.state === 'running') === wanted).map((run) => run.id)
+  return { ended: others(false), running: others(true) }
 }
 
 /** What the storage says it has is what was sent. */
@@ -245,6 +250,6 @@ function result({ run: { name, plan, id }, manifest, bytes }: { run: Run; manife
 }
 
 /** What every engine gets of the job. */
-export function contextOf(job: Job): Pick<Job, 'log' | 'signal' | 'secret' | 'warn'> {
-  return { log: job.log, signal: job.signal, secret: job.secret, warn: job.warn }
+export function contextOf(job: Job): RunContext {
+  return { log: job.log, signal: job.signal, secret: job.secret, warn: job.warn, warnings: job.warnings }
 }

@@ -42,7 +42,8 @@ export async function checkSources(job: Job, name: string): Promise<CheckedSourc
       at: `backups.${name}.sources.${i}.${engine.name}`,
       source: values,
       backupId: '0',
-      superseded: [],
+      plan: name,
+      otherRuns: { ended: [], running: [] },
     })
     checked.push({ source: source.name, engine: engine.name, ...facts })
   }

@@ -41,17 +41,11 @@ export async function restore(job: Job, options: RestoreOptions): Promise<Result
   for (const [i, target] of chosenTargets(request, options).entries()) {
     tasks.push(await planTask({ job, at: `${at}.targets.${i}`, target, manifest, request }))
   }
-  job.log.info(
-    {
-      plan: manifest.plan,
-      backup: manifest.id,
-      storage: storage.name,
-      steps: tasks.flatMap((task) => task.steps.map((step) => `${task.name}: ${step.says}`)),
-    },
-    'restore planned',
-  )
-  if (options.dryRun) return described(manifest, tasks)
-  for (const { name, state } of tasks) refuseContents(name, state, at)
+  const refused = tasks.map(({ name, state }) => refusal(name, state, at)).find((one) => one !== undefined)
+  if (options.dryRun) return { ...described(manifest, tasks), failure: refused }
+  const steps = tasks.flatMap((task) => task.steps.map((step) => `${task.name}: ${step.says}`))
+  job.log.info({ plan: manifest.plan, backup: manifest.id, storage: storage.name, steps }, 'restore planned')
+  if (refused) throw refused
   const done = []
   for (const task of tasks) done.push(await carryOut({ job, task, manifest, storage }))
   return result(manifest, done)
@@ -189,9 +183,9 @@ async function planTask({ job, at, target, manifest, request }: Planning): Promi
   return { name: target.name, engine, run, state, steps }
 }
 
-function refuseContents(name: string, { contents, marker }: TargetState, at: string): void {
-  if (contents.length === 0 || marker?.state === 'finished') return
-  throw new JobError('target-not-empty', `the target of ${name} is not empty: ${contents.join('; ')}`, {
+function refusal(name: string, { contents, marker }: TargetState, at: string): JobError | undefined {
+  if (contents.length === 0 || marker?.state === 'finished') return undefined
+  return new JobError('target-not-empty', `the target of ${name} is not empty: ${contents.join('; ')}`, {
     hint: `nothing was changed; ${at}.overwrite: true (--overwrite) replaces what the backup has, and leaves the rest`,
   })
 }
@@ -225,9 +219,11 @@ async function carryOut({
   const reader = openReader({ storage, manifest, source: name, workers, signal: job.signal })
   const marker = { request: run.request, backupId: manifest.id, plan: manifest.plan, creates: undefined }
   const figures: Record<string, unknown> = {}
-  await engine.mark(run, { ...marker, state: 'begun' })
+  let marked = false
   for (const step of steps) {
     job.signal.throwIfAborted()
+    if (step.writes && !marked) await engine.mark(run, { ...marker, state: 'begun' })
+    marked ||= step.writes
     job.progress.begin(`${name}: ${step.name}`, step.name === 'fetch' ? bytesOf(run.parts) : undefined)
     const begun = job.now().getTime()
     const figure = await engine.restore(run, step, reader)
@@ -237,6 +233,12 @@ async function carryOut({
   }
   await engine.mark(run, { ...marker, state: 'finished' })
   return { source: name, already: false, figures }
+}
+
+function proofText(proof: unknown): string {
+  return Object.entries(proof ?? {})
+    .map(([what, count]) => `${what} ${count}`)
+    .join(', ')
 }
 
 function bytesOf(parts: readonly { size: number }[]): number {
@@ -250,15 +252,10 @@ function described(manifest: Manifest, tasks: Task[]): Result {
   const already = tasks
     .filter((task) => task.state.marker?.state === 'finished')
     .map((task) => `${task.name} is already restored`)
-  const full = tasks.flatMap((task) =>
-    already.length > 0
-      ? []
-      : task.state.contents.map((content) => `would be refused: the target of ${task.name} has ${content}`),
-  )
   return {
     data: { plan: manifest.plan, backup: manifest.id, steps, refused: tasks.flatMap((task) => task.state.contents) },
     table: { columns: ['source', 'step', 'does'], rows: steps.map((one) => [one.source, one.step, one.does]) },
-    notes: [...already, ...full, `backup ${manifest.id} of plan ${manifest.plan}; nothing was written`],
+    notes: [...already, `backup ${manifest.id} of plan ${manifest.plan}; nothing was written`],
   }
 }
 
@@ -267,7 +264,7 @@ function result(manifest: Manifest, done: Done[]): Result {
     source,
     manifest.id,
     already ? 'already restored' : 'restored',
-    JSON.stringify(figures.prove ?? {}),
+    proofText(figures.prove),
   ])
   return {
     data: {

@@ -137,7 +137,7 @@ async function inspect(job: Job, { storage }: Catalog, manifest: Manifest): Prom
     for (const source of manifest.sources) {
       const reader = openReader({ storage, manifest, source: source.name, workers, signal: job.signal })
       const parts = ownParts(manifest, source.name)
-      const run = { ...contextOf(job), backupId: id, parts, source, decryption: decryptionOf(job, plan, source.name) }
+      const run = { ...contextOf(job), backupId: id, parts, source, ...helpOf(job, plan, source.name) }
       const says = await findingOf(job.signal, async () => engineNamed(source.engine).inspect?.(run, reader))
       if (says) problems.push({ path: `source ${source.name}`, says: `cannot be read: ${says}` })
     }
@@ -159,10 +159,12 @@ async function findingOf(signal: AbortSignal, inspection: () => Promise<void>): 
   }
 }
 
-/** A backup of today's values was made with today's password. */
-function decryptionOf({ config }: Job, plan: string, source: string): InspectRun['decryption'] {
+/** From the plan's values: a backup of today's values was made with today's password. */
+function helpOf({ config }: Job, plan: string, source: string): Pick<InspectRun, 'decryption' | 'clients'> {
   const values = config.backups[plan]?.sources.find(({ name }) => name === source)
-  return values && (engineOf(values).values as { encryption?: InspectRun['decryption'] }).encryption
+  if (!values) return {}
+  const { encryption, clients } = engineOf(values).values as { encryption?: InspectRun['decryption']; clients?: string }
+  return { decryption: encryption, clients }
 }
 
 function resultText({ problems, level }: Verdict): string {

@@ -65,7 +65,13 @@ function startLocal(name: string, { hello, progress, signal, logLevel }: Options
   })
   const pulse = setInterval(() => {
     send({ type: 'heartbeat' })
-    if (Date.now() - heard > silenceMs) child.kill('SIGKILL')
+    if (Date.now() - heard <= silenceMs) return
+    fail(
+      new JobError('server', `worker ${name} was silent for ${silenceMs / 1000} s and was ended`, {
+        hint: 'the machine is overloaded or the worker hangs; run again',
+      }),
+    )
+    child.kill('SIGKILL')
   }, heartbeatMs)
   pulse.unref()
 

@@ -150,7 +150,7 @@ function factsBefore({ run, checked, native, before, after, databases, local }: 
     tables,
     localTables: { names: local, dumped: local.length > 0 && source.localTables === 'dump' },
   }
-  return { server: checked.server, tools: checked.tools, facts }
+  return { server: checked.server, tools: checked.tools, facts, warnings: [...run.warnings] }
 }
 
 /** All nodes at once; then what the files say of themselves becomes the truth. */
@@ -192,6 +192,7 @@ async function uploadNode({
     backupId: run.backupId,
     clients: source.clients,
     encryption: source.encryption,
+    plan: run.plan,
   }
   const survey = (await sink.delegate({ do: 'engine', worker, engine: 'rondb', order })) as Survey
   await sink.delegate({ do: 'upload', worker, folder, path: `rondb/${node}`, resume: run.resumed !== undefined })
@@ -209,7 +210,9 @@ export async function afterCommit(run: SourceRun, facts: BackupFacts, sink: Sink
         folder: source.files.path.replaceAll('{node}', String(id)),
         backupId: run.backupId,
         keep: source.keepLocal,
-        superseded: [...run.superseded],
+        plan: run.plan,
+        ended: [...run.otherRuns.ended],
+        running: [...run.otherRuns.running],
       }
       return sink.delegate({ do: 'engine', worker: `node-${id}`, engine: 'rondb', order })
     }),

@@ -31,6 +31,7 @@ async function inspectNodes(run: InspectRun, reader: Reader): Promise<Map<number
       node,
       backupId: run.backupId,
       ...(run.decryption ? { encryption: run.decryption } : {}),
+      ...(run.clients ? { clients: run.clients } : {}),
     }
     found.set(node, (await reader.delegate({ do: 'engine', worker, engine: 'rondb', order })) as Inspected)
   }

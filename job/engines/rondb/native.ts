@@ -1,5 +1,5 @@
 import { readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import type { WorkContext } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
@@ -12,6 +12,7 @@ export const Work = z.discriminatedUnion('do', [
   z.object({
     do: z.literal('survey'),
     folder: z.string(),
+    plan: z.string(),
     node: z.int(),
     backupId: z.string(),
     clients: z.string().optional(),
@@ -22,7 +23,9 @@ export const Work = z.discriminatedUnion('do', [
     folder: z.string(),
     backupId: z.string(),
     keep: z.int(),
-    superseded: z.array(z.string()),
+    plan: z.string(),
+    ended: z.array(z.string()),
+    running: z.array(z.string()),
   }),
   z.object({
     do: z.literal('restore'),
@@ -34,6 +37,13 @@ export const Work = z.discriminatedUnion('do', [
     clients: z.string().optional(),
     decryption: secretRef().optional(),
     options: z.array(z.string()),
+  }),
+  z.object({
+    do: z.literal('read'),
+    node: z.int(),
+    backupId: z.string(),
+    clients: z.string().optional(),
+    decryption: secretRef().optional(),
   }),
   z.object({
     do: z.literal('inspect'),
@@ -53,6 +63,7 @@ export async function work(order: unknown, context: WorkContext): Promise<unknow
   const job = Work.parse(order)
   if (job.do === 'survey') return survey(job, context)
   if (job.do === 'settle') return settle(job)
+  if (job.do === 'read') return readNode(job, context)
   if (job.do === 'restore') return restorePhase(job, context)
   return inspectNode(job, context)
 }
@@ -65,6 +76,7 @@ export interface Survey {
 }
 
 async function survey(job: Extract<Work, { do: 'survey' }>, context: WorkContext): Promise<Survey> {
+  await writeFile(join(dirname(job.folder), markOf(job.backupId)), `${job.plan} running\n`)
   const files = await nativeFiles(job.folder)
   const parts = checkComplete(
     files.map((file) => file.path),
@@ -82,10 +94,23 @@ async function survey(job: Extract<Work, { do: 'survey' }>, context: WorkContext
 }
 
 function unreadable(folder: string, said: string): JobError {
-  const hint = /wrong password/i.test(said)
-    ? 'the password of the backup is another one'
-    : 'the files are damaged, or of a newer NDB than the clients'
+  if (/wrong password/i.test(said)) {
+    return new JobError('configuration', `the password does not open ${folder}: ${lastLines(said, 1)}`, {
+      hint: 'check the Secret that decryption (of a target) or encryption (of a source) names: nothing was changed',
+    })
+  }
+  const hint = 'the files are damaged, or of a newer NDB than the clients'
   return new JobError('verification', `ndb_restore cannot read ${folder}: ${lastLines(said)}`, { hint })
+}
+
+/** Before anything is written: ndb_restore can read the downloaded files, with the password if there is one. */
+async function readNode(job: Extract<Work, { do: 'read' }>, context: WorkContext): Promise<void> {
+  const password = job.decryption && context.secret(job.decryption, job.decryption.key, 'decryption')
+  const path = join(context.folder, String(job.node))
+  const { stdout, stderr, exitCode } = await run(
+    ndbRestore({ ...job, path, options: ['--print-meta'], password, signal: context.signal }),
+  )
+  if (exitCode !== 0) throw unreadable(`rondb/${job.node}`, stdout + stderr)
 }
 
 /** Pure: the user tables that --print-meta names, without blob part tables and indexes. */
@@ -139,21 +164,36 @@ async function nativeFiles(folder: string): Promise<{ path: string; size: number
   )
 }
 
-const keptMark = 'holdfast-committed'
+/** Beside each folder that a run of ours made: whose it is. Folders without one belong to somebody else. */
+const markOf = (backupId: string) => `BACKUP-${backupId}.holdfast`
 
-/** After the commit: removes this backup's folder, or marks it and removes the older ones that carry the mark. */
-async function settle({ folder, backupId, keep, superseded }: Extract<Work, { do: 'settle' }>): Promise<void> {
-  const mine = join(folder, `BACKUP-${backupId}`)
-  if (keep === 0) await rm(mine, { recursive: true, force: true })
-  else await writeFile(join(mine, keptMark), `${backupId}\n`)
-  for (const id of superseded) await rm(join(folder, `BACKUP-${id}`), { recursive: true, force: true })
-  const kept: number[] = []
+/**
+ * After the commit: of this plan's local copies the newest `keep` stay, as long as they are of finished backups. Those of runs that
+ * ended otherwise go with them, since this backup takes their place; those of a run that is still running stay.
+ */
+async function settle({
+  folder,
+  backupId,
+  keep,
+  plan,
+  ended,
+  running,
+}: Extract<Work, { do: 'settle' }>): Promise<void> {
+  await writeFile(join(folder, markOf(backupId)), `${plan} committed\n`)
+  const kept: string[] = []
+  const ids = new Set<string>(ended)
   for (const name of await readdir(folder)) {
-    const id = /^BACKUP-(\d+)$/.exec(name)?.[1]
-    if (id && (await readFile(join(folder, name, keptMark)).catch(() => undefined))) kept.push(Number(id))
+    const id = /^BACKUP-(\d+)\.holdfast$/.exec(name)?.[1]
+    const [owner, state] = id ? (await readFile(join(folder, name), 'utf8')).trim().split(' ') : []
+    if (!id || owner !== plan || running.includes(id)) continue
+    ids.add(id)
+    if (state === 'committed') kept.push(id)
   }
-  for (const id of kept.sort((a, b) => b - a).slice(keep))
+  const staying = kept.sort((a, b) => Number(b) - Number(a)).slice(0, keep)
+  for (const id of [...ids].filter((one) => !staying.includes(one))) {
     await rm(join(folder, `BACKUP-${id}`), { recursive: true, force: true })
+    await rm(join(folder, markOf(id)), { force: true })
+  }
 }
 
 /** What ndb_restore counted, over all its parts. */

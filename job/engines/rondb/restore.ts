@@ -89,14 +89,20 @@ async function fetch(run: TargetRun, reader: Reader, { detail }: Progress) {
   await checkRoom(run, bytes)
   const sql = run.parts.filter((part) => !part.path.startsWith('rondb/'))
   await Promise.all([
-    ...nodesOf(detail).map((node) =>
-      reader.delegate({
-        do: 'download',
-        worker: workerOf(node, detail),
-        parts: parts.filter((part) => part.path.startsWith(`rondb/${node}/`)),
-        strip: 'rondb/',
-      }),
-    ),
+    ...nodesOf(detail).map(async (node) => {
+      const worker = workerOf(node, detail)
+      const own = parts.filter((part) => part.path.startsWith(`rondb/${node}/`))
+      await reader.delegate({ do: 'download', worker, parts: own, strip: 'rondb/' })
+      const { clients, decryption } = run.target as Target
+      const order: Work = {
+        do: 'read',
+        node,
+        backupId: run.backupId,
+        ...(clients ? { clients } : {}),
+        ...(decryption ? { decryption } : {}),
+      }
+      await reader.delegate({ do: 'engine', worker, engine: 'rondb', order })
+    }),
     ...sql.map(async (part) => {
       for await (const _ of await reader.read(part.path)) run.signal.throwIfAborted()
     }),
@@ -274,11 +280,13 @@ async function accounts(run: TargetRun, reader: Reader, state: Progress) {
       bytes.close()
     }
   })
-  const overridden = await withMysql(
-    detail.logins[0] as Login,
-    (session) => overridePasswords(session, { plan, passwords: detail.passwords }),
-    run,
-  )
+  let overridden = 0
+  for (const login of detail.logins)
+    overridden = await withMysql(
+      login,
+      (session) => overridePasswords(session, { plan, passwords: detail.passwords }),
+      run,
+    )
   const made = detail.creates.accounts[detail.logins[0]?.server ?? '']?.length ?? 0
   return { accounts: plan.creates.length, made, passwords: overridden }
 }

@@ -26,13 +26,16 @@ export function select({
   tables,
   databases,
   target,
+  at,
 }: {
   tables: Table[]
   databases: string[]
   target: Pick<Target, 'include' | 'exclude'>
+  /** Values path of the target, for errors. */
+  at: string
 }): Selection {
   const { include, exclude } = target
-  refuseUnknown({ include, exclude }, tables, databases)
+  refuseUnknown({ include, exclude, at }, tables, databases)
   const known = tables.filter((table) => !leftOut.includes(table.database))
   const included = (table: Table) =>
     !include || include.databases.includes(table.database) || include.tables.includes(keyOf(table))
@@ -49,7 +52,7 @@ export function select({
   const narrowed = (database: string) => exclude?.tables.some((table) => table.startsWith(`${database}.`)) ?? false
   const whole = objects.filter((database) => !narrowed(database))
   if (chosen.length === 0 && objects.length === 0 && tables.length > 0) {
-    throw new JobError('nothing-matches', 'include and exclude leave nothing to restore')
+    throw new JobError('nothing-matches', `${at}: include and exclude leave nothing to restore`)
   }
   return { tables: chosen, whole, objects, options: optionsOf(known, chosen) }
 }
@@ -71,13 +74,14 @@ function optionsOf(known: Table[], chosen: Table[]): string[] {
 }
 
 function refuseUnknown(
-  { include, exclude }: Pick<Target, 'include' | 'exclude'>,
+  { include, exclude, at: path }: Pick<Target, 'include' | 'exclude'> & { at: string },
   tables: Table[],
   databases: string[],
 ): void {
   const knownTables = new Set(tables.map(keyOf))
   const knownDatabases = new Set([...databases, ...tables.map((table) => table.database), ...leftOut])
-  for (const [at, choice] of Object.entries({ include, exclude })) {
+  for (const [key, choice] of Object.entries({ include, exclude })) {
+    const at = `${path}.${key}`
     const database = choice?.databases.find((one) => !knownDatabases.has(one))
     if (database)
       throw new JobError('nothing-matches', `${at}.databases: the backup has no database ${database}`, {
@@ -86,7 +90,7 @@ function refuseUnknown(
     const table = choice?.tables.find((one) => !knownTables.has(one))
     if (table)
       throw new JobError('nothing-matches', `${at}.tables: the backup has no table ${table}`, {
-        hint: '`holdfast show` lists its tables',
+        hint: '`holdfast show PLAN ID --output yaml` lists its tables',
       })
   }
 }

@@ -50,7 +50,7 @@ export interface Detail {
   passwords: Record<string, string>
   disk: DiskObjects
   /** Whether a crash or `overwrite` leaves something to drop first. */
-  clears: { databases: string[]; tables: string[] }
+  clears: { databases: string[]; tables: string[]; stays: string[] }
   workers: number
 }
 
@@ -76,7 +76,7 @@ export async function checkTarget(run: TargetRun): Promise<TargetState> {
   const facts = factsOf(run.source)
   refuseWithoutPassword(run, facts)
   const passwords = readPasswords(run)
-  const selection = select({ tables: facts.tables, databases: facts.databases, target })
+  const selection = select({ tables: facts.tables, databases: facts.databases, target, at: run.at })
   refuseMissingNodes(run, facts)
   const logins = loginsOf(target.mysql, run, run.at)
   const tools = await clientVersions(['ndb_mgm', 'ndb_restore'], target.clients, run.signal)
@@ -211,7 +211,19 @@ async function look(logins: Login[], run: TargetRun): Promise<{ content: Content
   return { content, markers }
 }
 
-const needed = ['SELECT', 'CREATE', 'DROP', 'CREATE USER']
+const needed = [
+  'SELECT',
+  'INSERT',
+  'CREATE',
+  'DROP',
+  'CREATE VIEW',
+  'CREATE ROUTINE',
+  'ALTER ROUTINE',
+  'TRIGGER',
+  'EVENT',
+  'CREATE USER',
+  'SYSTEM_VARIABLES_ADMIN',
+]
 
 async function refuseWeak(session: Session, login: Login): Promise<void> {
   const rows = await session.rows<{ privilege: string }>(
@@ -281,7 +293,7 @@ export function foreign({ content, creates, unfinished, overwrite, markers }: Gu
     if (others.length === 0) continue
     const names = others.slice(0, 3).map((thing) => thing.name)
     found.push(
-      `database ${database} (${others.length} tables and views: ${names.join(', ')}${others.length > 3 ? ', …' : ''})`,
+      `database ${database} (${others.length} ${others.length === 1 ? 'object' : 'objects'}: ${names.join(', ')}${others.length > 3 ? ', …' : ''})`,
     )
   }
   const other = markers.find((marker) => marker.state === 'begun')
@@ -293,15 +305,22 @@ function isTable({ kind }: Thing): boolean {
   return kind === 'NDB table' || kind === 'table'
 }
 
-/** Whole databases go as a whole; of others only the tables that come back. */
-function clearsOf(content: Content, creates: Creates): Detail['clears'] {
-  const databases = creates.databases.filter((database) => content.databases.has(database))
-  const tables = [...content.databases]
-    .filter(([database]) => !databases.includes(database))
-    .flatMap(([database, things]) =>
-      things.filter((thing) => thing.kind === 'NDB table').map((thing) => `${database}.${thing.name}`),
-    )
-  return { databases, tables: tables.filter((table) => creates.tables.includes(table)) }
+/**
+ * Pure. Whole databases go as a whole, unless tables in them are not NDB and not in the backup: nothing would bring those back, so
+ * only the NDB tables go. Of databases that do not come back as a whole only the tables that do.
+ */
+export function clearsOf(content: Content, creates: Creates): Detail['clears'] {
+  const clears: Detail['clears'] = { databases: [], tables: [], stays: [] }
+  for (const [database, things] of content.databases) {
+    const names = (kind: Thing['kind']) =>
+      things.filter((thing) => thing.kind === kind).map((thing) => `${database}.${thing.name}`)
+    const irreplaceable = names('table').filter((table) => !creates.tables.includes(table))
+    const whole = creates.databases.includes(database)
+    if (whole && irreplaceable.length === 0) clears.databases.push(database)
+    else clears.tables.push(...names('NDB table').filter((table) => whole || creates.tables.includes(table)))
+    if (whole) clears.stays.push(...irreplaceable)
+  }
+  return clears
 }
 
 /** The steps, and in people's words what each does to the target. */
@@ -313,33 +332,47 @@ export async function planRestore(run: TargetRun, state: TargetState): Promise<R
     ...clears.databases.map((database) => `database ${database}`),
     ...clears.tables.map((table) => `table ${table}`),
   ]
+  const stays =
+    clears.stays.length > 0 ? `; what is not NDB and not in the backup stays: ${clears.stays.join(', ')}` : ''
   return [
     {
       name: 'fetch',
+      writes: false,
       says: `download and verify the files of data nodes ${nodes}, ${workers} at once; nothing is written before all are good`,
     },
-    ...(drops.length > 0 ? [{ name: 'clear', says: `drop ${drops.join(', ')}` }] : []),
+    ...(drops.length > 0 ? [{ name: 'clear', says: `drop ${drops.join(', ')}${stays}`, writes: true }] : []),
     {
       name: 'tables',
+      writes: true,
       says: `make ${selection.tables.length} tables in ${new Set(selection.tables.map((table) => table.database)).size} databases`,
     },
-    { name: 'data', says: `restore the rows of ${facts.topology.nodes.length} data nodes, ${workers} at once` },
+    {
+      name: 'data',
+      writes: true,
+      says: `restore the rows of ${facts.topology.nodes.length} data nodes, ${workers} at once`,
+    },
     {
       name: 'indexes',
+      writes: true,
       says: `rebuild indexes and foreign keys${target.restoreEpoch ? `, and write epoch ${facts.consistency.epoch ?? 'of the backup'}` : ''}`,
     },
-    { name: 'sync', says: 'make the tables visible to every MySQL server' },
+    { name: 'sync', writes: true, says: 'make the tables visible to every MySQL server' },
     ...(target.accounts
       ? [
           {
             name: 'accounts',
+            writes: true,
             says: `make missing accounts and roles${run.overwrite ? ', and set those that exist to what the backup says' : '; those that exist stay as they are'}`,
           },
         ]
       : []),
-    ...(facts.localTables.dumped ? [{ name: 'local', says: 'replay the tables that are not NDB' }] : []),
-    { name: 'objects', says: 'make views, routines, triggers and events on every MySQL server' },
-    ...(target.accounts ? [{ name: 'grants', says: 'give the grants and default roles' }] : []),
-    { name: 'prove', says: 'count what was restored against the backup, and open every table on every MySQL server' },
+    ...(facts.localTables.dumped ? [{ name: 'local', writes: true, says: 'replay the tables that are not NDB' }] : []),
+    { name: 'objects', writes: true, says: 'make views, routines, triggers and events on every MySQL server' },
+    ...(target.accounts ? [{ name: 'grants', writes: true, says: 'give the grants and default roles' }] : []),
+    {
+      name: 'prove',
+      writes: true,
+      says: 'count what was restored against the backup, and open every table on every MySQL server',
+    },
   ]
 }

@@ -11,7 +11,8 @@ const databases = ['crm', 'empty', 'shop']
 type Choice = { databases?: string[]; tables?: string[] }
 function selected({ include, exclude }: { include?: Choice; exclude?: Choice } = {}): Selection {
   const full = (choice: Choice | undefined) => choice && { databases: [], tables: [], ...choice }
-  return select({ tables, databases, target: { include: full(include), exclude: full(exclude) } as Target })
+  const target = { include: full(include), exclude: full(exclude) } as Target
+  return select({ tables, databases, target, at: 'restores.once.targets.0.rondb' })
 }
 
 const shop = ['shop.orders', 'shop.items']
@@ -96,7 +97,11 @@ test.each<[string, Parameters<typeof selected>[0], string]>([
 
 test('a backup without anything restores to nothing', () => {
   const target = { include: undefined, exclude: undefined }
-  expect(select({ tables: [], databases: [], target })).toMatchObject({ tables: [], whole: [], objects: [] })
+  expect(select({ tables: [], databases: [], target, at: 'here' })).toMatchObject({
+    tables: [],
+    whole: [],
+    objects: [],
+  })
 })
 
 const leftOut = 'heartbeat,ycsb,dbt2,holdfast'

@@ -29,7 +29,14 @@ interface Case {
 }
 
 function found({ content = {}, unfinished = false, overwrite = false, markers = [] }: Case): string[] {
-  return foreign({ content: { databases: new Map(Object.entries(content)) }, creates, unfinished, overwrite, markers })
+  const disk = { tablespaces: [], logFileGroups: [] }
+  return foreign({
+    content: { disk, databases: new Map(Object.entries(content)) },
+    creates,
+    unfinished,
+    overwrite,
+    markers,
+  })
 }
 
 test.each<[string, Case, string[]]>([
@@ -37,17 +44,17 @@ test.each<[string, Case, string[]]>([
   [
     'a table of ours by name is foreign when no crash explains it',
     { content: { shop: [table('orders')] } },
-    ['database shop (1 tables and views: orders)'],
+    ['database shop (1 object: orders)'],
   ],
   [
     'another database is named too',
     { content: { shop: [table('orders')], blog: [view('v')] } },
-    ['database shop (1 tables and views: orders)', 'database blog (1 tables and views: v)'],
+    ['database shop (1 object: orders)', 'database blog (1 object: v)'],
   ],
   [
     'long lists are cut',
     { content: { blog: ['a', 'b', 'c', 'd', 'e'].map(table) } },
-    ['database blog (5 tables and views: a, b, c, …)'],
+    ['database blog (5 objects: a, b, c, …)'],
   ],
   [
     'overwrite allows everything',
@@ -67,27 +74,27 @@ test.each<[string, Case, string[]]>([
   [
     'a foreign table in our database is refused',
     { content: { shop: [table('orders'), table('theirs')] }, unfinished: true },
-    ['database shop (1 tables and views: theirs)'],
+    ['database shop (1 object: theirs)'],
   ],
   [
     'one that is not NDB too',
     { content: { shop: [local('theirs')] }, unfinished: true },
-    ['database shop (1 tables and views: theirs)'],
+    ['database shop (1 object: theirs)'],
   ],
   [
     'a foreign database is refused after a crash',
     { content: { blog: [view('v')] }, unfinished: true },
-    ['database blog (1 tables and views: v)'],
+    ['database blog (1 object: v)'],
   ],
   [
     'the unfinished restore of another request is named',
     { content: { shop: [table('orders')] }, markers: [marker('begun')] },
-    ['database shop (1 tables and views: orders)', 'an unfinished restore of backup 1795218000'],
+    ['database shop (1 object: orders)', 'an unfinished restore of backup 1795218000'],
   ],
   [
     'a finished one is not',
     { content: { shop: [table('orders')] }, markers: [marker('finished')] },
-    ['database shop (1 tables and views: orders)'],
+    ['database shop (1 object: orders)'],
   ],
   ['an unfinished one that left nothing is no obstacle', { markers: [marker('begun')] }, []],
 ])('%s', (_, state, expected) => expect(found(state)).toEqual(expected))
