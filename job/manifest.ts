@@ -50,13 +50,15 @@ export const Manifest = z.object({
 })
 export type Manifest = z.infer<typeof Manifest>
 
+const damaged = 'it was damaged or edited: restore another backup, or from another storage'
+
 /** Reads a stored manifest. Throws `verification` on anything but a manifest of a known format. */
 export function parseManifest(bytes: Buffer, where: string): Manifest {
   let json: unknown
   try {
     json = JSON.parse(bytes.toString('utf8'))
   } catch (cause) {
-    throw new JobError('verification', `${where} is not JSON`, { cause })
+    throw new JobError('verification', `${where} is not JSON`, { hint: damaged, cause })
   }
   const format = (json as { format?: unknown } | null)?.format
   if (typeof format === 'number' && format > 1) {
@@ -66,7 +68,9 @@ export function parseManifest(bytes: Buffer, where: string): Manifest {
   }
   const parsed = Manifest.safeParse(json)
   if (parsed.success) return parsed.data
-  throw new JobError('verification', `${where} is no manifest: ${textOf(z.prettifyError(parsed.error))}`)
+  throw new JobError('verification', `${where} is no manifest: ${textOf(z.prettifyError(parsed.error))}`, {
+    hint: damaged,
+  })
 }
 
 /** The bytes of a manifest: stable, readable, with a newline at the end. */

@@ -40,37 +40,39 @@ export async function worker({ input, output, log }: Streams): Promise<void> {
   }, heartbeatMs)
   output.on('error', () => abort.abort(new JobError('interrupted', 'the coordinator is gone')))
 
-  let desk: Desk | undefined
+  let desk: Promise<Desk> | undefined
   let queue: Promise<void> = Promise.resolve()
   try {
     for await (const message of messages<ToWorker>(input)) {
       heard = Date.now()
-      if (message.type === 'hello')
-        desk = await openDesk({
-          hello: message.hello,
-          signal: abort.signal,
-          log,
-          progress: (bytes) => send({ type: 'progress', bytes }),
-        })
+      if (message.type === 'hello') {
+        const progress = (bytes: number) => send({ type: 'progress', bytes })
+        desk = openDesk({ hello: message.hello, signal: abort.signal, log, progress })
+        // why it cannot be opened is the answer to every order
+        desk.catch(() => {})
+      }
       if (message.type !== 'order') continue
       const { id, order } = message
       queue = queue.then(async () => {
-        send(await answer(id, desk as Desk, order))
+        send(await answer(id, async () => carryOut(await (desk as Promise<Desk>), order), log))
       })
     }
     abort.abort(new JobError('interrupted', 'the coordinator is gone'))
     await queue
   } finally {
     clearInterval(pulse)
-    await desk?.close()
+    await desk?.then(
+      (opened) => opened.close(),
+      () => {},
+    )
   }
 }
 
-async function answer(id: number, desk: Desk, order: Order): Promise<FromWorker> {
+async function answer(id: number, work: () => Promise<unknown>, log: Logger): Promise<FromWorker> {
   try {
-    return { type: 'result', id, value: (await carryOut(desk, order)) ?? null }
+    return { type: 'result', id, value: (await work()) ?? null }
   } catch (error) {
-    if (!(error instanceof JobError)) desk.context.log.error(error instanceof Error ? error.stack : String(error))
+    if (!(error instanceof JobError)) log.error(error instanceof Error ? error.stack : String(error))
     const { kind, hint } = error instanceof JobError ? error : { kind: 'bug' as const, hint: undefined }
     return { type: 'error', id, kind, message: textOf(error), hint }
   }
@@ -102,7 +104,12 @@ async function openDesk({
   progress: (bytes: number) => void
 }): Promise<Desk> {
   await sweepDead(hello.staging)
-  const folder = await mkdtemp(join(hello.staging, `holdfast-${process.pid}-`))
+  const folder = await mkdtemp(join(hello.staging, `holdfast-${process.pid}-`)).catch((cause) => {
+    throw new JobError('configuration', `no folder for temporary files can be made in ${hello.staging}`, {
+      hint: 'name another one with --tmp-dir, or with `staging` of the target',
+      cause,
+    })
+  })
   const secret = secretReader(hello.secretsDir)
   const storages: Storage[] = []
   for (const [name, values] of Object.entries(hello.storages)) {

@@ -38,17 +38,16 @@ async function openFolder(
     })
   }
   const mount = claim === undefined ? path : join(context.volumesDir, claim)
-  await requireFolder(mount, context.name)
+  await requireFolder(mount, { name: context.name, at })
   return filesystemStorage({ name: context.name, root: claim === undefined ? path : join(mount, path) })
 }
 
 /** Never made by us: an unmounted volume would be filled where nobody finds it again. */
-async function requireFolder(mount: string, name: string): Promise<void> {
+async function requireFolder(mount: string, { name, at }: { name: string; at: string }): Promise<void> {
   const found = await stat(mount).catch((error) => error as NodeJS.ErrnoException)
-  if (found instanceof Error) {
-    throw failure(found, `storage ${name}: folder ${mount}`, { hint: 'mount the volume, or create the folder' })
-  }
-  if (!found.isDirectory()) throw new JobError('storage', `storage ${name}: ${mount} is not a folder`)
+  const hint = `mount the volume, or create the folder; or correct ${at}`
+  if (found instanceof Error) throw failure(found, `storage ${name}: folder ${mount}`, { hint })
+  if (!found.isDirectory()) throw new JobError('storage', `storage ${name}: ${mount} is not a folder`, { hint })
 }
 
 export interface FilesystemOptions {
