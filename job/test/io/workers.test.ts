@@ -1,0 +1,252 @@
+import { spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, unlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import type { Order } from '../../engine.ts'
+import { localWorkers, type Workers } from '../../io/workers.ts'
+import type { Part } from '../../manifest.ts'
+
+const id = '1795218000'
+const hanging = join(import.meta.dirname, '../bin/hanging')
+const files = {
+  [`BACKUP-${id}-0.1.Data`]: Buffer.alloc(3_000_000, 'rows'),
+  [`BACKUP-${id}.1.ctl`]: Buffer.from('tables'),
+  [`BACKUP-${id}.1.log`]: Buffer.alloc(0),
+  'deeper/down/file': Buffer.alloc(70_000, 7),
+}
+
+let root: string
+let stop: AbortController
+let team: Workers
+let sent: Map<string, number>
+
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), 'holdfast-workers-'))
+  for (const folder of ['a', 'b', 'staging', 'data/deeper/down']) await mkdir(join(root, folder), { recursive: true })
+  for (const [path, bytes] of Object.entries(files)) await writeFile(join(root, 'data', path), bytes)
+  team = start()
+})
+
+afterEach(async () => {
+  await team.close()
+  await rm(root, { recursive: true })
+})
+
+function start({ storages = ['a'], staging = join(root, 'staging') } = {}): Workers {
+  stop = new AbortController()
+  sent = new Map()
+  return localWorkers({
+    hello: {
+      plan: 'nightly',
+      backupId: id,
+      storages: Object.fromEntries(storages.map((name) => [name, { filesystem: { path: join(root, name) } }])),
+      secretsDir: join(root, 'secrets'),
+      volumesDir: join(root, 'volumes'),
+      staging,
+    },
+    progress: { begin: () => {}, end: () => {}, add: (name, bytes) => sent.set(name, (sent.get(name) ?? 0) + bytes) },
+    signal: stop.signal,
+    logLevel: 'error',
+  })
+}
+
+/** The same storages again, with other workers. */
+async function restart(options: Parameters<typeof start>[0]): Promise<void> {
+  await team.close()
+  team = start(options)
+}
+
+const upload = (resume = false): Order => ({
+  do: 'upload',
+  worker: 'node-1',
+  folder: join(root, 'data'),
+  path: 'rondb/1',
+  resume,
+})
+const download = (parts: Part[]): Order => ({ do: 'download', worker: 'node-1', parts, strip: 'rondb/' })
+const stored = (path: string, storage = 'a') => join(root, storage, 'nightly', id, 'rondb/1', path)
+const byPath = (a: Part, b: Part) => (a.path < b.path ? -1 : 1)
+const partsOf = () =>
+  Object.entries(files)
+    .map(([path, bytes]) => ({
+      path: `rondb/1/${path}`,
+      size: bytes.length,
+      sha256: createHash('sha256').update(bytes).digest('hex'),
+    }))
+    .sort(byPath)
+
+async function flip(path: string, storage = 'a'): Promise<void> {
+  const bytes = await readFile(stored(path, storage))
+  bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] as number) ^ 1
+  await writeFile(stored(path, storage), bytes)
+}
+
+describe('an upload', () => {
+  test('stores every file below the folder, and lists them last', async () => {
+    const parts = (await team.order(upload())) as Part[]
+    expect(parts.sort(byPath)).toEqual(partsOf())
+    expect(JSON.parse(await readFile(stored('parts.json'), 'utf8')).sort(byPath)).toEqual(partsOf())
+    for (const [path, bytes] of Object.entries(files)) expect((await readFile(stored(path))).equals(bytes)).toBe(true)
+    expect(sent).toEqual(new Map([['node-1', 3_070_006]]))
+  })
+
+  test('goes to every storage', async () => {
+    await restart({ storages: ['a', 'b'] })
+    await team.order(upload())
+    expect(await readFile(stored('parts.json', 'b'))).toEqual(await readFile(stored('parts.json')))
+    for (const [path, bytes] of Object.entries(files))
+      expect((await readFile(stored(path, 'b'))).equals(bytes)).toBe(true)
+  })
+
+  test('that is taken up again sends what is missing or damaged, and nothing else', async () => {
+    await team.order(upload())
+    const before = new Map(
+      await Promise.all(Object.keys(files).map(async (path) => [path, (await stat(stored(path))).ino] as const)),
+    )
+    await flip(`BACKUP-${id}.1.ctl`)
+    await unlink(stored('deeper/down/file'))
+    sent.clear()
+    expect(((await team.order(upload(true))) as Part[]).sort(byPath)).toEqual(partsOf())
+    expect(sent).toEqual(new Map([['node-1', 70_006]]))
+    for (const path of [`BACKUP-${id}-0.1.Data`, `BACKUP-${id}.1.log`])
+      expect((await stat(stored(path))).ino).toBe(before.get(path))
+    for (const [path, bytes] of Object.entries(files)) expect((await readFile(stored(path))).equals(bytes)).toBe(true)
+  })
+
+  test('that is taken up again mends the one storage that is damaged', async () => {
+    await restart({ storages: ['a', 'b'] })
+    await team.order(upload())
+    await flip(`BACKUP-${id}.1.ctl`, 'b')
+    await team.order(upload(true))
+    expect(await readFile(stored(`BACKUP-${id}.1.ctl`, 'b'), 'utf8')).toBe('tables')
+  })
+
+  test('of a folder that is not there is an error that names it, and its worker goes on', async () => {
+    const order = { ...upload(), folder: join(root, 'nowhere') } as Order
+    await expect(team.order(order)).rejects.toMatchObject({
+      kind: 'server',
+      message: expect.stringContaining(`worker node-1: the folder ${join(root, 'nowhere')} cannot be read`),
+    })
+    expect(await team.order(upload())).toHaveLength(4)
+  })
+})
+
+describe('a download', () => {
+  beforeEach(async () => {
+    await restart({ storages: ['a', 'b'] })
+    await team.order(upload())
+  })
+
+  async function fetched(): Promise<string> {
+    const [folder = ''] = await readdir(join(root, 'staging'))
+    return join(root, 'staging', folder, '1')
+  }
+
+  test('brings every part into the worker\u2019s own folder', async () => {
+    await team.order(download(partsOf()))
+    for (const [path, bytes] of Object.entries(files))
+      expect((await readFile(join(await fetched(), path))).equals(bytes)).toBe(true)
+  })
+
+  test('takes a part that is damaged from the storage that has it intact', async () => {
+    await flip(`BACKUP-${id}.1.ctl`)
+    await unlink(stored('deeper/down/file'))
+    await team.order(download(partsOf()))
+    expect(await readFile(join(await fetched(), `BACKUP-${id}.1.ctl`), 'utf8')).toBe('tables')
+  })
+
+  test('of a part with a flipped bit in every storage fails, naming the part', async () => {
+    for (const storage of ['a', 'b']) await flip(`BACKUP-${id}-0.1.Data`, storage)
+    await expect(team.order(download(partsOf()))).rejects.toMatchObject({
+      kind: 'verification',
+      message: expect.stringContaining(`rondb/1/BACKUP-${id}-0.1.Data in storage b is not what was stored`),
+      hint: expect.stringContaining('restore another backup'),
+    })
+  })
+
+  test('of a part that no storage has fails', async () => {
+    for (const storage of ['a', 'b']) await unlink(stored('deeper/down/file', storage))
+    await expect(team.order(download(partsOf()))).rejects.toMatchObject({
+      kind: 'verification',
+      message: expect.stringContaining('has no rondb/1/deeper/down/file'),
+    })
+  })
+
+  test('takes no part that would lead out of the folder', async () => {
+    const parts = [{ path: 'rondb/../../x', size: 1, sha256: 'a'.repeat(64) }]
+    await expect(team.order(download(parts))).rejects.toThrow('not a path inside a backup')
+  })
+})
+
+describe('a worker', () => {
+  /** An order that does not end by itself; resolves when it has begun to hang. */
+  async function hang(): Promise<{ order: Promise<unknown>; worker: number; child: number }> {
+    const folder = join(root, 'native')
+    await mkdir(folder)
+    for (const name of Object.keys(files).filter((path) => path.startsWith('BACKUP')))
+      await writeFile(join(folder, name), '')
+    const survey = { do: 'survey', folder, node: 1, plan: 'nightly', backupId: id, clients: hanging }
+    const order = team.order({ do: 'engine', worker: 'node-1', engine: 'rondb', order: survey })
+    order.catch(() => {})
+    const child = Number(await vi.waitFor(() => readFile(`${folder}.pid`, 'utf8'), { timeout: 15_000 }))
+    const [name = ''] = await readdir(join(root, 'staging'))
+    return { order, child, worker: Number(name.split('-')[1]) }
+  }
+
+  /** A process that ended counts as dead also before its parent has looked. */
+  function alive(pid: number): boolean {
+    const { stdout } = spawnSync('ps', ['-o', 'stat=', '-p', String(pid)], { encoding: 'utf8' })
+    return stdout.trim() !== '' && !stdout.startsWith('Z')
+  }
+
+  test('keeps its folder between orders, and leaves none behind', async () => {
+    await team.order(upload())
+    const [folder] = await readdir(join(root, 'staging'))
+    await team.order(download(partsOf()))
+    expect(await readdir(join(root, 'staging'))).toEqual([folder])
+    await team.close()
+    expect(await readdir(join(root, 'staging'))).toEqual([])
+  })
+
+  test('ends with everything that it started when its input is closed', async () => {
+    const { order, worker, child } = await hang()
+    await team.close()
+    await expect(order).rejects.toThrow(/the coordinator is gone|worker node-1/)
+    expect([alive(worker), alive(child)]).toEqual([false, false])
+    expect(await readdir(join(root, 'staging'))).toEqual([])
+  })
+
+  test('ends when the run is aborted', async () => {
+    const { order, worker, child } = await hang()
+    stop.abort(new Error('stopped'))
+    await expect(order).rejects.toMatchObject({
+      kind: 'server',
+      message: expect.stringContaining('worker node-1 was ended by SIGTERM'),
+    })
+    await team.close()
+    expect(alive(worker)).toBe(false)
+    await vi.waitFor(() => expect(alive(child)).toBe(false))
+  })
+
+  test('that is killed fails its order and those after it; the next one sweeps its folder', async () => {
+    const { order, worker, child } = await hang()
+    process.kill(worker, 'SIGKILL')
+    const message = 'worker node-1 was ended by SIGKILL: it said nothing'
+    await expect(order).rejects.toMatchObject({ kind: 'server', message })
+    await expect(team.order(upload())).rejects.toMatchObject({ kind: 'server', message })
+    process.kill(child, 'SIGKILL')
+    await restart({})
+    await team.order(upload())
+    expect(await readdir(join(root, 'staging'))).toHaveLength(1)
+  })
+
+  test('that cannot make its folder says so in answer to its orders', async () => {
+    await restart({ staging: join(root, 'nowhere') })
+    await expect(team.order(upload())).rejects.toMatchObject({
+      kind: 'configuration',
+      message: expect.stringContaining(join(root, 'nowhere')),
+    })
+  })
+})
