@@ -151,11 +151,23 @@ export async function createAccounts({ plan, session, bytes, run, ours }: Restor
     run.signal.throwIfAborted()
     await bytes.execute(sql, `account ${key(account)}`)
     await session.execute(`REVOKE ALL PRIVILEGES, GRANT OPTION FROM ${nameOf(account)}`, `REVOKE for ${key(account)}`)
+    await revokeRoles(session, account)
     await bytes.execute(sql.replace('CREATE USER IF NOT EXISTS', 'ALTER USER'), `account ${key(account)}`)
   }
 }
 
 const absent = new Set([1146, 1147, 1305, 1356, 1141, 1403])
+
+/** REVOKE ALL leaves roles alone. */
+async function revokeRoles(session: Session, account: Account): Promise<void> {
+  const roles = await session.rows<Account>(
+    'SELECT from_user AS user, from_host AS host FROM mysql.role_edges WHERE to_user = ? AND to_host = ?',
+    [account.user, account.host],
+  )
+  for (const role of roles) {
+    await session.execute(`REVOKE ${nameOf(role)} FROM ${nameOf(account)}`, `REVOKE ${key(role)} for ${key(account)}`)
+  }
+}
 
 /** Grants and default roles of the accounts in `ours`. A grant on something that the request leaves out is a warning. */
 export async function grantAccounts({ plan, bytes, run, ours }: Omit<Restore, 'session'>): Promise<void> {

@@ -48,6 +48,8 @@ export interface S3Proxy {
   on(match: Matcher, action: Action, counts?: { times?: number; skip?: number }): void
   /** Holds the next request that matches: before the server sees it, or after it did and before the client knows. */
   holdNext(match: Matcher, when: 'before' | 'after'): Held
+  /** Forgets what was to happen. */
+  clear(): void
   stop(): Promise<void>
 }
 
@@ -123,6 +125,9 @@ export async function startS3Proxy(upstream: string): Promise<S3Proxy> {
     requests,
     answered,
     on: (match, action, { times = 1, skip = 0 } = {}) => void rules.push({ match, action, times, skip }),
+    clear() {
+      rules.length = 0
+    },
     holdNext(match, when) {
       const held = Promise.withResolvers<S3Request>()
       const released = Promise.withResolvers<void>()

@@ -1,4 +1,4 @@
-import { readdir, readFile } from 'node:fs/promises'
+import { readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -78,6 +78,8 @@ describe.skipIf(!s3 || !cluster)('a run that is killed', () => {
     clients = await heldClients(work.dir, rondb.binDir)
     await prepareAccount(rondb)
     await emptyCluster(rondb)
+    // a cluster that is used again may have local copies of other tests
+    for (const node of rondb.nodeIds) await rm(rondb.backupFolder(node), { recursive: true, force: true })
     for (const object of diskObjects) await rondb.sql(object).catch(() => {})
     await rondb.sql(await readFile(join(import.meta.dirname, 'seed.sql'), 'utf8'))
     for (const program of programs) await rondb.sql(program)
