@@ -4,7 +4,7 @@ import type { RunContext, ServerFacts, SourceRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { clientVersions } from './clients.ts'
 import { type Cluster, type DataNode, runningBackup, showCluster } from './management.ts'
-import { type Login, loginsOf, type Session, withMysql } from './mysql.ts'
+import { type Login, loginsOf, quoteText, type Session, withMysql } from './mysql.ts'
 import type { Source } from './values.ts'
 
 /** Everything that can be known before anything is touched. */
@@ -63,7 +63,7 @@ async function checkMysql(session: Session, login: Login): Promise<void> {
   const absent = needed.filter((privilege) => !privileges.has(privilege) && !privileges.has('ALL PRIVILEGES'))
   if (absent.length > 0) {
     throw new JobError('server', `account ${login.user} on MySQL server ${login.server} lacks ${absent.join(', ')}`, {
-      hint: `GRANT ${needed.join(', ')} ON *.* TO '${login.user}'@'…'`,
+      hint: `GRANT ${needed.join(', ')} ON *.* TO ${await accountOf(session)}`,
     })
   }
   const [ndb] = await session.rows<{ n: string }>(
@@ -74,6 +74,13 @@ async function checkMysql(session: Session, login: Login): Promise<void> {
       hint: 'check mysql.host: it must be a server of this cluster',
     })
   }
+}
+
+/** The account that the server took the login for, as SQL writes it. */
+async function accountOf(session: Session): Promise<string> {
+  const [row] = await session.rows<{ name: string }>('SELECT CURRENT_USER() AS name')
+  const [, user = '', host = ''] = /^(.*)@(.*)$/.exec(row?.name ?? '') ?? []
+  return `${quoteText(user)}@${quoteText(host)}`
 }
 
 /** Privileges on *.*, those of active roles included. */

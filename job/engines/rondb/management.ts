@@ -129,15 +129,26 @@ export async function abortBackup(management: Management, id: string): Promise<v
 }
 
 async function command(management: Management, order: string): Promise<string> {
-  const { stdout, stderr, exitCode } = await run(program(management, ['-e', order]))
+  const { signal, managementServers } = management
+  const patience = AbortSignal.timeout(patienceMs(managementServers))
+  const asked = { ...management, signal: AbortSignal.any([signal, patience]) }
+  const { stdout, stderr, exitCode } = await run(program(asked, ['-e', order])).catch((error) => {
+    if (signal.aborted || !patience.aborted) throw error
+    throw unanswered(management, 'it takes the connection and says nothing')
+  })
   if (exitCode === 0) return stdout
-  throw new JobError(
-    'server',
-    `management server ${connectString(management.managementServers)} does not answer: ${lastLines(stdout + stderr)}`,
-    {
-      hint: 'check managementServers, the network policy and that ndb_mgmd runs',
-    },
-  )
+  throw unanswered(management, lastLines(stdout + stderr))
+}
+
+/** ndb_mgm gives a host that is gone a minute before it asks the next one, and a server that is silent two. */
+function patienceMs(managementServers: string[]): number {
+  return 30_000 + 60_000 * (managementServers.length - 1)
+}
+
+function unanswered({ managementServers }: Management, says: string): JobError {
+  return new JobError('server', `management server ${connectString(managementServers)} does not answer: ${says}`, {
+    hint: 'check managementServers, the network policy and that ndb_mgmd runs',
+  })
 }
 
 /** One try: ndb_mgm otherwise asks a dead server for minutes. */

@@ -2,6 +2,7 @@ import type { Connection, RowDataPacket } from 'mysql2/promise'
 import { createConnection } from 'mysql2/promise'
 import type { RunContext } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
+import { certificates } from '../../io/certificates.ts'
 import type { Mysql } from './values.ts'
 
 /** One MySQL server and how to log in to it. Holds the password: never logged, never serialised. */
@@ -32,7 +33,10 @@ export function loginsOf(mysql: Mysql, { secret }: Pick<RunContext, 'secret'>, a
   const tls: Tls = { mode: mysql.tls.mode }
   for (const file of ['ca', 'cert', 'key'] as const) {
     const ref = mysql.tls[file]
-    if (ref) tls[file] = secret(ref, ref.key, `${at}.mysql.tls.${file}`)
+    const path = `${at}.mysql.tls.${file}`
+    if (!ref) continue
+    const text = secret(ref, ref.key, path)
+    tls[file] = file === 'key' ? text : certificates(text, path)
   }
   return addresses(mysql).map((address) => ({ ...address, user, password, tls }))
 }

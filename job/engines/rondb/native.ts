@@ -5,6 +5,7 @@ import type { WorkContext } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { lastLines, run } from '../../io/process.ts'
 import { client, connectString, versionIn } from './clients.ts'
+import { countPrinted } from './printed.ts'
 import { isUserTable, named } from './tables.ts'
 
 /** What a worker does for RonDB: everything that needs the native files beside it. */
@@ -76,8 +77,8 @@ export interface Survey {
 }
 
 async function survey(job: Extract<Work, { do: 'survey' }>, context: WorkContext): Promise<Survey> {
-  await writeFile(join(dirname(job.folder), markOf(job.backupId)), `${job.plan} running\n`)
   const files = await nativeFiles(job.folder)
+  await writeFile(join(dirname(job.folder), markOf(job.backupId)), `${job.plan} running\n`)
   const parts = checkComplete(
     files.map((file) => file.path),
     job.backupId,
@@ -289,7 +290,6 @@ export interface Inspected {
   counts: { fq_name: string; table_id: number; records: string }[]
 }
 
-/** ndb_print_backup_file over every file of a node. It ends with 0 also on a file that stops in the middle, so its output is followed to the end. */
 async function inspectNode(job: Extract<Work, { do: 'inspect' }>, context: WorkContext): Promise<Inspected> {
   const folder = join(context.folder, String(job.node))
   const paths = (await nativeFiles(folder)).map((file) => file.path)
@@ -301,13 +301,7 @@ async function inspectNode(job: Extract<Work, { do: 'inspect' }>, context: WorkC
   )
   if (meta.exitCode !== 0) throw unreadable(`rondb/${job.node}`, meta.stdout + meta.stderr)
 
-  const names = new Map<string, string>()
-  const counts = new Map<string, number>()
-  const followers = { ctl: () => followTables(names), Data: () => followRecords(counts), log: followHeader }
-  for (const [ending, follower] of Object.entries(followers)) {
-    for (const path of paths.filter((one) => one.endsWith(`.${ending}`)))
-      await printFile(join(folder, path), job, context, follower())
-  }
+  const counts = await countPrinted({ folder, paths, clients: job.clients, password, signal: context.signal })
   const stopGcp = /Stop GCP of Backup: (\d+)/.exec(meta.stdout)?.[1]
   return {
     product: /RonDB/i.test(meta.stdout) ? 'RonDB' : 'NDB',
@@ -315,80 +309,6 @@ async function inspectNode(job: Extract<Work, { do: 'inspect' }>, context: WorkC
     stopGcp: stopGcp === undefined ? null : Number(stopGcp),
     tables: parseTables(meta.stdout),
     parts,
-    counts: [...counts].map(([id, count]) => ({
-      fq_name: names.get(id) ?? '',
-      table_id: Number(id),
-      records: String(count),
-    })),
+    counts,
   }
-}
-
-/** Sees the lines of one file, and says at the end whether the file was whole. */
-interface Follower {
-  line(line: string): void
-  whole(): boolean
-}
-
-function followTables(names: Map<string, string>): Follower {
-  let name = ''
-  let closed = false
-  return {
-    line: (line) => {
-      name = /^Key: 1 value\(\d+\) : "(.+)"/.exec(line)?.[1] ?? name
-      const id = /^Key: 2 value\(4\) : (\d+)/.exec(line)?.[1]
-      if (id && name) names.set(id, name)
-      if (line.startsWith('Stop GCP:')) closed = true
-    },
-    whole: () => closed,
-  }
-}
-
-function followRecords(counts: Map<string, number>): Follower {
-  let table = ''
-  let header = false
-  let open = 0
-  return {
-    line: (line) => {
-      if (line.startsWith('Magic: NDBBCKUP')) header = true
-      if (line.startsWith('-- Fragment header')) open++
-      if (line.startsWith('-- Fragment footer')) open--
-      table = /^TableId: (\d+)/.exec(line)?.[1] ?? table
-      const count = /^NoOfRecords: (\d+)/.exec(line)?.[1]
-      if (count) counts.set(table, (counts.get(table) ?? 0) + Number(count))
-    },
-    whole: () => header && open === 0,
-  }
-}
-
-function followHeader(): Follower {
-  let header = false
-  return {
-    line: (line) => {
-      if (line.startsWith('Magic: NDBBCKUP')) header = true
-    },
-    whole: () => header,
-  }
-}
-
-async function printFile(
-  file: string,
-  job: Extract<Work, { do: 'inspect' }>,
-  context: WorkContext,
-  follower: Follower,
-): Promise<void> {
-  const password = job.encryption && context.secret(job.encryption, job.encryption.key, 'decryption')
-  const { stdout, stderr, exitCode } = await run(
-    {
-      file: client('ndb_print_backup_file', job.clients),
-      args: ['-u', ...(password === undefined ? [] : ['--backup-password-from-stdin']), file],
-      signal: context.signal,
-      ...(password === undefined ? {} : { input: `${password}\n` }),
-    },
-    { keep: 4096, onLine: follower.line },
-  )
-  if (exitCode === 0 && follower.whole()) return
-  throw new JobError(
-    'verification',
-    `ndb_print_backup_file cannot read ${file.slice(context.folder.length + 1)} to its end: ${lastLines(stdout + stderr, 1)}`,
-  )
 }

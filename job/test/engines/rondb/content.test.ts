@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import type { Marker } from '../../../engine.ts'
-import { foreign } from '../../../engines/rondb/target.ts'
+import { foreign } from '../../../engines/rondb/content.ts'
 
 type Things = Parameters<typeof foreign>[0]['content']['databases'] extends Map<string, infer T> ? T : never
 
