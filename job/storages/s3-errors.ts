@@ -212,7 +212,7 @@ function byStatus(error: ServerError, { at, bucket }: Asked): Trouble | undefine
   if (status === 404) return { text: 'not found', hint: `does the bucket ${bucket} exist?` }
   if (status === 409) return { text: 'in conflict with something else in the bucket' }
   return status
-    ? { text: `the server answered ${status}`, hint: `are ${at}.region and .credentials right?` }
+    ? { text: `the server answered ${status}`, hint: `are ${at}.endpoint, .region and .credentials right?` }
     : undefined
 }
 

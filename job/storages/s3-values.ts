@@ -80,7 +80,7 @@ const schema = z
       .int()
       .min(5)
       .max(64)
-      .default(16)
+      .default(8)
       .describe('Size of the parts of an upload; larger for objects of which 9000 parts would not do'),
     partsInFlight: z
       .int()

@@ -1,6 +1,6 @@
 /**
  * A process that moves bytes of no meaning to or from a bucket and says what it took; for the memory test and the bench.
- * transfer.ts put|get <endpoint> <bucket> <GiB> [streams]
+ * transfer.ts put|get <endpoint> <bucket> <GiB> [streams], with S3_OPTIONS: JSON of values under `s3`
  */
 import { Readable } from 'node:stream'
 import { parseArgs } from 'node:util'
