@@ -113,7 +113,10 @@ async function fetch(run: TargetRun, reader: Reader, { detail }: Progress) {
 async function checkRoom(run: TargetRun, bytes: number): Promise<void> {
   const folder = run.staging
   const file = await statfs(folder).catch((cause) => {
-    throw new JobError('configuration', `${run.at}.staging: the folder ${folder} cannot be used`, { cause })
+    throw new JobError('configuration', `${run.at}.staging: the folder ${folder} cannot be used`, {
+      hint: 'create it, or name another one there or with --tmp-dir',
+      cause,
+    })
   })
   const free = file.bavail * file.bsize
   if (free > bytes) return
