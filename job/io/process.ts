@@ -76,9 +76,13 @@ async function* checked(program: Program, trailer: RegExp): AsyncGenerator<Buffe
     throw new JobError('server', `${nameOf(program)} ended without saying that its output is complete`)
 }
 
-/** A Node child that speaks JSON lines: our own workers. */
+/**
+ * A Node child that speaks JSON lines: our own workers. With Node's defaults the garbage of a fast stream grows the process past
+ * 300 MiB: a small young generation and one malloc arena keep it below 256 MiB whatever the size (docs/benchmarks.md).
+ */
 export function startWorker({ args, signal }: { args: string[]; signal: AbortSignal }) {
-  const child = execa(process.execPath, args, {
+  const child = execa(process.execPath, ['--max-semi-space-size=1', ...args], {
+    env: { MALLOC_ARENA_MAX: '1' },
     stdin: 'pipe',
     stdout: 'pipe',
     stderr: 'pipe',
