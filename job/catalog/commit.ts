@@ -68,9 +68,11 @@ async function holderOf(
   }
 }
 
+/** What the storage said itself is the better hint when it said no. */
 function refusal(storage: Storage, key: string, cause: unknown): JobError {
+  const said = cause instanceof JobError && !cause.retryable ? cause.hint : undefined
   return new JobError('storage', `${key} could not be written to storage ${storage.name}`, {
-    hint: 'a request still on its way may store it after all: `holdfast list` tells',
+    hint: said ?? 'a request still on its way may store it after all: `holdfast list` tells',
     cause,
   })
 }

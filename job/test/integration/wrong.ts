@@ -21,6 +21,8 @@ export interface Wrong {
   values?: ((values: any) => void) | undefined
   /** A program and its arguments that runs the job: in a namespace with other mounts. */
   through?: string[]
+  /** More of the environment. */
+  env?: Record<string, string | undefined>
   expects: Said
 }
 
@@ -50,7 +52,11 @@ export async function attempt({ dir, values }: Pick<Workspace, 'dir' | 'values'>
   for (const [flag, folder] of Object.entries({ secrets: 'secrets', tmp: 'tmp', volumes: 'volumes' }))
     if (args.length > 0 && !args.includes(`--${flag}-dir`)) flags.push(`--${flag}-dir`, join(dir, folder))
   const [file = '', ...before] = [...(wrong.through ?? []), process.execPath]
-  const child = spawn(file, [...before, main, ...args, ...flags], { stdio: ['ignore', 'pipe', 'pipe'], cwd: dir })
+  const child = spawn(file, [...before, main, ...args, ...flags], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    cwd: dir,
+    env: { ...process.env, ...wrong.env },
+  })
   let [stdout, stderr] = ['', '']
   child.stdout.on('data', (chunk) => (stdout += chunk))
   child.stderr.on('data', (chunk) => (stderr += chunk))

@@ -1,3 +1,4 @@
+import { rootCertificates } from 'node:tls'
 import { describe, expect, test } from 'vitest'
 import { type Login, loginsOf, optionFile, quoteName, quoteText } from '../../../engines/rondb/mysql.ts'
 import { Source } from '../../../engines/rondb/values.ts'
@@ -78,8 +79,10 @@ test.each([
 ])('the text %s is quoted as %s', (text, quoted) => expect(quoteText(text)).toBe(quoted))
 
 describe('logins', () => {
+  const [certificate = ''] = rootCertificates
   const secret = (ref: { secret: string }, key: string, at: string) => {
     if (key === 'missing') throw new JobError('configuration', `${at}: secret ${ref.secret} has no readable key ${key}`)
+    if (key.endsWith('.crt') && ref.secret !== 'db') return certificate
     return `${ref.secret}/${key}`
   }
   const credentials = { secret: 'db' }
@@ -115,7 +118,7 @@ describe('logins', () => {
       {
         user: 'helm',
         password: 'db/helm',
-        tls: { mode: 'verify-ca', ca: 'ca/ca.crt', cert: 'me/tls.crt', key: 'me/tls.key' },
+        tls: { mode: 'verify-ca', ca: certificate, cert: certificate, key: 'me/tls.key' },
       },
     ])
   })
@@ -123,6 +126,12 @@ describe('logins', () => {
   test('name the value whose secret is missing', () => {
     expect(() => logins({ host: 'db', credentials: { secret: 'db', passwordKey: 'missing' } })).toThrow(
       'backups.nightly.sources.0.rondb.mysql.credentials: secret db has no readable key missing',
+    )
+  })
+
+  test('name the value whose secret holds no certificate', () => {
+    expect(() => logins({ host: 'db', credentials, tls: { ca: { secret: 'db' } } })).toThrow(
+      'backups.nightly.sources.0.rondb.mysql.tls.ca: the key of the secret holds no certificate',
     )
   })
 
