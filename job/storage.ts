@@ -38,6 +38,18 @@ export interface StorageFeatures {
 /** A stream can be read once; a function can be called again, so its put can be retried. */
 export type Body = Buffer | Readable | (() => Readable)
 
+/**
+ * A stream that can also be read in loans: chunks that are the reader's only until it asks for the next, so that long
+ * streams take no new memory all the time. It is read one way or the other, not both.
+ */
+export interface Lender extends Readable {
+  loans(): AsyncIterable<Buffer>
+}
+
+export function isLender(stream: Readable): stream is Lender {
+  return 'loans' in stream
+}
+
 export interface PutOptions {
   /** Bytes, when known: chooses the part size, and a body of another length is refused. */
   size?: number

@@ -1,4 +1,4 @@
-import { createReadStream, createWriteStream } from 'node:fs'
+import { createWriteStream } from 'node:fs'
 import { mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
@@ -10,6 +10,7 @@ import { secretPath, secretReader } from '../config.ts'
 import type { DownloadOrder, EngineOrder, Order, UploadOrder, WorkContext } from '../engine.ts'
 import { engineNamed } from '../engines/index.ts'
 import { JobError, textOf } from '../errors.ts'
+import { fileStream } from '../io/lending.ts'
 import { inParallel } from '../io/parallel.ts'
 import { store, tap, verified } from '../io/pipeline.ts'
 import { type FromWorker, type Hello, heartbeatMs, messages, silenceMs, type ToWorker } from '../io/protocol.ts'
@@ -26,6 +27,9 @@ interface Streams {
 /** Files of one folder that are sent at once: enough to keep the line full, few enough for bounded memory. */
 const filesAtOnce = 3
 
+/** How often progress is told, not with every chunk. */
+const progressMs = 250
+
 /**
  * The worker's life: hello, then orders in turn until its input ends. Then, or when nothing is heard for a minute, everything it
  * started is aborted: a dead coordinator leaves nobody behind.
@@ -40,13 +44,22 @@ export async function worker({ input, output, log }: Streams): Promise<void> {
   }, heartbeatMs)
   output.on('error', () => abort.abort(new JobError('interrupted', 'the coordinator is gone')))
 
+  let done = 0
+  const tell = () => {
+    if (done > 0) send({ type: 'progress', bytes: done })
+    done = 0
+  }
+  const teller = setInterval(tell, progressMs)
+
   let desk: Promise<Desk> | undefined
   let queue: Promise<void> = Promise.resolve()
   try {
     for await (const message of messages<ToWorker>(input)) {
       heard = Date.now()
       if (message.type === 'hello') {
-        const progress = (bytes: number) => send({ type: 'progress', bytes })
+        const progress = (bytes: number) => {
+          done += bytes
+        }
         desk = openDesk({ hello: message.hello, signal: abort.signal, log, progress })
         // why it cannot be opened is the answer to every order
         desk.catch(() => {})
@@ -54,13 +67,16 @@ export async function worker({ input, output, log }: Streams): Promise<void> {
       if (message.type !== 'order') continue
       const { id, order } = message
       queue = queue.then(async () => {
-        send(await answer(id, async () => carryOut(await (desk as Promise<Desk>), order), log))
+        const result = await answer(id, async () => carryOut(await (desk as Promise<Desk>), order), log)
+        tell()
+        send(result)
       })
     }
     abort.abort(new JobError('interrupted', 'the coordinator is gone'))
     await queue
   } finally {
     clearInterval(pulse)
+    clearInterval(teller)
     await desk?.then(
       (opened) => opened.close(),
       () => {},
@@ -153,8 +169,7 @@ async function upload(desk: Desk, order: UploadOrder): Promise<Part[]> {
   const kept = order.resume ? await storedBefore(desk, order) : new Map<string, number>()
   const parts = await inParallel(files, filesAtOnce, async (file) => {
     const path = `${order.path}/${file.path}`
-    const data = () =>
-      createReadStream(join(order.folder, file.path), { highWaterMark: 1024 * 1024, signal: desk.context.signal })
+    const data = () => fileStream(join(order.folder, file.path), desk.context.signal)
     if (kept.get(path) === file.size) {
       const intact = await sameBytes(desk, path, data())
       if (intact) return intact

@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream'
 import { JobError } from '../errors.ts'
-import type { Body } from '../storage.ts'
+import { type Body, isLender } from '../storage.ts'
 
 /** A body as the stream that it is now. Its errors are kept for whoever reads it, even when it fails before. */
 export function openBody(body: Body): Buffer | Readable {
@@ -18,7 +18,8 @@ export interface Expectation {
 
 /**
  * The chunks of a body. Throws what the producer failed with as it is; a stream that was closed before its end, another
- * size than expected and an abort are errors too. However it ends, the stream is destroyed.
+ * size than expected and an abort are errors too. However it ends, the stream is destroyed. A chunk is the caller's only
+ * until it asks for the next.
  */
 export async function* chunksOf(body: Buffer | Readable, { key, size, signal }: Expectation): AsyncGenerator<Buffer> {
   let received = 0
@@ -28,7 +29,7 @@ export async function* chunksOf(body: Buffer | Readable, { key, size, signal }: 
   if (signal?.aborted) abort()
   else signal?.addEventListener('abort', abort, { once: true })
   try {
-    for await (const chunk of Buffer.isBuffer(body) ? [body] : body) {
+    for await (const chunk of sourceOf(body)) {
       signal?.throwIfAborted()
       const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : (chunk as Buffer)
       received += bytes.length
@@ -45,6 +46,11 @@ export async function* chunksOf(body: Buffer | Readable, { key, size, signal }: 
     if (!Buffer.isBuffer(body)) body.destroy()
   }
   requireSize(received, { key, size })
+}
+
+function sourceOf(body: Buffer | Readable): Iterable<Buffer> | AsyncIterable<unknown> {
+  if (Buffer.isBuffer(body)) return [body]
+  return isLender(body) ? body.loans() : body
 }
 
 /** Throws when a body has another size than the caller said. */

@@ -15,7 +15,7 @@ export interface UploadTarget<Sent> {
 export interface Upload<Sent> {
   key: string
   target: UploadTarget<Sent>
-  /** The data; ends with an error when the signal aborts. */
+  /** The data; ends with an error when the signal aborts. A chunk is used only until the next is asked for. */
   read(signal: AbortSignal): AsyncIterable<Buffer>
   pool: BufferPool
   partSize: number
@@ -135,7 +135,7 @@ async function* piecesOf(
   try {
     for await (const chunk of chunks) {
       if (small && length + chunk.length <= Math.min(smallSize, partSize)) {
-        small.push(chunk)
+        small.push(Buffer.from(chunk))
         length += chunk.length
         continue
       }

@@ -60,6 +60,17 @@ describe('upload', () => {
     if (sent.length > 0) expect(Buffer.concat(sent).equals(bytes)).toBe(true)
   })
 
+  test('uses a chunk only until the next is asked for', async () => {
+    const bytes = someBytes(MiB + 5)
+    async function* read() {
+      const lent = Buffer.alloc(1000)
+      for (let at = 0; at < bytes.length; at += lent.length) yield lent.subarray(0, bytes.copy(lent, 0, at))
+    }
+    const { target, sent } = makeTarget()
+    await upload(optionsOf(target, bytes, { read }))
+    expect(Buffer.concat(sent).equals(bytes)).toBe(true)
+  })
+
   test('parts are completed in their order, in whatever order they arrive', async () => {
     const waiting: (() => void)[] = []
     const { target, asked } = makeTarget(

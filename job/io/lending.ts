@@ -1,0 +1,41 @@
+import { open } from 'node:fs/promises'
+import { Readable } from 'node:stream'
+import type { Lender } from '../storage.ts'
+
+/** Small enough to stay in the processor's cache from the read to the hash and the copy. */
+const loanBytes = 512 * 1024
+
+/** Makes a lender of loans; who reads it as a stream gets copies. */
+export function lending(loans: AsyncGenerator<Buffer>): Lender {
+  const stream = Readable.from(copies(loans), { objectMode: false, highWaterMark: 2 * 1024 * 1024 })
+  return Object.assign(stream, { loans: () => loans })
+}
+
+async function* copies(loans: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
+  for await (const loan of loans) yield Buffer.from(loan)
+}
+
+/** A file's bytes. While one loan is used, the next is read. */
+export function fileStream(path: string, signal: AbortSignal): Lender {
+  return lending(loansOf(path, signal))
+}
+
+async function* loansOf(path: string, signal: AbortSignal): AsyncGenerator<Buffer> {
+  const file = await open(path)
+  let [buffer, other] = [Buffer.allocUnsafeSlow(loanBytes), Buffer.allocUnsafeSlow(loanBytes)]
+  let reading = file.read(buffer)
+  try {
+    for (;;) {
+      const { bytesRead } = await reading
+      signal.throwIfAborted()
+      if (bytesRead === 0) return
+      const loan = buffer.subarray(0, bytesRead)
+      ;[buffer, other] = [other, buffer]
+      reading = file.read(buffer)
+      yield loan
+    }
+  } finally {
+    await reading.catch(() => {})
+    await file.close()
+  }
+}

@@ -1,0 +1,92 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { mkdtemp, readdir, readlink, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { buffer } from 'node:stream/consumers'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { fileStream } from '../../io/lending.ts'
+import { store, tap } from '../../io/pipeline.ts'
+import { chunksOf } from '../../storages/incoming.ts'
+import { memoryStorage } from '../fakes/memory.ts'
+
+const data = randomBytes(3_000_001)
+const sha256 = createHash('sha256').update(data).digest('hex')
+const { signal } = new AbortController()
+let folder: string
+let path: string
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'holdfast-lending-'))
+  path = join(folder, 'data')
+  await writeFile(path, data)
+})
+afterAll(() => rm(folder, { recursive: true }))
+
+async function copied(loans: AsyncIterable<Buffer>): Promise<Buffer> {
+  const copies: Buffer[] = []
+  for await (const loan of loans) copies.push(Buffer.from(loan))
+  return Buffer.concat(copies)
+}
+
+/** Whether this process has the file open. */
+async function isOpen(): Promise<boolean> {
+  const links = (await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => ''))
+  return (await Promise.all(links)).includes(path)
+}
+
+describe('a file', () => {
+  test('has the same bytes in loans and as a stream', async () => {
+    expect((await copied(fileStream(path, signal).loans())).equals(data)).toBe(true)
+    expect((await buffer(fileStream(path, signal))).equals(data)).toBe(true)
+  })
+
+  test('is lent from two pieces of memory, however long it is', async () => {
+    const memories = new Set<ArrayBufferLike>()
+    for await (const loan of fileStream(path, signal).loans()) memories.add(loan.buffer)
+    expect(memories.size).toBe(2)
+  })
+
+  test.each([
+    ['read to its end', async () => void (await copied(fileStream(path, signal).loans()))],
+    ['read as a stream', async () => void (await buffer(fileStream(path, signal)))],
+    [
+      'left in the middle',
+      async () => {
+        for await (const _ of fileStream(path, signal).loans()) break
+      },
+    ],
+    ['never read', async () => void fileStream(path, signal).destroy()],
+  ])('that was %s is closed', async (_, read) => {
+    await read()
+    await expect.poll(isOpen).toBe(false)
+  })
+
+  test('that is not there is an error of its reader', async () => {
+    await expect(copied(fileStream(join(folder, 'none'), signal).loans())).rejects.toThrow('ENOENT')
+    await expect(buffer(fileStream(join(folder, 'none'), signal))).rejects.toThrow('ENOENT')
+  })
+
+  test('is read no further after an abort', async () => {
+    const stop = new AbortController()
+    const read = async () => {
+      for await (const _ of fileStream(path, stop.signal).loans()) stop.abort(new Error('enough'))
+    }
+    await expect(read()).rejects.toThrow('enough')
+  })
+})
+
+describe('a tap on a file', () => {
+  test('lends what it has hashed', async () => {
+    const tapped = tap(fileStream(path, signal))
+    expect((await copied(chunksOf(tapped.stream, { key: 'data' }))).equals(data)).toBe(true)
+    expect(tapped.result()).toEqual({ size: data.length, sha256 })
+  })
+
+  test.each([1, 2])('has hashed what %d storages got', async (count) => {
+    const storages = Array.from({ length: count }, () => memoryStorage())
+    const request = { key: 'a/5/data', path: 'data', size: data.length, signal }
+    const part = await store({ ...request, data: () => fileStream(path, signal), storages })
+    expect(part).toEqual({ path: 'data', size: data.length, sha256 })
+    for (const { objects } of storages) expect(objects.get(request.key)?.bytes.equals(data)).toBe(true)
+  })
+})
