@@ -37,3 +37,10 @@ export function factsOf(source: { facts: Record<string, unknown> }): RondbFacts 
     `the manifest's facts are not those of a RonDB backup: ${z.prettifyError(parsed.error).replaceAll('\n', ' ')}`,
   )
 }
+
+/** What of a backup's parts the facts promise and the manifest does not list: folders of data nodes, and dumps. */
+export function missingParts(facts: RondbFacts, parts: readonly { path: string }[]): string[] {
+  const folders = facts.topology.nodes.map(({ id }) => `rondb/${id}/`)
+  const dumps = ['users.sql', 'databases.sql', ...(facts.localTables.dumped ? ['local-tables.sql'] : [])]
+  return [...dumps, ...folders].filter((path) => !parts.some((part) => part.path.startsWith(path)))
+}

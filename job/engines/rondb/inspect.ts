@@ -1,6 +1,6 @@
 import type { BackupFacts, InspectRun, Reader } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
-import { factsOf, type RondbFacts } from './facts.ts'
+import { factsOf, missingParts, type RondbFacts } from './facts.ts'
 import { epochOf } from './management.ts'
 import type { Inspected, Work } from './native.ts'
 import { classify } from './schema.ts'
@@ -11,6 +11,8 @@ import { leftOut } from './values.ts'
 /** Reads every native file to its end, and compares the records in them with what START BACKUP said. */
 export async function inspect(run: InspectRun, reader: Reader): Promise<void> {
   const facts = factsOf(run.source ?? { facts: {} })
+  const missing = missingParts(facts, run.parts)
+  if (missing.length > 0) throw new JobError('verification', `the backup has no ${missing.join(', ')}`)
   const found = await inspectNodes(run, reader)
   const records = [...found.values()].flatMap((node) => node.counts).reduce((sum, one) => sum + Number(one.records), 0)
   if (facts.records !== null && records !== facts.records) {

@@ -104,10 +104,16 @@ function unreadable(folder: string, said: string): JobError {
   return new JobError('verification', `ndb_restore cannot read ${folder}: ${lastLines(said)}`, { hint })
 }
 
-/** Before anything is written: ndb_restore can read the downloaded files, with the password if there is one. */
+/** Before anything is written: no file is missing, and ndb_restore can read the tables, with the password if there is one. */
 async function readNode(job: Extract<Work, { do: 'read' }>, context: WorkContext): Promise<void> {
   const password = job.decryption && context.secret(job.decryption, job.decryption.key, 'decryption')
   const path = join(context.folder, String(job.node))
+  const files = await nativeFiles(path)
+  checkComplete(
+    files.map((file) => file.path),
+    job.backupId,
+    job.node,
+  )
   const { stdout, stderr, exitCode } = await run(
     ndbRestore({ ...job, path, options: ['--print-meta'], password, signal: context.signal }),
   )
@@ -142,7 +148,10 @@ export function checkComplete(paths: string[], backupId: string, node: number): 
       'verification',
       `the backup ${backupId} of node ${node} is not complete: ${missing.slice(0, 3).join(', ')} missing`,
       {
-        hint: paths.length === 0 ? 'check files.path: it must lead to the folder that holds BACKUP-<id>' : undefined,
+        hint:
+          paths.length === 0
+            ? 'check files.path: it must lead to the folder that holds BACKUP-<id>'
+            : 'nothing can be made of it: use another backup',
       },
     )
   }

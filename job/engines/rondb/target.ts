@@ -2,7 +2,7 @@ import type { RestoreStep, TargetRun, TargetState } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { clientVersions } from './clients.ts'
 import { type Clears, Creates, clearsOf, type DiskObjects, foreign, look } from './content.ts'
-import { factsOf, type RondbFacts } from './facts.ts'
+import { factsOf, missingParts, type RondbFacts } from './facts.ts'
 import { type Cluster, showCluster } from './management.ts'
 import { type Login, loginsOf } from './mysql.ts'
 import { type Selection, select } from './selection.ts'
@@ -44,7 +44,7 @@ export async function checkTarget(run: TargetRun): Promise<TargetState> {
   refuseWithoutPassword(run, facts)
   const passwords = readPasswords(run)
   const selection = select({ tables: facts.tables, databases: facts.databases, target, at: run.at })
-  refuseMissingNodes(run, facts)
+  refuseMissingParts(run, facts)
   const logins = loginsOf(target.mysql, run, run.at)
   const tools = await clientVersions(['ndb_mgm', 'ndb_restore'], target.clients, run.signal)
   const cluster = await showCluster({ ...target, signal: run.signal })
@@ -114,13 +114,14 @@ function readPasswords(run: TargetRun): Record<string, string> {
   return Object.fromEntries(read)
 }
 
-function refuseMissingNodes(run: TargetRun, facts: RondbFacts): void {
-  for (const { id } of facts.topology.nodes) {
-    if (run.parts.some((part) => part.path.startsWith(`rondb/${id}/`))) continue
-    throw new JobError('verification', `backup ${run.backupId} has no parts of data node ${id}`, {
-      hint: 'the backup is damaged: take another one, or another storage',
-    })
-  }
+/** users.sql is for accounts only: without them a backup that lost it can still be restored. */
+function refuseMissingParts(run: TargetRun, facts: RondbFacts): void {
+  const { accounts } = run.target as Target
+  const missing = missingParts(facts, run.parts).filter((path) => accounts || path !== 'users.sql')
+  if (missing.length === 0) return
+  throw new JobError('verification', `backup ${run.backupId} has no ${missing.join(', ')}`, {
+    hint: 'the backup is damaged: take another one, or another storage',
+  })
 }
 
 /** NDB reads backups of older versions, not of newer majors. */
