@@ -19,8 +19,11 @@ export interface Engine {
   check(run: SourceRun): Promise<ServerFacts>
   /** Every part of one consistent backup. With `run.resumed` it takes up a failed upload of the same id. */
   backup(run: SourceRun, sink: Sink): Promise<BackupFacts>
-  /** Called after the commit on every required storage: local copies may go now. A failure is a warning. */
-  afterCommit?(run: SourceRun, facts: BackupFacts, sink: Sink): Promise<void>
+  /**
+   * Called after the commit on every required storage: local copies of this backup, and of the plan's older runs that ended, may go now.
+   * A failure is a warning.
+   */
+  afterCommit?(run: SourceRun, done: { facts: BackupFacts; sink: Sink; otherRuns: OtherRuns }): Promise<void>
 
   /** Pure: the target values that lead back into a source's own server. */
   targetOf(source: unknown): unknown
@@ -70,8 +73,6 @@ export interface SourceRun extends RunContext {
   /** Decimal seconds since 1970; also the id the database gets. */
   readonly backupId: string
   readonly plan: string
-  /** Other runs of the plan: once this backup is committed, local copies of those that do not run any more may go. */
-  readonly otherRuns: { ended: readonly string[]; running: readonly string[] }
   /** A failed run of this id is being taken up again: its facts, as kept by `sink.keepFacts`. */
   readonly resumed?: BackupFacts
 }
@@ -103,6 +104,13 @@ export interface InspectRun extends RunContext {
   readonly decryption?: { secret: string; key: string } | undefined
   /** Folder of the clients, when the values name one. */
   readonly clients?: string | undefined
+}
+
+/** Ids of the plan's other runs, as the storage shows them after the commit. */
+export interface OtherRuns {
+  /** Began by us and ended without a backup. */
+  failed: readonly string[]
+  running: readonly string[]
 }
 
 export interface ServerFacts {

@@ -35,6 +35,8 @@ const commands: { [verb in Exclude<Request['verb'], 'worker'>]: (job: Job, reque
     adopt(job, { ...request, decryption: secret === undefined ? undefined : { secret, key } }),
 }
 
+// a reader of our output that goes away must not end a run
+process.stdout.on('error', () => {})
 process.exit(await main(process.argv.slice(2)))
 
 async function main(args: string[]): Promise<number> {
@@ -42,7 +44,9 @@ async function main(args: string[]): Promise<number> {
   if (typeof request === 'number') return request
   const log = openLog({ level: request.settings.logLevel, stream: process.stderr })
   if (request.verb === 'worker') {
-    await worker({ input: process.stdin, output: process.stdout, log })
+    const stop = new AbortController()
+    stopOnSignals(stop)
+    await worker({ input: process.stdin, output: process.stdout, log, signal: stop.signal })
     return 0
   }
   const begun = performance.now()

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { type Catalog, openCatalog } from '../catalog/catalog.ts'
 import { backupId } from '../catalog/layout.ts'
 import { type Plan, seconds } from '../config.ts'
-import type { BackupFacts, RunContext, SourceRun } from '../engine.ts'
+import type { BackupFacts, OtherRuns, RunContext, SourceRun } from '../engine.ts'
 import { engineOf } from '../engines/index.ts'
 import { JobError, textOf } from '../errors.ts'
 import { type Result, sizeText } from '../io/print.ts'
@@ -94,6 +94,29 @@ async function begin({ job, name, plan, catalogs }: Omit<Run, 'id' | 'started' |
   return { job, name, plan, catalogs, id, started, resumed: {} }
 }
 
+/** Never one that may be running still: two runs of one id would take each other's files away. */
+async function newestFailed({
+  job,
+  name,
+  plan,
+  catalog,
+}: {
+  job: Job
+  name: string
+  plan: Plan
+  catalog: Catalog
+}): Promise<string | undefined> {
+  const runs = await catalog.runs({ deadlineSeconds: seconds(plan.deadline), now: job.now(), signal: job.signal })
+  const failed = runs.findLast((run) => run.state === 'failed')
+  const running = runs.findLast((run) => run.state === 'running')
+  if (!failed && running) {
+    throw new JobError('busy', `run ${running.id} of plan ${name} has not said that it failed`, {
+      hint: `if it is dead: holdfast backup ${name} --resume ${running.id}`,
+    })
+  }
+  return failed?.id
+}
+
 async function takeUp({
   job,
   name,
@@ -103,7 +126,7 @@ async function takeUp({
 }: Omit<Run, 'id' | 'started' | 'resumed'> & { pick: string }): Promise<Run> {
   const [first] = catalogs as [Catalog, ...Catalog[]]
   const { uncommitted, committed } = await first.ids()
-  const id = pick === 'latest' ? uncommitted.at(-1) : pick
+  const id = pick === 'latest' ? await newestFailed({ job, name, plan, catalog: first }) : pick
   if (id !== undefined && committed.includes(id))
     throw new JobError('nothing-matches', `backup ${id} is finished: nothing is left to do`)
   const resumed = id !== undefined && uncommitted.includes(id) ? await first.facts(id, job.signal) : undefined
@@ -144,7 +167,6 @@ async function runOnce(run: Run): Promise<Result> {
 
 async function carryOut(run: Run, committed: Catalog[]): Promise<Result> {
   const { job, name, plan, catalogs, id, started } = run
-  const otherRuns = await runsBeside(run)
   const workers = job.workers({ plan: name, id, storages: plan.storages })
   const done: { facts: SourceFacts; sink: SourceSink; sourceRun: SourceRun }[] = []
   job.progress.begin(`backup ${id}`)
@@ -161,6 +183,8 @@ async function carryOut(run: Run, committed: Catalog[]): Promise<Result> {
     })
     const resumed = run.resumed[source.name]
     if (resumed) await sink.takeUp()
+    // written again: a prune must see that this run is alive
+    if (resumed) await sink.keepFacts(resumed)
     for (const warning of resumed?.warnings ?? []) job.warn(warning)
     const sourceRun: SourceRun = {
       ...contextOf(job),
@@ -168,7 +192,6 @@ async function carryOut(run: Run, committed: Catalog[]): Promise<Result> {
       source: values,
       backupId: id,
       plan: name,
-      otherRuns,
       ...(resumed ? { resumed } : {}),
     }
     const { server, tools, facts } = await engine.backup(sourceRun, sink)
@@ -201,13 +224,13 @@ async function carryOut(run: Run, committed: Catalog[]): Promise<Result> {
   return result({ run, manifest, bytes })
 }
 
-/** A newer backup takes the place of every run that has ended, but another one may be running still. */
-async function runsBeside({ job, plan, catalogs, id }: Run): Promise<SourceRun['otherRuns']> {
+/** A newer backup takes the place of every run that failed, but another one may be running still. */
+async function runsBeside({ job, plan, catalogs, id }: Run): Promise<OtherRuns> {
   const deadlineSeconds = seconds(plan.deadline)
   const runs = (await catalogs[0]?.runs({ deadlineSeconds, now: job.now(), signal: job.signal })) ?? []
-  const others = (wanted: boolean) =>
-    runs.filter((run) => run.id !== id && (run.state === 'running') === wanted).map((run) => run.id)
-  return { ended: others(false), running: others(true) }
+  const others = runs.filter((run) => run.id !== id && run.started !== undefined)
+  const ids = (state: 'failed' | 'running') => others.filter((run) => run.state === state).map((run) => run.id)
+  return { failed: ids('failed'), running: ids('running') }
 }
 
 /** What the storage says it has is what was sent. */
@@ -223,17 +246,21 @@ async function confirm(catalog: Catalog, manifest: Manifest, job: Job): Promise<
 
 /** After the commit nothing may fail the run: the backup exists. */
 async function tidy({
-  run: { job, name },
+  run,
   done,
 }: {
   run: Run
   done: { facts: SourceFacts; sink: SourceSink; sourceRun: SourceRun }[]
 }): Promise<void> {
-  for (const { facts, sink, sourceRun } of done) {
-    const { engine } = engineOf({ [facts.engine]: true })
-    await engine
-      .afterCommit?.(sourceRun, facts, sink)
-      .catch((error) => job.warn(`local copies of ${facts.name} stay: ${textOf(error)}`))
+  const { job, name } = run
+  try {
+    const otherRuns = await runsBeside(run)
+    for (const { facts, sink, sourceRun } of done) {
+      const { engine } = engineOf({ [facts.engine]: true })
+      await engine.afterCommit?.(sourceRun, { facts, sink, otherRuns })
+    }
+  } catch (error) {
+    job.warn(`local copies in the database's folders stay: ${textOf(error)}`)
   }
   await pruneAfterBackup(job, name).catch((error) => job.warn(`retention failed: ${textOf(error)}`))
 }

@@ -43,7 +43,6 @@ export async function checkSources(job: Job, name: string): Promise<CheckedSourc
       source: values,
       backupId: '0',
       plan: name,
-      otherRuns: { ended: [], running: [] },
     })
     checked.push({ source: source.name, engine: engine.name, ...facts })
   }

@@ -22,6 +22,8 @@ interface Streams {
   input: Readable
   output: Writable
   log: Logger
+  /** Aborted when the worker is told to stop: uploads are taken back before it ends. */
+  signal: AbortSignal
 }
 
 /** Files of one folder that are sent at once: enough to keep the line full, few enough for bounded memory. */
@@ -34,7 +36,7 @@ const progressMs = 250
  * The worker's life: hello, then orders in turn until its input ends. Then, or when nothing is heard for a minute, everything it
  * started is aborted: a dead coordinator leaves nobody behind.
  */
-export async function worker({ input, output, log }: Streams): Promise<void> {
+export async function worker({ input, output, log, signal }: Streams): Promise<void> {
   const abort = new AbortController()
   const send = (message: FromWorker) => output.write(`${JSON.stringify(message)}\n`)
   let heard = Date.now()
@@ -42,6 +44,10 @@ export async function worker({ input, output, log }: Streams): Promise<void> {
     send({ type: 'heartbeat' })
     if (Date.now() - heard > silenceMs) abort.abort(new JobError('interrupted', 'the coordinator is silent'))
   }, heartbeatMs)
+  signal.addEventListener('abort', () => {
+    abort.abort(signal.reason)
+    input.destroy()
+  })
   output.on('error', () => abort.abort(new JobError('interrupted', 'the coordinator is gone')))
 
   let done = 0
@@ -72,9 +78,12 @@ export async function worker({ input, output, log }: Streams): Promise<void> {
         send(result)
       })
     }
+  } catch (error) {
+    // reading ends with an error when we were told to stop
+    if (!signal.aborted) throw error
+  } finally {
     abort.abort(new JobError('interrupted', 'the coordinator is gone'))
     await queue
-  } finally {
     clearInterval(pulse)
     clearInterval(teller)
     await desk?.then(

@@ -89,7 +89,8 @@ export function startWorker({ args, signal }: { args: string[]; signal: AbortSig
     buffer: false,
     reject: false,
     cancelSignal: signal,
-    forceKillAfterDelay: graceful,
+    // long enough to take an upload back
+    forceKillAfterDelay: 3 * graceful,
   })
   return child
 }

@@ -13,6 +13,9 @@ export interface Workers {
   close(): Promise<void>
 }
 
+/** How long a worker may take to end what it does. */
+const closeMs = 30_000
+
 interface Options {
   hello: Hello
   progress: Progress
@@ -86,6 +89,8 @@ function startLocal(name: string, { hello, progress, signal, logLevel }: Options
       else pending?.reject(new JobError(message.kind, `worker ${name}: ${message.message}`, { hint: message.hint }))
     }
   })()
+  // a line that is none is told by the worker's end
+  listening.catch(() => {})
   const ended = child.then(async (result) => {
     await listening.catch(() => {})
     clearInterval(pulse)
@@ -115,7 +120,9 @@ function startLocal(name: string, { hello, progress, signal, logLevel }: Options
     },
     close: async () => {
       child.stdin.end()
+      const kill = setTimeout(() => child.kill('SIGKILL'), closeMs)
       await ended
+      clearTimeout(kill)
     },
   }
 }

@@ -1,12 +1,21 @@
 import { join } from 'node:path'
-import type { BackupFacts, Sink, SourceRun } from '../../engine.ts'
+import type { BackupFacts, OtherRuns, Sink, SourceRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
+import type { Part } from '../../manifest.ts'
 import { type Checked, examine } from './check.ts'
 import { databasesSql, localTablesSql, usersSql } from './dumps.ts'
 import { factsOf } from './facts.ts'
-import { abortBackup, epochOf, type NativeBackup, runningBackup, startBackup } from './management.ts'
+import {
+  abortBackup,
+  epochOf,
+  type Management,
+  type NativeBackup,
+  runningBackup,
+  showCluster,
+  startBackup,
+} from './management.ts'
 import { type Login, withMysql } from './mysql.ts'
-import type { Survey } from './native.ts'
+import { checkComplete, type Survey } from './native.ts'
 import { type Counts, countRecords, isUserTable, keyOf, leftRecords, localTables, userDatabases } from './tables.ts'
 import { leftOut, type Source } from './values.ts'
 
@@ -58,7 +67,7 @@ async function keepLocalTables({
 }
 
 /** START BACKUP with our id. Another backup that is running is waited for; aborted with the run. */
-async function takeNative(run: SourceRun): Promise<NativeBackup> {
+async function takeNative(run: SourceRun): Promise<NativeBackup & { nodes: number[] }> {
   const source = run.source as Source
   const management = { ...source, signal: run.signal }
   const password = source.encryption && run.secret(source.encryption, source.encryption.key, `${run.at}.encryption`)
@@ -71,8 +80,12 @@ async function takeNative(run: SourceRun): Promise<NativeBackup> {
   try {
     await waitForOther(run)
     run.log.info({ backup: run.backupId, snapshot: source.snapshot }, 'native backup started')
+    const before = await startedIds(management)
     const outcome = await startBackup(management, { id: run.backupId, snapshot: source.snapshot, password })
-    if ('done' in outcome) return outcome.done
+    if ('done' in outcome) {
+      refuseChange(before, await startedIds(management))
+      return { ...outcome.done, nodes: before }
+    }
     const what =
       outcome.refused === 'id-taken'
         ? `NDB has seen backup id ${run.backupId} before`
@@ -86,6 +99,24 @@ async function takeNative(run: SourceRun): Promise<NativeBackup> {
     run.signal.removeEventListener('abort', abort)
     await aborting
   }
+}
+
+async function startedIds(management: Management): Promise<number[]> {
+  const { dataNodes } = await showCluster(management)
+  return dataNodes.filter((node) => node.state === 'started').map((node) => node.id)
+}
+
+/** A node that joins or leaves has its rows in a folder of its own, or not at all: which ones cannot be told, so this backup is none. */
+function refuseChange(before: number[], after: number[]): void {
+  if (before.join() === after.join()) return
+  throw new JobError(
+    'busy',
+    `the started data nodes changed during the backup, from ${before.join(', ')} to ${after.join(', ')}`,
+    {
+      hint: 'run again when the cluster is calm',
+      retryable: true,
+    },
+  )
 }
 
 async function waitForOther(run: SourceRun): Promise<void> {
@@ -115,7 +146,7 @@ function milliseconds(duration: string): number {
 interface Taken {
   run: SourceRun
   checked: Checked
-  native: NativeBackup
+  native: NativeBackup & { nodes: number[] }
   before: Counts
   after: Counts
   databases: string[]
@@ -140,7 +171,13 @@ function factsBefore({ run, checked, native, before, after, databases, local }: 
       stopGcp: native.stopGcp,
       epoch: epochOf(native.stopGcp),
     },
-    topology: { nodes: checked.started.map((node) => ({ id: node.id, group: node.group ?? null, parts: 0 })) },
+    topology: {
+      nodes: native.nodes.map((id) => ({
+        id,
+        group: checked.cluster.dataNodes.find((node) => node.id === id)?.group ?? null,
+        parts: 0,
+      })),
+    },
     records: native.records,
     logRecords: native.logRecords,
     bytes: native.bytes + native.logBytes,
@@ -195,12 +232,41 @@ async function uploadNode({
     plan: run.plan,
   }
   const survey = (await sink.delegate({ do: 'engine', worker, engine: 'rondb', order })) as Survey
-  await sink.delegate({ do: 'upload', worker, folder, path: `rondb/${node}`, resume: run.resumed !== undefined })
+  const path = `rondb/${node}`
+  const parts = await sink.delegate({ do: 'upload', worker, folder, path, resume: run.resumed !== undefined })
+  refuseShort({ parts, survey, path, node, backupId: run.backupId })
   return survey
 }
 
+/** What was stored is what was surveyed: somebody may have tidied the folder up in between. */
+function refuseShort({
+  parts,
+  survey,
+  path,
+  node,
+  backupId,
+}: {
+  parts: Part[]
+  survey: Survey
+  path: string
+  node: number
+  backupId: string
+}): void {
+  const paths = parts.map((part) => part.path.slice(part.path.indexOf(`${path}/`) + path.length + 1))
+  checkComplete(paths, backupId, node)
+  const bytes = parts.reduce((sum, part) => sum + part.size, 0)
+  if (bytes === survey.bytes) return
+  throw new JobError(
+    'verification',
+    `the files of node ${node} changed while they were uploaded: ${survey.bytes} bytes became ${bytes}`,
+  )
+}
+
 /** The local copies have done their work once the manifest is there. */
-export async function afterCommit(run: SourceRun, facts: BackupFacts, sink: Sink): Promise<void> {
+export async function afterCommit(
+  run: SourceRun,
+  { facts, sink, otherRuns }: { facts: BackupFacts; sink: Sink; otherRuns: OtherRuns },
+): Promise<void> {
   const source = run.source as Source
   const { topology } = factsOf(facts)
   await Promise.all(
@@ -211,8 +277,8 @@ export async function afterCommit(run: SourceRun, facts: BackupFacts, sink: Sink
         backupId: run.backupId,
         keep: source.keepLocal,
         plan: run.plan,
-        ended: [...run.otherRuns.ended],
-        running: [...run.otherRuns.running],
+        failed: [...otherRuns.failed],
+        running: [...otherRuns.running],
       }
       return sink.delegate({ do: 'engine', worker: `node-${id}`, engine: 'rondb', order })
     }),

@@ -156,6 +156,16 @@ export function foreign({ content, creates, unfinished, overwrite, markers }: Gu
   return found
 }
 
+/** Every table that a restore made is still there. */
+export function hasTables(content: Content, creates: Creates): boolean {
+  const there = new Set(
+    [...content.databases].flatMap(([database, things]) =>
+      things.filter(isTable).map((thing) => `${database}.${thing.name}`),
+    ),
+  )
+  return creates.tables.every((table) => there.has(table))
+}
+
 function isTable({ kind }: Thing): boolean {
   return kind === 'NDB table' || kind === 'table'
 }

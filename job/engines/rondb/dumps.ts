@@ -38,6 +38,8 @@ export function databasesSql(dump: Dump, databases: string[]): Readable {
     '--triggers',
     '--skip-lock-tables',
     '--databases',
+    // a database may be named like an option
+    '--',
     ...databases,
   ])
 }
@@ -57,6 +59,7 @@ async function* local(dump: Dump, tables: { database: string; name: string }[]):
       '--hex-blob',
       '--triggers',
       '--skip-add-locks',
+      '--',
       database,
       ...names,
     ])) {

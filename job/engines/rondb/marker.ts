@@ -27,7 +27,7 @@ export async function readMarkers(session: Session): Promise<Marker[]> {
   }
 }
 
-/** Writing `begun` is the first change to a target. Other requests' rows go when this one has replaced what they brought. */
+/** Writing `begun` is the first change to a target. What other requests brought is not to be relied on from then on: their rows go. */
 export async function writeMarker(session: Session, marker: Marker): Promise<void> {
   await session.execute('SET SESSION sql_log_bin = 0')
   await session.execute('CREATE DATABASE IF NOT EXISTS holdfast')
@@ -42,6 +42,5 @@ export async function writeMarker(session: Session, marker: Marker): Promise<voi
      ON DUPLICATE KEY UPDATE state = VALUES(state), creates = VALUES(creates), finished = VALUES(finished)`,
     [marker.request, marker.plan, marker.backupId, marker.state, JSON.stringify(marker.creates), marker.state],
   )
-  if (marker.state === 'begun')
-    await session.rows(`DELETE FROM ${table} WHERE request <> ? AND state = 'begun'`, [marker.request])
+  if (marker.state === 'begun') await session.rows(`DELETE FROM ${table} WHERE request <> ?`, [marker.request])
 }

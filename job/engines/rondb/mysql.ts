@@ -179,7 +179,9 @@ function failed({ login, what, cause, signal, bytes }: Failure): unknown {
     sqlMessage = message,
   } = cause as { errno?: number; message?: string; sqlMessage?: string }
   const says = bytes ? Buffer.from(sqlMessage, 'latin1').toString('utf8') : sqlMessage
-  return new SqlError(`MySQL server ${login.server}: ${what.replaceAll(/\s+/g, ' ')}: ${says}`, errno, undefined)
+  // a syntax error quotes the statement, and a statement may hold a hash
+  const safe = errno === 1064 ? says.replace(/ near '[\s\S]*/, '') : says
+  return new SqlError(`MySQL server ${login.server}: ${what.replaceAll(/\s+/g, ' ')}: ${safe}`, errno, undefined)
 }
 
 /**

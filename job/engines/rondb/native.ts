@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import type { WorkContext } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
-import { lastLines, run } from '../../io/process.ts'
+import { lastLines, type Program, run } from '../../io/process.ts'
 import { client, connectString, versionIn } from './clients.ts'
 import { countPrinted } from './printed.ts'
 import { isUserTable, named } from './tables.ts'
@@ -25,7 +25,7 @@ export const Work = z.discriminatedUnion('do', [
     backupId: z.string(),
     keep: z.int(),
     plan: z.string(),
-    ended: z.array(z.string()),
+    failed: z.array(z.string()),
     running: z.array(z.string()),
   }),
   z.object({
@@ -85,14 +85,26 @@ async function survey(job: Extract<Work, { do: 'survey' }>, context: WorkContext
     job.node,
   )
   const password = job.encryption && context.secret(job.encryption, job.encryption.key, 'encryption')
-  const { stdout, stderr, exitCode } = await run(
+  const meta = await readMeta(
     ndbRestore({ ...job, path: job.folder, options: ['--print-meta'], password, signal: context.signal }),
-    { keep: 256 * 1024 * 1024 },
   )
-  if (exitCode !== 0) throw unreadable(job.folder, stdout + stderr)
+  if (meta.failed) throw unreadable(job.folder, meta.failed)
   const bytes = files.reduce((sum, file) => sum + file.size, 0)
-  return { tables: parseTables(stdout), parts, bytes }
+  return { tables: parseTables(meta.lines), parts, bytes }
 }
+
+/** The lines of --print-meta that matter: there are thousands of others for each table. */
+async function readMeta(program: Program): Promise<{ lines: string; failed?: string }> {
+  const lines: string[] = []
+  const onLine = (line: string) => {
+    if (line.startsWith('-- ') || /Backup from version|Stop GCP of Backup/.test(line)) lines.push(line)
+  }
+  const { stdout, stderr, exitCode } = await run(program, { keep: tail, onLine })
+  return { lines: lines.join('\n'), ...(exitCode === 0 ? {} : { failed: stdout + stderr }) }
+}
+
+/** Enough of what a program said for an error text, in bytes. */
+const tail = 64 * 1024
 
 function unreadable(folder: string, said: string): JobError {
   if (/wrong password/i.test(said)) {
@@ -114,10 +126,10 @@ async function readNode(job: Extract<Work, { do: 'read' }>, context: WorkContext
     job.backupId,
     job.node,
   )
-  const { stdout, stderr, exitCode } = await run(
+  const { failed } = await readMeta(
     ndbRestore({ ...job, path, options: ['--print-meta'], password, signal: context.signal }),
   )
-  if (exitCode !== 0) throw unreadable(`rondb/${job.node}`, stdout + stderr)
+  if (failed) throw unreadable(`rondb/${job.node}`, failed)
 }
 
 /** Pure: the user tables that --print-meta names, without blob part tables and indexes. */
@@ -186,16 +198,17 @@ async function settle({
   backupId,
   keep,
   plan,
-  ended,
+  failed,
   running,
 }: Extract<Work, { do: 'settle' }>): Promise<void> {
   await writeFile(join(folder, markOf(backupId)), `${plan} committed\n`)
   const kept: string[] = []
-  const ids = new Set<string>(ended)
+  const older = (id: string) => Number(id) <= Number(backupId) && !running.includes(id)
+  const ids = new Set<string>(failed.filter(older))
   for (const name of await readdir(folder)) {
     const id = /^BACKUP-(\d+)\.holdfast$/.exec(name)?.[1]
     const [owner, state] = id ? (await readFile(join(folder, name), 'utf8')).trim().split(' ') : []
-    if (!id || owner !== plan || running.includes(id)) continue
+    if (!id || owner !== plan || !older(id)) continue
     ids.add(id)
     if (state === 'committed') kept.push(id)
   }
@@ -215,6 +228,11 @@ export interface Restored {
 async function restorePhase(job: Extract<Work, { do: 'restore' }>, context: WorkContext): Promise<Restored> {
   const password = job.decryption && context.secret(job.decryption, job.decryption.key, 'decryption')
   const path = join(context.folder, String(job.node))
+  let restored: Restored = { tuples: 0, logEntries: 0 }
+  const onLine = (line: string) => {
+    const { tuples, logEntries } = parseRestored(line)
+    restored = { tuples: restored.tuples + tuples, logEntries: restored.logEntries + logEntries }
+  }
   const attempt = (slot: string[]) => {
     const connection = [
       '-c',
@@ -224,7 +242,7 @@ async function restorePhase(job: Extract<Work, { do: 'restore' }>, context: Work
       '--connect-retry-delay=1',
     ]
     const options = [...connection, '--no-binlog', ...phaseOptions[job.phase], ...job.options]
-    return run(ndbRestore({ ...job, path, options, password, signal: context.signal }))
+    return run(ndbRestore({ ...job, path, options, password, signal: context.signal }), { keep: tail, onLine })
   }
   let ended = await attempt([`--ndb-nodeid=${job.slot}`])
   // somebody else took the slot since it was seen free: then any will do
@@ -243,7 +261,7 @@ async function restorePhase(job: Extract<Work, { do: 'restore' }>, context: Work
       },
     )
   }
-  return parseRestored(said)
+  return restored
 }
 
 const phaseOptions = {
@@ -304,19 +322,18 @@ async function inspectNode(job: Extract<Work, { do: 'inspect' }>, context: WorkC
   const paths = (await nativeFiles(folder)).map((file) => file.path)
   const parts = checkComplete(paths, job.backupId, job.node)
   const password = job.encryption && context.secret(job.encryption, job.encryption.key, 'decryption')
-  const meta = await run(
+  const meta = await readMeta(
     ndbRestore({ ...job, path: folder, options: ['--print-meta'], password, signal: context.signal }),
-    { keep: 256 * 1024 * 1024 },
   )
-  if (meta.exitCode !== 0) throw unreadable(`rondb/${job.node}`, meta.stdout + meta.stderr)
+  if (meta.failed) throw unreadable(`rondb/${job.node}`, meta.failed)
 
   const counts = await countPrinted({ folder, paths, clients: job.clients, password, signal: context.signal })
-  const stopGcp = /Stop GCP of Backup: (\d+)/.exec(meta.stdout)?.[1]
+  const stopGcp = /Stop GCP of Backup: (\d+)/.exec(meta.lines)?.[1]
   return {
-    product: /RonDB/i.test(meta.stdout) ? 'RonDB' : 'NDB',
-    version: versionIn(/Backup from version : (.*)/.exec(meta.stdout)?.[1] ?? '') ?? 'unknown',
+    product: /RonDB/i.test(meta.lines) ? 'RonDB' : 'NDB',
+    version: versionIn(/Backup from version : (.*)/.exec(meta.lines)?.[1] ?? '') ?? 'unknown',
     stopGcp: stopGcp === undefined ? null : Number(stopGcp),
-    tables: parseTables(meta.stdout),
+    tables: parseTables(meta.lines),
     parts,
     counts,
   }

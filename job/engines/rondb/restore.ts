@@ -1,5 +1,8 @@
-import { statfs } from 'node:fs/promises'
+import { createReadStream, createWriteStream } from 'node:fs'
+import { mkdtemp, rm, statfs } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
 import type { Marker, Reader, RestoreStep, TargetRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { createAccounts, grantAccounts, ourAccounts, readAccounts, setPasswords } from './accounts.ts'
@@ -9,39 +12,48 @@ import type { Restored, Work } from './native.ts'
 import { prove } from './proof.ts'
 import { createDatabases, createLocalTables, createObjects } from './schema.ts'
 import { syncTables } from './sync.ts'
-import type { Detail } from './target.ts'
+import { type Detail, recheck } from './target.ts'
 import type { Target } from './values.ts'
 
 /** What steps hand on to later steps of the same restore. */
 interface Progress {
   detail: Detail
   restored: Restored[]
+  /** Folder of the SQL parts: read once from the storage, where a prune may remove the backup meanwhile. */
+  folder: string
   /** How many ndb_restore were given a slot. */
   slots: number
 }
 
 const progress = new WeakMap<object, Progress>()
 
-/** The first mark takes the target's lock, which its MySQL server frees when this process is gone. */
+/** The first mark takes the target's lock, which its MySQL servers free when this process is gone, and looks at the target again. */
 export async function mark(run: TargetRun, marker: Marker): Promise<void> {
-  const session = locks.get(run) ?? (await lock(run))
-  await writeMarker(session, { ...marker, creates: detailOf(run).creates })
-  if (marker.state === 'finished') session.close()
+  const sessions = locks.get(run) ?? (await lock(run))
+  await writeMarker(sessions[0] as Session, { ...marker, creates: detailOf(run).creates })
+  if (marker.state === 'finished') for (const session of sessions) session.close()
 }
 
-const locks = new WeakMap<object, Session>()
+const locks = new WeakMap<object, Session[]>()
 
-async function lock(run: TargetRun): Promise<Session> {
-  const session = await open(detailOf(run).logins[0] as Login, { signal: run.signal })
-  const [row] = await session.rows<{ taken: string | null }>("SELECT GET_LOCK('holdfast.restore', 0) AS taken")
-  if (Number(row?.taken) !== 1) {
-    session.close()
+/** On every MySQL server that the target names: another restore may have come by another one. */
+async function lock(run: TargetRun): Promise<Session[]> {
+  const sessions: Session[] = []
+  locks.set(run, sessions)
+  for (const login of detailOf(run).logins) {
+    const session = await open(login, { signal: run.signal })
+    sessions.push(session)
+    // the session idles as long as the rows are restored
+    await session.execute('SET SESSION wait_timeout = 2147483')
+    const [row] = await session.rows<{ taken: string | null }>("SELECT GET_LOCK('holdfast.restore', 0) AS taken")
+    if (Number(row?.taken) === 1) continue
+    for (const one of sessions) one.close()
     throw new JobError('busy', `another restore into ${session.server} is running`, {
       hint: 'wait for it; it keeps its lock only as long as it lives',
     })
   }
-  locks.set(run, session)
-  return session
+  await recheck(run)
+  return sessions
 }
 
 type Step = (run: TargetRun, reader: Reader, state: Progress) => Promise<Record<string, unknown>>
@@ -64,7 +76,7 @@ const steps: Record<string, Step> = {
 export async function restore(run: TargetRun, step: RestoreStep, reader: Reader): Promise<Record<string, unknown>> {
   const todo = steps[step.name]
   if (!todo) throw new JobError('bug', `no step ${step.name}`)
-  const state = progress.get(run) ?? { detail: detailOf(run), restored: [], slots: 0 }
+  const state = progress.get(run) ?? { detail: detailOf(run), restored: [], slots: 0, folder: '' }
   progress.set(run, state)
   return todo(run, reader, state)
 }
@@ -83,10 +95,13 @@ function workerOf(node: number, { facts, workers }: Detail): string {
 }
 
 /** Every file is on the workers and verified, every SQL part read to its end, before anything is written. */
-async function fetch(run: TargetRun, reader: Reader, { detail }: Progress) {
+async function fetch(run: TargetRun, reader: Reader, state: Progress) {
+  const { detail } = state
   const parts = run.parts.filter((part) => part.path.startsWith('rondb/'))
-  const bytes = parts.reduce((sum, part) => sum + part.size, 0)
+  const bytes = run.parts.reduce((sum, part) => sum + part.size, 0)
   await checkRoom(run, bytes)
+  // named like a worker's: swept by the next one when this process is killed
+  state.folder = await mkdtemp(join(run.staging, `holdfast-${process.pid}-`))
   const sql = run.parts.filter((part) => !part.path.startsWith('rondb/'))
   await Promise.all([
     ...nodesOf(detail).map(async (node) => {
@@ -103,11 +118,16 @@ async function fetch(run: TargetRun, reader: Reader, { detail }: Progress) {
       }
       await reader.delegate({ do: 'engine', worker, engine: 'rondb', order })
     }),
-    ...sql.map(async (part) => {
-      for await (const _ of await reader.read(part.path)) run.signal.throwIfAborted()
-    }),
+    ...sql.map(async (part) =>
+      pipeline(await reader.read(part.path), createWriteStream(join(state.folder, part.path)), { signal: run.signal }),
+    ),
   ])
   return { bytes }
+}
+
+/** A verified SQL part from the staging folder. */
+function sqlPart({ folder }: Progress, path: string): Readable {
+  return createReadStream(join(folder, path))
 }
 
 async function checkRoom(run: TargetRun, bytes: number): Promise<void> {
@@ -162,7 +182,7 @@ async function tables(run: TargetRun, reader: Reader, state: Progress) {
   const databases = [...new Set([...selection.tables.map((table) => table.database), ...selection.objects])]
   const sessions = await Promise.all(logins.map((login) => openRestoring(login, run, { bytes: true })))
   try {
-    await createDatabases(await reader.read('databases.sql'), sessions, databases)
+    await createDatabases(sqlPart(state, 'databases.sql'), sessions, databases)
   } finally {
     for (const session of sessions) session.close()
   }
@@ -255,9 +275,9 @@ async function sync(run: TargetRun, _: Reader, { detail }: Progress) {
 }
 
 /** The marker learns which accounts are ours before the first is made, so that a second run gives them their grants. */
-async function accounts(run: TargetRun, reader: Reader, state: Progress) {
+async function accounts(run: TargetRun, _: Reader, state: Progress) {
   const { detail } = state
-  const plan = await readAccounts(await reader.read('users.sql'))
+  const plan = await readAccounts(sqlPart(state, 'users.sql'))
   for (const login of detail.logins) {
     const earlier = detail.creates.accounts[login.server] ?? []
     detail.creates.accounts[login.server] = await withMysql(
@@ -303,12 +323,13 @@ async function overridePasswords(
 }
 
 /** Tables that are not NDB live in one MySQL server: the first. */
-async function local(run: TargetRun, reader: Reader, { detail }: Progress) {
+async function local(run: TargetRun, _: Reader, state: Progress) {
+  const { detail } = state
   const session = await openRestoring(detail.logins[0] as Login, run, { bytes: true })
   try {
     return {
       localTables: await createLocalTables({
-        dump: await reader.read('local-tables.sql'),
+        dump: sqlPart(state, 'local-tables.sql'),
         session,
         selection: detail.selection,
         run,
@@ -319,7 +340,8 @@ async function local(run: TargetRun, reader: Reader, { detail }: Progress) {
   }
 }
 
-async function objects(run: TargetRun, reader: Reader, { detail }: Progress) {
+async function objects(run: TargetRun, _: Reader, state: Progress) {
+  const { detail } = state
   const { include, exclude } = run.target as Target
   const { localTables } = detail.facts
   const gaps = include !== undefined || exclude !== undefined || (localTables.names.length > 0 && !localTables.dumped)
@@ -327,7 +349,7 @@ async function objects(run: TargetRun, reader: Reader, { detail }: Progress) {
   for (const login of detail.logins) {
     const session = await openRestoring(login, run, { bytes: true })
     try {
-      const dump: Readable = await reader.read('databases.sql')
+      const dump = sqlPart(state, 'databases.sql')
       counts = await createObjects({ dump, session, selection: detail.selection, gaps, run })
     } finally {
       session.close()
@@ -336,8 +358,9 @@ async function objects(run: TargetRun, reader: Reader, { detail }: Progress) {
   return { objects: counts, servers: detail.logins.map((login) => login.server) }
 }
 
-async function grants(run: TargetRun, reader: Reader, { detail }: Progress) {
-  const plan = await readAccounts(await reader.read('users.sql'))
+async function grants(run: TargetRun, _: Reader, state: Progress) {
+  const { detail } = state
+  const plan = await readAccounts(sqlPart(state, 'users.sql'))
   for (const login of detail.logins) {
     const bytes = await openRestoring(login, run, { bytes: true })
     try {
@@ -349,7 +372,8 @@ async function grants(run: TargetRun, reader: Reader, { detail }: Progress) {
   return {}
 }
 
-async function proof(run: TargetRun, _: Reader, { detail, restored }: Progress) {
+async function proof(run: TargetRun, _: Reader, { detail, restored, folder }: Progress) {
+  await rm(folder, { recursive: true, force: true })
   return prove({ run, detail, restored })
 }
 

@@ -54,12 +54,23 @@ export function select({
   if (chosen.length === 0 && objects.length === 0 && tables.length > 0) {
     throw new JobError('nothing-matches', `${at}: include and exclude leave nothing to restore`)
   }
-  return { tables: chosen, whole, objects, options: optionsOf(known, chosen) }
+  return { tables: chosen, whole, objects, options: optionsOf(known, chosen, at) }
 }
 
 /** The shorter of an include and an exclude list: one argument cannot be longer than 128 KiB. */
-function optionsOf(known: Table[], chosen: Table[]): string[] {
+function optionsOf(known: Table[], chosen: Table[], at: string): string[] {
   const left = known.filter((table) => !chosen.includes(table))
+  // ndb_restore takes lists with commas, and splits database.table at the first dot
+  const odd = left.length > 0 && known.find(({ database, name }) => /[.,]/.test(database) || name.includes(','))
+  if (odd) {
+    throw new JobError(
+      'configuration',
+      `${at}: ndb_restore cannot choose among tables when one is named ${keyOf(odd)}`,
+      {
+        hint: 'restore everything, without include and exclude',
+      },
+    )
+  }
   const byDatabase = (tables: Table[]) => new Set(tables.map((table) => table.database))
   const chosenDatabases = byDatabase(chosen)
   const excludedDatabases = [...leftOut, ...[...byDatabase(left)].filter((database) => !chosenDatabases.has(database))]

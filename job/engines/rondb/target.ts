@@ -1,7 +1,7 @@
 import type { RestoreStep, TargetRun, TargetState } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { clientVersions } from './clients.ts'
-import { type Clears, Creates, clearsOf, type DiskObjects, foreign, look } from './content.ts'
+import { type Clears, Creates, clearsOf, type DiskObjects, foreign, hasTables, look } from './content.ts'
 import { factsOf, missingParts, type RondbFacts } from './facts.ts'
 import { type Cluster, showCluster } from './management.ts'
 import { type Login, loginsOf } from './mysql.ts'
@@ -52,13 +52,15 @@ export async function checkTarget(run: TargetRun): Promise<TargetState> {
   const workers = workersFor({ run, facts, cluster })
 
   const { content, markers } = await look(logins, run)
-  const marker = markers.find((one) => one.request === run.request)
+  const recorded = markers.find((one) => one.request === run.request)
   const creates = Creates.parse({
     databases: selection.whole,
     objects: selection.objects,
     tables: [...selection.tables.map(keyOf), ...localNames(facts, selection)],
-    accounts: Creates.safeParse(marker?.creates).data?.accounts,
+    accounts: Creates.safeParse(recorded?.creates).data?.accounts,
   })
+  // a finished restore whose tables are gone is none
+  const marker = recorded?.state === 'finished' && !hasTables(content, creates) ? undefined : recorded
   const unfinished = marker?.state === 'begun'
   const contents = foreign({ content, creates, unfinished, overwrite: run.overwrite, markers })
   const detail: Detail = {
@@ -79,6 +81,26 @@ export async function checkTarget(run: TargetRun): Promise<TargetState> {
     detail,
     ...(marker ? { marker } : {}),
   }
+}
+
+/**
+ * Under the lock, before the first change: hours may have passed since the target was looked at. What came into it since is nobody's
+ * to drop.
+ */
+export async function recheck(run: TargetRun): Promise<void> {
+  const detail = run.state?.detail as Detail
+  const { content, markers } = await look(detail.logins, run)
+  const unfinished = run.state?.marker?.state === 'begun'
+  const [found] = foreign({ content, creates: detail.creates, unfinished, overwrite: run.overwrite, markers })
+  const same = JSON.stringify(clearsOf(content, detail.creates)) === JSON.stringify(detail.clears)
+  if (found === undefined && same) return
+  throw new JobError(
+    'target-not-empty',
+    `the target changed while the backup was being fetched: ${found ?? 'other tables would be dropped than planned'}`,
+    {
+      hint: 'nothing was changed; look at what was made there, and run the restore again',
+    },
+  )
 }
 
 /** Tables that are not NDB come back with their database when the backup has them. */

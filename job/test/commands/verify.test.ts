@@ -159,7 +159,11 @@ describe('readable', () => {
 
   async function withNode(more: Parameters<typeof manifestOf>[1] = {}): Promise<Store> {
     const store = memoryStore()
-    const manifest = await putBackup(store, first, { 'users.sql': 'x', 'rondb/1/BACKUP-1.1.ctl': 'y' })
+    const manifest = await putBackup(store, first, {
+      'users.sql': 'x',
+      'databases.sql': '-- Dump completed',
+      'rondb/1/BACKUP-1.1.ctl': 'y',
+    })
     const sources = manifest.sources.map((source) => ({ ...source, facts }))
     await store.put(`nightly/${first}.json`, formatManifest({ ...manifest, sources, ...more }), {})
     return store

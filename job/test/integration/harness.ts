@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -49,6 +49,8 @@ export interface Values {
 export interface Started {
   pid: number
   done: Promise<Ran>
+  /** Resolves when the log has such a text. */
+  says(text: string): Promise<void>
   kill(signal: NodeJS.Signals): void
 }
 
@@ -93,14 +95,18 @@ function startJob({ dir, tmp, values, args }: { dir: string; tmp: string; values
   const config = join(dir, `values-${configs++}.yaml`)
   const written = writeFile(config, stringify(values))
   let child: ReturnType<typeof spawn> | undefined
+  const said = { stdout: '', stderr: '' }
+  const heard = new EventEmitter()
   const done = written.then(async () => {
     const flags = ['--config', config, '--secrets-dir', join(dir, 'secrets'), '--tmp-dir', tmp]
     child = spawn(process.execPath, [join(top, 'job/main.ts'), ...args, ...flags], {
       stdio: ['ignore', 'pipe', 'pipe'],
     })
-    const said = { stdout: '', stderr: '' }
     child.stdout?.on('data', (chunk) => (said.stdout += chunk))
-    child.stderr?.on('data', (chunk) => (said.stderr += chunk))
+    child.stderr?.on('data', (chunk) => {
+      said.stderr += chunk
+      heard.emit('more')
+    })
     const [code] = (await once(child, 'close')) as [number | null]
     refuseSecrets(said)
     return { code: code ?? -1, ...said, summary: lastLog(said.stderr) }
@@ -110,6 +116,9 @@ function startJob({ dir, tmp, values, args }: { dir: string; tmp: string; values
       return child?.pid ?? 0
     },
     done,
+    says: async (text) => {
+      while (!said.stderr.includes(text)) await once(heard, 'more')
+    },
     kill: (signal) => child?.kill(signal),
   }
 }

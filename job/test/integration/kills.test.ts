@@ -22,10 +22,11 @@ import { diskObjects, programs } from './programs.ts'
 const s3 = await startS3()
 const cluster = s3 && (await startNdb({ dataNodes: 2, ldm: 2 }))
 
-/** Where a run is stopped: at a request to the storage, or at a client. */
+/** Where a run is stopped: at a request to the storage, at a client, or when a step is done. */
 type Point =
-  | { request: (request: S3Request) => boolean; when: 'before' | 'after'; skip?: number }
+  | { request: (request: S3Request) => boolean; when: 'before' | 'after' }
   | { client: string; pattern: string; when: 'before' | 'after' }
+  | { step: string }
 
 const put = (ending: string) => (request: S3Request) =>
   request.operation === 'PutObject' && request.key.endsWith(ending)
@@ -53,17 +54,22 @@ const backupPoints: [string, Point][] = [
 
 const restorePoints: [string, Point][] = [
   ['while it downloads', { request: get('.Data'), when: 'before' }],
-  ['when its marker is written', { request: get('databases.sql'), skip: 1, when: 'before' }],
   ['before the tables are made', { client: 'ndb_restore', pattern: '*--restore-meta*', when: 'before' }],
   ['when the tables are made', { client: 'ndb_restore', pattern: '*--restore-meta*', when: 'after' }],
   ['before the rows of a node', { client: 'ndb_restore', pattern: '*--restore-data*', when: 'before' }],
   ['after the rows of a node', { client: 'ndb_restore', pattern: '*--restore-data*', when: 'after' }],
   ['before the indexes', { client: 'ndb_restore', pattern: '*--rebuild-indexes*', when: 'before' }],
   ['after the indexes', { client: 'ndb_restore', pattern: '*--rebuild-indexes*', when: 'after' }],
-  ['before the accounts', { request: get('users.sql'), skip: 1, when: 'before' }],
-  ['before views and routines', { request: get('databases.sql'), skip: 2, when: 'before' }],
-  ['before the grants', { request: get('users.sql'), skip: 2, when: 'before' }],
+  ['when its marker is written', { step: 'fetch' }],
+  ['before the accounts', { step: 'sync' }],
+  ['before views and routines', { step: 'local' }],
+  ['before the grants', { step: 'objects' }],
 ]
+
+interface Held {
+  held: Promise<unknown>
+  release(): unknown
+}
 
 describe.skipIf(!s3 || !cluster)('a run that is killed', () => {
   const [server, rondb] = [s3, cluster] as [S3Server, NdbCluster]
@@ -114,20 +120,18 @@ describe.skipIf(!s3 || !cluster)('a run that is killed', () => {
 
   /** Starts a run, waits until it is at the point, kills it there and lets go of what was held. */
   async function killAt(point: Point, ...args: string[]): Promise<Ran> {
-    const held = await holdAt(point)
+    const held = 'step' in point ? undefined : await holdAt(point)
     const run = work.start(...args)
-    await atOrEnded(held.held, run)
+    await atOrEnded('step' in point ? run.says(`"step":"${point.step}"`) : (held as Held).held, run)
     run.kill('SIGKILL')
     const ran = await run.done
-    await held.release()
+    await held?.release()
     return ran
   }
 
-  async function holdAt(point: Point): Promise<{ held: Promise<unknown>; release(): unknown }> {
+  async function holdAt(point: Exclude<Point, { step: string }>): Promise<Held> {
     if ('client' in point) return clients.hold(point.client, point.pattern, point.when)
-    let seen = 0
-    const { skip = 0 } = point
-    return proxy.holdNext((request) => point.request(request) && seen++ >= skip, point.when)
+    return proxy.holdNext(point.request, point.when)
   }
 
   async function atOrEnded(held: Promise<unknown>, run: Started): Promise<void> {

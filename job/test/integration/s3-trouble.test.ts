@@ -101,7 +101,8 @@ describe.skipIf(!s3 || !cluster)('an S3 server in trouble', () => {
     const config = join(work.dir, 'empty.yaml')
     await writeFile(config, 'storages: {}\n')
     const main = join(import.meta.dirname, '../../main.ts')
-    const list = (...flags: string[]) => spawnSync(process.execPath, [...flags, main, 'list', '--config', config]).status
+    const list = (...flags: string[]) =>
+      spawnSync(process.execPath, [...flags, main, 'list', '--config', config]).status
     expect(list()).toBe(0)
     expect(list('--import', never)).toBe(1)
   })
