@@ -488,7 +488,7 @@ describe('a manifest', () => {
       'moved/1700000000.json in storage local is the manifest of backup 1700000000 of plan nightly',
       'manifests stay where they were written',
     ),
-    manifest('without the parts of a data node', 'half', 'backup 1700000000 has no parts of data node 2', 'another'),
+    manifest('without the parts of a data node', 'half', 'backup 1700000000 has no rondb/2/', 'another'),
     manifest('with the facts of another engine', 'strange', "the manifest's facts are not those of a RonDB backup"),
   ])('$title', isRefused)
 })
