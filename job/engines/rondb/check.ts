@@ -95,7 +95,7 @@ async function globalPrivileges(session: Session): Promise<Set<string>> {
   return found
 }
 
-/** Views, routines, triggers and events live in each MySQL server's own dictionary: databases.sql has those of the first. */
+/** Views, routines, events, tables that are not NDB and most accounts live in each MySQL server by itself: the dumps have those of the first. */
 async function compareObjects(logins: Login[], run: RunContext): Promise<void> {
   const lists = await Promise.all(logins.map((login) => withMysql(login, objectNames, { signal: run.signal })))
   const [first, ...others] = lists
@@ -113,7 +113,10 @@ async function objectNames(session: Session): Promise<string[]> {
     `SELECT CONCAT('view ', table_schema, '.', table_name) AS name FROM information_schema.views WHERE table_schema NOT IN ('sys', 'mysql', 'ndbinfo')
      UNION ALL SELECT CONCAT(LOWER(routine_type), ' ', routine_schema, '.', routine_name) FROM information_schema.routines WHERE routine_schema NOT IN ('sys', 'mysql')
      UNION ALL SELECT CONCAT('trigger ', trigger_schema, '.', trigger_name) FROM information_schema.triggers WHERE trigger_schema NOT IN ('sys', 'mysql')
-     UNION ALL SELECT CONCAT('event ', event_schema, '.', event_name) FROM information_schema.events`,
+     UNION ALL SELECT CONCAT('event ', event_schema, '.', event_name) FROM information_schema.events
+     UNION ALL SELECT CONCAT('table ', table_schema, '.', table_name) FROM information_schema.tables
+       WHERE table_type = 'BASE TABLE' AND LOWER(engine) <> 'ndbcluster' AND table_schema NOT IN ('sys', 'mysql', 'performance_schema', 'information_schema', 'ndbinfo')
+     UNION ALL SELECT CONCAT('account ', user, '@', host) FROM mysql.user`,
   )
   return rows.map((row) => row.name)
 }
