@@ -37,6 +37,8 @@ export interface Engine {
   mark(run: TargetRun, marker: Marker): Promise<void>
   /** One step. All steps of a plan can be begun again from the first after a crash at any point. Resolves to figures for the summary. */
   restore(run: TargetRun, step: RestoreStep, reader: Reader): Promise<Record<string, unknown>>
+  /** Ends a restore, whether it went well or not: its locks are let go, and what it kept on this machine is removed. Never rejects. */
+  release?(run: TargetRun): Promise<void>
 
   /** Proof beyond checksums that the parts can be read, without a server (`verify --level readable`). */
   inspect?(run: InspectRun, reader: Reader): Promise<void>

@@ -196,18 +196,15 @@ interface Done {
   figures: Record<string, unknown>
 }
 
-async function carryOut({
-  job,
-  task,
-  manifest,
-  storage,
-}: {
+interface Carrying {
   job: Job
   task: Task
   manifest: Manifest
   storage: Storage
-}): Promise<Done> {
-  const { name, engine, run, state, steps } = task
+}
+
+async function carryOut({ job, task, manifest, storage }: Carrying): Promise<Done> {
+  const { name, engine, run, state } = task
   if (state.marker?.state === 'finished') {
     job.log.info(
       { source: name, backup: manifest.id },
@@ -215,6 +212,15 @@ async function carryOut({
     )
     return { source: name, already: true, figures: {} }
   }
+  try {
+    return { source: name, already: false, figures: await runSteps({ job, task, manifest, storage }) }
+  } finally {
+    await engine.release?.(run)
+  }
+}
+
+async function runSteps({ job, task, manifest, storage }: Carrying): Promise<Done['figures']> {
+  const { name, engine, run, steps } = task
   const workers = job.workers({ plan: manifest.plan, id: manifest.id, storages: [storage.name], staging: run.staging })
   const reader = openReader({ storage, manifest, source: name, workers, signal: job.signal })
   const marker = { request: run.request, backupId: manifest.id, plan: manifest.plan, creates: undefined }
@@ -232,7 +238,7 @@ async function carryOut({
     job.log.info({ source: name, step: step.name, ...figure }, 'step done')
   }
   await engine.mark(run, { ...marker, state: 'finished' })
-  return { source: name, already: false, figures }
+  return figures
 }
 
 function proofText(proof: unknown): string {

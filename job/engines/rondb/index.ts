@@ -3,7 +3,7 @@ import { afterCommit, backup } from './backup.ts'
 import { check } from './check.ts'
 import { adopt, inspect } from './inspect.ts'
 import { work } from './native.ts'
-import { mark, restore } from './restore.ts'
+import { mark, release, restore } from './restore.ts'
 import { checkTarget, planRestore, requestOf, targetOf } from './target.ts'
 import { Source, Target } from './values.ts'
 
@@ -22,6 +22,7 @@ export const rondb: Engine = {
   planRestore,
   mark,
   restore,
+  release,
   inspect,
   adopt,
   work,

@@ -31,7 +31,13 @@ const progress = new WeakMap<object, Progress>()
 export async function mark(run: TargetRun, marker: Marker): Promise<void> {
   const sessions = locks.get(run) ?? (await lock(run))
   await writeMarker(sessions[0] as Session, { ...marker, creates: detailOf(run).creates })
-  if (marker.state === 'finished') for (const session of sessions) session.close()
+}
+
+/** The folder has the hashes of all passwords. What a kill leaves of it is swept by the next worker. */
+export async function release(run: TargetRun): Promise<void> {
+  for (const session of locks.get(run) ?? []) session.close()
+  const folder = progress.get(run)?.folder
+  if (folder) await rm(folder, { recursive: true, force: true }).catch(() => {})
 }
 
 const locks = new WeakMap<object, Session[]>()
@@ -102,9 +108,10 @@ async function fetch(run: TargetRun, reader: Reader, state: Progress) {
   await checkRoom(run, bytes)
   // named like a worker's: swept by the next one when this process is killed
   state.folder = await mkdtemp(join(run.staging, `holdfast-${process.pid}-`))
-  const sql = run.parts.filter((part) => !part.path.startsWith('rondb/'))
-  await Promise.all([
-    ...nodesOf(detail).map(async (node) => {
+  for (const { path } of run.parts.filter((part) => !part.path.startsWith('rondb/')))
+    await pipeline(await reader.read(path), createWriteStream(join(state.folder, path)), { signal: run.signal })
+  await Promise.all(
+    nodesOf(detail).map(async (node) => {
       const worker = workerOf(node, detail)
       const own = parts.filter((part) => part.path.startsWith(`rondb/${node}/`))
       await reader.delegate({ do: 'download', worker, parts: own, strip: 'rondb/' })
@@ -118,10 +125,7 @@ async function fetch(run: TargetRun, reader: Reader, state: Progress) {
       }
       await reader.delegate({ do: 'engine', worker, engine: 'rondb', order })
     }),
-    ...sql.map(async (part) =>
-      pipeline(await reader.read(part.path), createWriteStream(join(state.folder, part.path)), { signal: run.signal }),
-    ),
-  ])
+  )
   return { bytes }
 }
 
@@ -372,8 +376,7 @@ async function grants(run: TargetRun, _: Reader, state: Progress) {
   return {}
 }
 
-async function proof(run: TargetRun, _: Reader, { detail, restored, folder }: Progress) {
-  await rm(folder, { recursive: true, force: true })
+async function proof(run: TargetRun, _: Reader, { detail, restored }: Progress) {
   return prove({ run, detail, restored })
 }
 
