@@ -86,6 +86,23 @@ export interface Settings {
   tmpDir?: string | undefined
 }
 
+/** What the chart tells a pod of itself, and what it may ask of the API server; all of it is missing outside Kubernetes. */
+export interface Surroundings {
+  podName?: string | undefined
+  podNamespace?: string | undefined
+  podUid?: string | undefined
+  jobName?: string | undefined
+  jobUid?: string | undefined
+  /** Name of the Lease that a run holds. Without it the run holds none, and tells Kubernetes nothing of itself. */
+  lease?: string | undefined
+  /** Wait for the holder's end instead of ending with `busy`. */
+  leaseWait?: boolean | undefined
+  /** File with the template of worker pods. */
+  workers?: string | undefined
+  /** For tests: how to reach a cluster from outside. */
+  kubeconfig?: string | undefined
+}
+
 export const environment = {
   config: process.env.HOLDFAST_CONFIG,
   secretsDir: process.env.HOLDFAST_SECRETS_DIR,
@@ -94,6 +111,22 @@ export const environment = {
   terminationLog: process.env.HOLDFAST_TERMINATION_LOG,
   /** For clients and SDKs: PATH, HOME, AWS_*. */
   path: process.env.PATH ?? '',
+  kubernetes: {
+    podName: given(process.env.HOLDFAST_POD_NAME),
+    podNamespace: given(process.env.HOLDFAST_POD_NAMESPACE),
+    podUid: given(process.env.HOLDFAST_POD_UID),
+    jobName: given(process.env.HOLDFAST_JOB_NAME),
+    jobUid: given(process.env.HOLDFAST_JOB_UID),
+    lease: given(process.env.HOLDFAST_LEASE),
+    leaseWait: process.env.HOLDFAST_LEASE_WAIT === 'true',
+    workers: given(process.env.HOLDFAST_WORKERS),
+    kubeconfig: given(process.env.KUBECONFIG),
+  } satisfies Surroundings as Surroundings,
+}
+
+/** The downward API gives an empty text for a label that is not there. */
+function given(text: string | undefined): string | undefined {
+  return text === '' ? undefined : text
 }
 
 /** Reads and validates the config file. Throws `configuration` with the path of each wrong value. */
