@@ -6,16 +6,16 @@ import { z } from 'zod'
 import type { SecretReader } from './engine.ts'
 import { SourceValues, TargetValues } from './engines/index.ts'
 import { JobError } from './errors.ts'
+import { chartValues, job, pod } from './kubernetes/values.ts'
 import { StorageValues } from './storages/index.ts'
 
-/** The job's part of the chart's values, unchanged. What only Kubernetes needs stands under `pod` and is ignored here. */
+/** The values of the chart, unchanged. What only Kubernetes needs is accepted, and ignored here. */
 
 const name = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'a name has 1 to 63 of a-z, 0-9 and -')
 const duration = z
   .string()
   .regex(/^[1-9]\d*[smhd]$/, 'a duration is a number with s, m, h or d, such as 48h')
   .describe('a number with s, m, h or d')
-const pod = z.record(z.string(), z.unknown()).optional().describe('what only Kubernetes needs; the job ignores it')
 
 const Retention = z.strictObject({
   last: z.int().min(1).optional().describe('how many of the newest backups are kept whatever their age'),
@@ -30,10 +30,11 @@ const Plan = z.strictObject({
   schedule: z.string().optional().describe('cron schedule; the job only prints the next run'),
   timeZone: z.string().optional().describe('time zone of the schedule, such as Europe/Stockholm'),
   suspend: z.boolean().optional(),
-  runNow: z.string().optional(),
+  runNow: z.union([z.string(), z.int()]).optional(),
   deadline: duration.default('24h').describe('a run that takes longer has failed'),
   keepFailed: duration.default('48h').describe('how long leftovers of failed runs stay, for --resume and for a look'),
   pod,
+  job,
 })
 export type Plan = z.infer<typeof Plan>
 
@@ -59,7 +60,9 @@ const Restore = z.strictObject({
   schedule: z.string().optional(),
   timeZone: z.string().optional(),
   suspend: z.boolean().optional(),
+  deadline: duration.default('24h').describe('a run that takes longer has failed'),
   pod,
+  job,
 })
 export type Restore = z.infer<typeof Restore>
 
@@ -68,7 +71,7 @@ export const Values = z.strictObject({
   storages: z.record(name, StorageValues).default({}),
   backups: z.record(name, Plan).default({}),
   restores: z.record(name, Restore).default({}),
-  pod,
+  ...chartValues,
 })
 export type Values = z.infer<typeof Values>
 

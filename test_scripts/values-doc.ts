@@ -7,13 +7,14 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { z } from 'zod'
 import { parse } from '../job/cli.ts'
 import { Values } from '../job/config.ts'
+import { chartValues } from '../job/kubernetes/values.ts'
 
 const top = new URL('..', import.meta.url)
 const page = new URL('docs/values.md', top)
 
 /** The part of JSON Schema that zod writes for our values. */
 interface Schema {
-  type?: string
+  type?: string | string[]
   description?: string
   default?: unknown
   const?: unknown
@@ -27,6 +28,9 @@ interface Schema {
   properties?: Record<string, Schema>
   additionalProperties?: Schema | boolean
   required?: string[]
+  $defs?: Record<string, Schema>
+  $ref?: string
+  allOf?: Schema[]
 }
 
 interface Row {
@@ -40,14 +44,24 @@ interface Row {
 interface Section {
   title: string
   says: string
-  /** Where the schema of the section hangs: steps of properties, `*` for any name, `[]` for any entry. */
+  /** Where the schema of the section hangs: steps of properties, `*` for any name, `[]` for any entry, `#name` for a definition. */
   at: string[]
+  /** Nothing below the section's own values: Kubernetes explains them. */
+  flat?: boolean
   /** Names that have a section of their own. */
   without?: string[]
 }
 
+const parts = ['cluster', 'storages', 'backups', 'restores', 'pod', 'job']
+
 const sections: Section[] = [
-  { title: 'The top level', says: 'Names of storages, plans and restores have 1 to 63 of a–z, 0–9 and `-`.', at: [] },
+  {
+    title: 'The top level',
+    says: 'Names of storages, plans and restores have 1 to 63 of a–z, 0–9 and `-`.',
+    at: [],
+    without: Object.keys(chartValues).filter((name) => !parts.includes(name)),
+    flat: true,
+  },
   {
     title: 'storages.NAME.s3',
     says: 'A bucket of AWS, or of any server that speaks S3: versitygw, SeaweedFS, Ceph.',
@@ -80,6 +94,24 @@ const sections: Section[] = [
     says: 'A RonDB or NDB cluster as a target.',
     at: ['restores', '*', 'targets', '[]', 'rondb'],
   },
+  {
+    title: 'The chart',
+    says: 'Only Kubernetes needs these; the job accepts and ignores them. `chart/values.yaml` has the defaults.',
+    at: [],
+    without: parts,
+  },
+  {
+    title: 'pod',
+    says: 'At the top, in `storages.NAME`, `backups.PLAN`, `restores.NAME` and `workers`: fields of pods and containers as Kubernetes has them. They are laid over each other in that order: maps are merged, lists are joined, `null` removes.',
+    at: ['#pod'],
+    flat: true,
+  },
+  {
+    title: 'job',
+    says: 'At the top, in `backups.PLAN` and `restores.NAME`: fields of Jobs and CronJobs as Kubernetes has them, laid over each other like those of `pod`.',
+    at: ['#job'],
+    flat: true,
+  },
 ]
 
 /** By the end of the path; the longest end wins. */
@@ -89,6 +121,7 @@ const examples: Record<string, string> = {
   '(top).backups': 'backups: { nightly: { … } }',
   '(top).restores': 'restores: { once: { … } }',
   pod: 'pod: { resources: { … } }',
+  job: 'job: { backoffLimit: 1 }',
   's3.bucket': 'bucket: backups',
   's3.prefix': 'prefix: prod',
   's3.region': 'region: eu-north-1',
@@ -186,6 +219,53 @@ const examples: Record<string, string> = {
   'decryption.key': 'key: encryption',
   staging: 'staging: /scratch',
   parallel: 'parallel: 2',
+  enabled: 'enabled: false',
+  global: 'global: { … }',
+  nameOverride: 'nameOverride: holdfast',
+  fullnameOverride: 'fullnameOverride: prod',
+  image: 'image: { repository: registry.example.org/holdfast, tag: 1.2.3 }',
+  'image.repository': 'repository: registry.example.org/holdfast',
+  'image.tag': 'tag: 1.2.3',
+  'image.digest': 'digest: sha256:…',
+  'image.pullPolicy': 'pullPolicy: Always',
+  serviceAccounts: 'serviceAccounts: { backup: { create: false, name: backup } }',
+  'serviceAccounts.backup': 'backup: { annotations: { eks.amazonaws.com/role-arn: … } }',
+  'serviceAccounts.restore': 'restore: { create: false, name: restore }',
+  'serviceAccounts.worker': 'worker: { annotations: { eks.amazonaws.com/role-arn: … } }',
+  create: 'create: false',
+  'serviceAccounts.backup.name': 'name: backup',
+  'serviceAccounts.restore.name': 'name: restore',
+  'serviceAccounts.worker.name': 'name: worker',
+  rbac: 'rbac: { create: false }',
+  coordination: 'coordination: none',
+  workers: 'workers: { max: 4 }',
+  'workers.max': 'max: 4',
+  'workers.scratch': 'scratch: { storageClassName: fast }',
+  'workers.scratch.storageClassName': 'storageClassName: fast',
+  'workers.pod': 'pod: { resources: { … } }',
+  admissionPolicy: 'admissionPolicy: { enabled: true }',
+  networkPolicy: 'networkPolicy: { enabled: true }',
+  egress: 'egress: [{ to: [{ podSelector: {} }] }]',
+  '#pod.labels': 'labels: { team: data }',
+  annotations: 'annotations: { example.org/owner: data }',
+  '#pod.nodeSelector': 'nodeSelector: { disk: fast }',
+  '#pod.tolerations': 'tolerations: [{ key: dedicated, operator: Exists }]',
+  '#pod.affinity': 'affinity: { nodeAffinity: { … } }',
+  '#pod.topologySpreadConstraints': 'topologySpreadConstraints: [{ … }]',
+  '#pod.priorityClassName': 'priorityClassName: backup',
+  '#pod.imagePullSecrets': 'imagePullSecrets: [{ name: registry }]',
+  '#pod.extraEnv': 'extraEnv: [{ name: HTTPS_PROXY, value: "http://proxy:3128" }]',
+  '#pod.extraVolumes': 'extraVolumes: [{ name: nfs, nfs: { … } }]',
+  '#pod.extraVolumeMounts': 'extraVolumeMounts: [{ name: nfs, mountPath: /nfs }]',
+  '#pod.resources': 'resources: { limits: { memory: 2Gi } }',
+  '#pod.securityContext': 'securityContext: { readOnlyRootFilesystem: false }',
+  '#pod.podSecurityContext': 'podSecurityContext: { runAsUser: null }',
+  '#job.backoffLimit': 'backoffLimit: 1',
+  '#job.startingDeadlineSeconds': 'startingDeadlineSeconds: 600',
+  '#job.successfulJobsHistoryLimit': 'successfulJobsHistoryLimit: 10',
+  '#job.failedJobsHistoryLimit': 'failedJobsHistoryLimit: 10',
+  '#job.podFailurePolicy': 'podFailurePolicy: { rules: [{ … }] }',
+  '#job.labels': 'labels: { team: data }',
 }
 
 /** What the schemas leave unsaid, because it stands beside it in the code; the longest end of the path wins. */
@@ -198,12 +278,14 @@ const meanings: Record<string, string> = {
   'backups.*.storages': 'names of the storages that get the backup; it is read once and sent to all',
   retention: 'which backups are kept; without it, all',
   suspend: 'no next run is shown or started by the schedule',
-  runNow: 'for Kubernetes; the job ignores it',
-  deadline: 'a run that began longer ago counts as failed',
+  runNow: 'any text: the chart makes a Job that runs once, at once; another text runs again',
+  'backups.*.deadline': 'a run that began longer ago counts as failed; Kubernetes stops it then',
+  'restores.*.deadline': 'a run that takes longer is stopped by Kubernetes',
   from: 'where the backup comes from',
-  'restores.*.schedule': 'for Kubernetes; the job ignores it',
-  'restores.*.timeZone': 'for Kubernetes; the job ignores it',
-  'restores.*.suspend': 'for Kubernetes; the job ignores it',
+  'restores.*.schedule':
+    'cron schedule of the restore in Kubernetes, such as that of a standby; without it, it runs once',
+  'restores.*.timeZone': 'time zone of the schedule, such as Europe/Stockholm',
+  'restores.*.suspend': 'nothing is restored until this is false',
   mysql: 'MySQL servers of the cluster: one of `host`, `socket` and `servers`',
   'mysql.port': 'port of `host`, and of `servers` that name none',
   'mysql.credentials.usernameKey': 'key of the user name in the Secret',
@@ -267,12 +349,12 @@ const closing = `Without \`credentials\`, S3 storages take what the AWS SDK find
 identity, a profile, an instance role. The programs of NDB are looked for in \`clients\`, else on \`PATH\`.
 `
 
-function sectionText(schema: Schema, { title, says, at, without = [] }: Section): string {
+function sectionText(schema: Schema, { title, says, at, without = [], flat = false }: Section): string {
   let here: Schema | undefined = schema
   for (const step of at) here = below(here, step)
   if (!here) throw new Error(`the schema has no ${at.join('.')}`)
-  const rows =
-    at.length === 0 ? topRows(here) : rowsOf(here, { path: '', full: at.join('.').replaceAll('.[]', '[]'), without })
+  const full = at.length === 0 ? '(top)' : at.join('.').replaceAll('.[]', '[]')
+  const rows = rowsOf(here, { path: '', full, without, flat })
   const cells = rows.map(({ path, type, fallback, meaning, example }) => [
     `\`${path}\``,
     type,
@@ -284,27 +366,22 @@ function sectionText(schema: Schema, { title, says, at, without = [] }: Section)
 }
 
 function below(schema: Schema | undefined, step: string): Schema | undefined {
+  if (step.startsWith('#')) return schema?.$defs?.[step.slice(1)]
   if (step === '[]') return schema?.items
   if (step === '*') return schema?.additionalProperties as Schema | undefined
   return schema?.properties?.[step]
 }
 
-/** The maps of the top level have sections of their own. */
-function topRows(schema: Schema): Row[] {
-  return Object.entries(schema.properties ?? {}).map(([name, value]) =>
-    rowOf(value, { path: name, full: `(top).${name}`, required: false }),
-  )
-}
-
 function rowsOf(
   schema: Schema,
-  { path, full, without = [] }: { path: string; full: string; without?: string[] },
+  { path, full, without = [], flat = false }: { path: string; full: string; without?: string[]; flat?: boolean },
 ): Row[] {
   const rows: Row[] = []
   for (const [name, value] of Object.entries(schema.properties ?? {})) {
     if (without.includes(name)) continue
     const at = { path: path ? `${path}.${name}` : name, full: `${full}.${name}` }
     rows.push(rowOf(value, { ...at, required: schema.required?.includes(name) ?? false }))
+    if (flat) continue
     rows.push(...rowsOf(value, { ...at, without }))
     if (value.items?.properties)
       rows.push(...rowsOf(value.items, { path: `${at.path}[]`, full: `${at.full}[]`, without }))
@@ -350,14 +427,19 @@ function missing(what: string, path: string): never {
 }
 
 function typeText(schema: Schema): string {
-  if (schema.anyOf) return schema.anyOf.map(typeText).join(' or ')
+  if (schema.anyOf)
+    return schema.anyOf
+      .filter(({ type }) => type !== 'null')
+      .map(typeText)
+      .join(' or ')
   if (schema.const !== undefined) return `\`${schema.const}\``
   if (schema.enum) return schema.enum.map((one) => `\`${one}\``).join(', ')
   if (schema.type === 'array') return `list of ${plural(typeText(schema.items ?? {}))}`
   if (schema.type === 'object') return schema.properties ? 'object' : 'map'
   if (schema.pattern?.includes('[smhd]')) return 'duration'
   if (schema.type === 'integer' || schema.type === 'number') return schema.type + range(schema)
-  return schema.type ?? 'any'
+  if (Array.isArray(schema.type)) return schema.type.filter((one) => one !== 'null').join(' or ')
+  return schema.type ?? (schema.$ref || schema.allOf ? 'object' : 'any')
 }
 
 function plural(type: string): string {

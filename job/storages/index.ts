@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { pod } from '../kubernetes/values.ts'
 import type { Storage } from '../storage.ts'
 import { filesystem } from './filesystem.ts'
 import type { OpenContext } from './kind.ts'
@@ -18,7 +19,7 @@ export const StorageValues = z
   .strictObject({
     s3: s3.schema.optional().describe('A bucket of AWS or of any server that speaks S3'),
     filesystem: filesystem.schema.optional().describe('A folder of a mounted volume'),
-    pod: z.record(z.string(), z.unknown()).optional().describe('What only the chart needs'),
+    pod,
   })
   .refine((values) => names.filter((name) => values[name as keyof typeof storageKinds] !== undefined).length === 1, {
     error: oneKind,
