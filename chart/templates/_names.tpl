@@ -12,12 +12,13 @@ Lists and maps come as JSON, for fromJsonArray and fromJson. A yes is "true", a 
   holdfast.chart           $                                     chart and version, for a label
   holdfast.image           $                                     the image, with tag or digest
   holdfast.selectorLabels  (dict "root" $ "component" "…")       labels that never change
-  holdfast.labels          (dict "root" $ "component" "…")       all labels of an object
+  holdfast.labels          (dict "root" $ "component" "…")       all labels of an object, of no workload
+  holdfast.objectLabels    WORKLOAD                              all labels of an object of a workload
   holdfast.workload        WORKLOAD                              name of its CronJob and ConfigMap, 52 characters at most
   holdfast.lease           WORKLOAD                              name of its Lease
   holdfast.workers         WORKLOAD                              its worker pods are <this>-0 … <this>-<workers.max - 1>
-  holdfast.workloadLabels  WORKLOAD                              selector labels, and the plan or restore it is
-  holdfast.workerLabels    WORKLOAD                              the same of its worker pods
+  holdfast.workloadLabels  WORKLOAD                              labels of its pods
+  holdfast.workerLabels    WORKLOAD                              labels of its worker pods
   holdfast.serviceAccount  (dict "root" $ "kind" "…")            account of backup, restore, list (that of backups) or worker
   holdfast.values          WORKLOAD                              its plan or restore as in the values; {} for list
   holdfast.storages        WORKLOAD                              map of the storages it uses, by name
@@ -80,7 +81,7 @@ Lists and maps come as JSON, for fromJsonArray and fromJson. A yes is "true", a 
 
 {{- define "holdfast.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "holdfast.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
@@ -89,6 +90,11 @@ app.kubernetes.io/component: {{ .component }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | replace "+" "_" | trunc 63 | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ include "holdfast.chart" .root }}
+{{- end }}
+
+{{- define "holdfast.objectLabels" -}}
+{{ include "holdfast.labels" (dict "root" .root "component" .kind) }}
+{{- include "holdfast.planLabels" . }}
 {{- end }}
 
 {{/* CronJobs add 11 characters to the names of their Jobs: hence 52. */}}
@@ -110,25 +116,31 @@ helm.sh/chart: {{ include "holdfast.chart" .root }}
 
 {{- define "holdfast.workloadLabels" -}}
 {{ include "holdfast.selectorLabels" (dict "root" .root "component" .kind) }}
-{{- include "holdfast.planLabel" . }}
+{{- include "holdfast.planLabels" . }}
+{{- include "holdfast.rondbLabel" . }}
 {{- end }}
 
 {{- define "holdfast.workerLabels" -}}
 {{ include "holdfast.selectorLabels" (dict "root" .root "component" "worker") }}
-{{- include "holdfast.planLabel" . }}
+{{- include "holdfast.planLabels" . }}
+{{- include "holdfast.rondbLabel" . }}
 {{- end }}
 
-{{/* rondb-helm's NetworkPolicies let pods with these values of rondbService reach the cluster. */}}
-{{- define "holdfast.planLabel" -}}
-{{- $values := include "holdfast.values" . | fromJson }}
+{{/* Begins with a line end: it continues other labels. */}}
+{{- define "holdfast.planLabels" }}
 {{- if eq .kind "backup" }}
 holdfast/plan: {{ .name | quote }}
 {{- else if eq .kind "restore" }}
 holdfast/restore: {{ .name | quote }}
 {{- end }}
-{{- range concat ($values.sources | default list) ($values.targets | default list) | compact }}
+{{- end }}
+
+{{/* rondb-helm's NetworkPolicies let pods with these values of rondbService reach the cluster. */}}
+{{- define "holdfast.rondbLabel" }}
+{{- $values := include "holdfast.values" . | fromJson }}
+{{- range concat ($values.sources | default list) ($values.targets | default list) }}
 {{- if hasKey . "rondb" }}
-rondbService: {{ $.kind | eq "backup" | ternary "create-backup" "restore-backup" }}
+rondbService: {{ eq $.kind "backup" | ternary "create-backup" "restore-backup" }}
 {{- break }}
 {{- end }}
 {{- end }}

@@ -1,0 +1,57 @@
+{{/*
+The values become the job's config.
+
+  holdfast.configData    WORKLOAD  data of its ConfigMap; "once" leaves out what only schedules a run
+  holdfast.config        WORKLOAD  its part of the values, unchanged but for what only Kubernetes needs
+  holdfast.workerConfig  WORKLOAD  what the job makes worker pods from
+*/}}
+
+{{- define "holdfast.configData" -}}
+holdfast.yaml: |
+  {{- include "holdfast.config" . | nindent 2 }}
+{{- if include "holdfast.usesWorkers" . }}
+workers.yaml: |
+  {{- include "holdfast.workerConfig" . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "holdfast.config" -}}
+{{- $values := .root.Values }}
+{{- $config := dict }}
+{{- with $values.cluster }}{{ $_ := set $config "cluster" . }}{{ end }}
+{{- $used := include "holdfast.storages" . | fromJson }}
+{{- $_ := include "holdfast.forJob" (dict "of" $values.storages "names" (keys $used)) | fromJson | set $config "storages" }}
+{{- if ne .kind "restore" }}
+{{- $names := empty .name | ternary (keys $values.backups) (list .name) }}
+{{- $_ := include "holdfast.forJob" (dict "of" $values.backups "names" $names "once" .once) | fromJson | set $config "backups" }}
+{{- end }}
+{{- if ne .kind "backup" }}
+{{- $names := empty .name | ternary (keys $values.restores) (list .name) }}
+{{- $_ := include "holdfast.forJob" (dict "of" $values.restores "names" $names "once" .once) | fromJson | set $config "restores" }}
+{{- end }}
+{{- toYaml $config }}
+{{- end }}
+
+{{/* A Job that runs once must not run again because a schedule was changed. */}}
+{{- define "holdfast.forJob" -}}
+{{- $kept := dict }}
+{{- range $name := .names }}
+{{- $entry := omit (get $.of $name) "pod" "job" }}
+{{- if $.once }}{{ $entry = omit $entry "schedule" "timeZone" "suspend" }}{{ end }}
+{{- $_ := set $kept $name $entry }}
+{{- end }}
+{{- toJson $kept }}
+{{- end }}
+
+{{- define "holdfast.workerConfig" -}}
+{{- $workers := .root.Values.workers -}}
+names: {{ include "holdfast.workers" . }}
+max: {{ $workers.max }}
+scratch:
+  {{- with $workers.scratch.storageClassName }}
+  storageClassName: {{ . | quote }}
+  {{- else }} {}
+  {{- end }}
+pod:
+  {{- include "holdfast.workerPod" . | nindent 2 }}
+{{- end }}

@@ -1,0 +1,2 @@
+{{- define "holdfast.validate" -}}
+{{- end }}
