@@ -177,10 +177,29 @@ export interface Reader {
 /** What a worker does. Holds no secret: names of mounted files only. JSON. */
 export type Order = UploadOrder | DownloadOrder | EngineOrder
 
-/** All files below `folder` (on the worker's machine) become parts below `path`; `<path>/parts.json` is written last. */
-export interface UploadOrder {
-  do: 'upload'
+interface AnyOrder {
+  /** Orders of one name go to the same worker, in turn. */
   worker: string
+  /** Where the files are that the worker must be beside; all orders of one worker say the same. Absent: anywhere. */
+  beside?: Place
+}
+
+/** Where files of a database lie. JSON. */
+export type Place =
+  /** A folder on the machine that the run is on. */
+  | { access: 'local'; folder: string }
+  /** A folder in a volume that a pod of the database has mounted: only a pod on the same machine gets there. */
+  | { access: 'volume'; pod: PodChoice; volume: string; folder: string }
+  /** A folder in a container of the database, read through it. */
+  | { access: 'exec'; pod: PodChoice; container: string; folder: string }
+
+/** One pod: of those that are named, or have the labels, the one with this address (IP or host name). */
+export type PodChoice = { address: string } & ({ names: readonly string[] } | { selector: string })
+
+/** All files below `folder` of the place become parts below `path`; `<path>/parts.json` is written last. */
+export interface UploadOrder extends AnyOrder {
+  do: 'upload'
+  beside: Place
   folder: string
   path: string
   /** Parts that are stored already may be there: those with the right size and bytes are not sent again. */
@@ -188,19 +207,39 @@ export interface UploadOrder {
 }
 
 /** Parts go to the worker's own folder under their path without `strip`, each verified against size and hash. */
-export interface DownloadOrder {
+export interface DownloadOrder extends AnyOrder {
   do: 'download'
-  worker: string
   parts: readonly Part[]
   strip: string
+  /** Bytes that this worker is going to hold, all its downloads together. */
+  room: number
 }
 
 /** `engine.work(order)` in the worker. */
-export interface EngineOrder {
+export interface EngineOrder extends AnyOrder {
   do: 'engine'
-  worker: string
   engine: string
   order: unknown
+}
+
+/** The files at a place, for whoever is beside it. Paths are relative to it. Rejects with `server` when it cannot be read. */
+export interface Folder {
+  /** As people know it, for errors. */
+  readonly name: string
+  /** All files below `path`, with sizes in bytes; missing folders reject. */
+  files(path: string): Promise<{ path: string; size: number }[]>
+  /** Names in the place itself. */
+  names(): Promise<string[]>
+  /** Can be called again for the same file. */
+  read(path: string): Readable
+  text(path: string): Promise<string>
+  write(path: string, text: string): Promise<void>
+  /** With all that is below; what is not there is gone already. */
+  remove(path: string): Promise<void>
+  /** A path on the worker's machine where the files below `path` that `match` can be read by other programs. */
+  local(path: string, match: RegExp): Promise<string>
+  /** Bytes free, and which device; undefined where it cannot be known. */
+  room(): Promise<{ free: number; device: number } | undefined>
 }
 
 export interface WorkContext {
@@ -209,6 +248,8 @@ export interface WorkContext {
   readonly log: Logger
   /** The worker's own folder: what earlier downloads left is here. */
   readonly folder: string
+  /** What lies where the order says that it must be beside; a bug without. */
+  readonly beside: Folder
   /** Bytes done since the last call. */
   progress(bytes: number): void
 }

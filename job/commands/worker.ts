@@ -1,5 +1,5 @@
 import { createWriteStream } from 'node:fs'
-import { mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, statfs } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -7,10 +7,10 @@ import type { Logger } from 'pino'
 import { z } from 'zod'
 import { partKey, partsKey } from '../catalog/layout.ts'
 import { secretPath, secretReader } from '../config.ts'
-import type { DownloadOrder, EngineOrder, Order, UploadOrder, WorkContext } from '../engine.ts'
+import type { DownloadOrder, EngineOrder, Folder, Order, Place, UploadOrder, WorkContext } from '../engine.ts'
 import { engineNamed } from '../engines/index.ts'
 import { JobError, textOf } from '../errors.ts'
-import { fileStream } from '../io/lending.ts'
+import { localFolder } from '../io/folder.ts'
 import { inParallel } from '../io/parallel.ts'
 import { store, tap, verified } from '../io/pipeline.ts'
 import { type FromWorker, type Hello, heartbeatMs, messages, silenceMs, type ToWorker } from '../io/protocol.ts'
@@ -58,11 +58,14 @@ export async function worker({ input, output, log, signal }: Streams): Promise<v
   const teller = setInterval(tell, progressMs)
 
   let desk: Promise<Desk> | undefined
+  // an order may be given again after a broken connection: it is carried out once, and its answer said again
+  const answers = new Map<number, Promise<FromWorker>>()
   let queue: Promise<void> = Promise.resolve()
   try {
     for await (const message of messages<ToWorker>(input)) {
       heard = Date.now()
-      if (message.type === 'hello') {
+      // said again after a broken connection
+      if (message.type === 'hello' && !desk) {
         const progress = (bytes: number) => {
           done += bytes
         }
@@ -72,10 +75,15 @@ export async function worker({ input, output, log, signal }: Streams): Promise<v
       }
       if (message.type !== 'order') continue
       const { id, order } = message
-      queue = queue.then(async () => {
-        const result = await answer(id, async () => carryOut(await (desk as Promise<Desk>), order), log)
+      if (answers.has(id)) {
+        answers.get(id)?.then(send)
+        continue
+      }
+      const result = queue.then(() => answer(id, async () => carryOut(await (desk as Promise<Desk>), order), log))
+      answers.set(id, result)
+      queue = result.then((said) => {
         tell()
-        send(result)
+        send(said)
       })
     }
   } catch (error) {
@@ -113,7 +121,7 @@ function carryOut(desk: Desk, order: Order): Promise<unknown> {
 interface Desk {
   hello: Hello
   storages: Storage[]
-  context: WorkContext
+  context: Omit<WorkContext, 'beside'>
   close(): Promise<void>
 }
 
@@ -174,11 +182,12 @@ function alive(pid: number): boolean {
 }
 
 async function upload(desk: Desk, order: UploadOrder): Promise<Part[]> {
-  const files = await filesBelow(order.folder)
+  const beside = await openFolder(desk, order.beside)
+  const files = await beside.files(order.folder)
   const kept = order.resume ? await storedBefore(desk, order) : new Map<string, number>()
   const parts = await inParallel(files, filesAtOnce, async (file) => {
     const path = `${order.path}/${file.path}`
-    const data = () => fileStream(join(order.folder, file.path), desk.context.signal)
+    const data = () => beside.read(`${order.folder}/${file.path}`)
     if (kept.get(path) === file.size) {
       const intact = await sameBytes(desk, path, data())
       if (intact) return intact
@@ -235,25 +244,25 @@ async function hashOf(data: Readable): Promise<{ size: number; sha256: string }>
   return tapped.result()
 }
 
-async function filesBelow(folder: string): Promise<{ path: string; size: number }[]> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch((cause) => {
-    throw new JobError('server', `the folder ${folder} cannot be read`, { cause })
-  })
-  const paths = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name))
-  const files = await Promise.all(
-    paths.map(async (path) => ({ path: path.slice(folder.length + 1), size: (await stat(path)).size })),
-  )
-  // the largest first, so that the last to finish is a small one
-  return files.sort((a, b) => b.size - a.size)
-}
-
 async function download(desk: Desk, order: DownloadOrder): Promise<void> {
   const parts = z.array(Part).parse(order.parts)
+  await refuseFull(desk, order)
   await inParallel(parts, filesAtOnce, async (part) => {
     const to = join(desk.context.folder, part.path.slice(order.strip.length))
     await mkdir(dirname(to), { recursive: true })
     await fetchPart(desk, part, to)
   })
+}
+
+async function refuseFull({ context }: Desk, { parts }: DownloadOrder): Promise<void> {
+  const bytes = parts.reduce((sum, part) => sum + part.size, 0)
+  const { bavail, bsize } = await statfs(context.folder)
+  if (bavail * bsize > bytes) return
+  throw new JobError(
+    'configuration',
+    `${dirname(context.folder)} has ${Math.round((bavail * bsize) / 1e6)} MB free, the files need ${Math.round(bytes / 1e6)} MB`,
+    { hint: 'name a larger folder with `staging` of the target, or with --tmp-dir' },
+  )
 }
 
 /** From the first storage that has the part intact. */
@@ -284,5 +293,24 @@ async function fetchPart(desk: Desk, part: Part, to: string): Promise<void> {
 async function work(desk: Desk, order: EngineOrder): Promise<unknown> {
   const engine = engineNamed(order.engine)
   if (!engine.work) throw new JobError('bug', `engine ${engine.name} gives orders but carries none out`)
-  return engine.work(order.order, desk.context)
+  const beside = order.beside && (await openFolder(desk, order.beside))
+  return engine.work(order.order, {
+    ...desk.context,
+    get beside() {
+      if (beside) return beside
+      throw new JobError('bug', `an order of ${engine.name} has no place, but needs one`)
+    },
+  })
+}
+
+/** A volume is reached by a pod beside it, to which it is a local folder; whoever else gets the order cannot carry it out. */
+async function openFolder(desk: Desk, place: Place): Promise<Folder> {
+  if (place.access === 'local') return localFolder(place.folder, desk.context.signal)
+  if (place.access === 'exec') {
+    const { containerFolder } = await import('../kubernetes/container.ts')
+    return containerFolder(place, { signal: desk.context.signal, scratch: desk.context.folder })
+  }
+  throw new JobError('configuration', 'files.access: volume needs worker pods, which only a run in Kubernetes has', {
+    hint: 'run it with the chart; from elsewhere files.access: exec reads the files, too',
+  })
 }

@@ -30,13 +30,28 @@ export const heartbeatMs = 10_000
 /** Who hears nothing for so long takes the other side for dead. */
 export const silenceMs = 60_000
 
-/** The lines of a stream as messages. */
+/**
+ * The lines of a stream as messages. What is none is passed over: a line that was cut when a connection broke, or that a library
+ * printed. Whoever misses an answer asks again.
+ */
 export async function* messages<T>(stream: Readable): AsyncGenerator<T> {
   let rest = ''
   stream.setEncoding('utf8')
   for await (const chunk of stream) {
     const lines = (rest + chunk).split('\n')
     rest = lines.pop() ?? ''
-    for (const line of lines) if (line.trim()) yield JSON.parse(line) as T
+    for (const line of lines) {
+      const message = parsed(line)
+      if (message !== undefined) yield message as T
+    }
+  }
+}
+
+function parsed(line: string): unknown {
+  if (!line.startsWith('{')) return undefined
+  try {
+    return JSON.parse(line)
+  } catch {
+    return undefined
   }
 }

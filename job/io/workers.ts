@@ -1,11 +1,12 @@
 import { fileURLToPath } from 'node:url'
 import type { Order } from '../engine.ts'
 import { JobError } from '../errors.ts'
+import { converse } from './conversation.ts'
 import { lastLines, startWorker } from './process.ts'
 import type { Progress } from './progress.ts'
-import { type FromWorker, type Hello, heartbeatMs, messages, silenceMs, type ToWorker } from './protocol.ts'
+import { type FromWorker, type Hello, messages } from './protocol.ts'
 
-/** Workers of one run by name. Here each is a child process; where the data is on other machines, a pod. */
+/** Workers of one run by name: child processes here, pods beside the data in Kubernetes. */
 export interface Workers {
   /** Carries an order out; orders of one worker go one after the other. Rejects with the worker's own error. */
   order(order: Order): Promise<unknown>
@@ -46,78 +47,32 @@ export function localWorkers(options: Options): Workers {
 function startLocal(name: string, { hello, progress, signal, logLevel }: Options): Worker {
   const main = fileURLToPath(new URL('../main.ts', import.meta.url))
   const child = startWorker({ args: [main, 'worker', '--log-level', logLevel], signal })
-  const waiting = new Map<
-    number,
-    { resolve: (value: unknown) => void; reject: (error: unknown) => void; name: string }
-  >()
-  let nextId = 1
   let tail = ''
-  let heard = Date.now()
-  let gone: JobError | undefined
-
-  const send = (message: ToWorker) => child.stdin.write(`${JSON.stringify(message)}\n`)
-  const fail = (error: JobError) => {
-    gone ??= error
-    for (const { reject } of waiting.values()) reject(gone)
-    waiting.clear()
-  }
-
   child.stdin.on('error', () => {})
   child.stderr.on('data', (chunk: Buffer) => {
     tail = (tail + chunk.toString('utf8')).slice(-4096)
   })
-  const pulse = setInterval(() => {
-    send({ type: 'heartbeat' })
-    if (Date.now() - heard <= silenceMs) return
-    fail(
-      new JobError('server', `worker ${name} was silent for ${silenceMs / 1000} s and was ended`, {
-        hint: 'the machine is overloaded or the worker hangs; run again',
-      }),
-    )
-    child.kill('SIGKILL')
-  }, heartbeatMs)
-  pulse.unref()
-
+  const conversation = converse({
+    name,
+    hello,
+    progress,
+    send: (message) => child.stdin.write(`${JSON.stringify(message)}\n`),
+    onSilence: () => child.kill('SIGKILL'),
+  })
   const listening = (async () => {
-    for await (const message of messages<FromWorker>(child.stdout)) {
-      heard = Date.now()
-      if (message.type === 'progress') progress.add(name, message.bytes)
-      if (message.type !== 'result' && message.type !== 'error') continue
-      const pending = waiting.get(message.id)
-      waiting.delete(message.id)
-      if (message.type === 'result') pending?.resolve(message.value)
-      else pending?.reject(new JobError(message.kind, `worker ${name}: ${message.message}`, { hint: message.hint }))
-    }
+    for await (const message of messages<FromWorker>(child.stdout)) conversation.heard(message)
   })()
-  // a line that is none is told by the worker's end
-  listening.catch(() => {})
   const ended = child.then(async (result) => {
     await listening.catch(() => {})
-    clearInterval(pulse)
     const how = result.signal ? `was ended by ${result.signal}` : `ended with ${result.exitCode}`
-    fail(
+    conversation.fail(
       new JobError('server', `worker ${name} ${how}: ${lastLines(tail)}`, {
         hint: 'run again; a backup can be taken up with --resume',
       }),
     )
   })
-
-  send({ type: 'hello', hello })
-  let queue: Promise<unknown> = Promise.resolve()
   return {
-    order: (order) => {
-      const result = queue.then(
-        () =>
-          new Promise((resolve, reject) => {
-            if (gone) return reject(gone)
-            const id = nextId++
-            waiting.set(id, { resolve, reject, name: order.do })
-            send({ type: 'order', id, order })
-          }),
-      )
-      queue = result.catch(() => {})
-      return result
-    },
+    order: conversation.order,
     close: async () => {
       child.stdin.end()
       const kill = setTimeout(() => child.kill('SIGKILL'), closeMs)

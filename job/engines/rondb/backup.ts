@@ -1,8 +1,7 @@
-import { join } from 'node:path'
-import type { BackupFacts, OtherRuns, Sink, SourceRun } from '../../engine.ts'
+import type { BackupFacts, OtherRuns, Place, Sink, SourceRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import type { Part } from '../../manifest.ts'
-import { type Checked, examine } from './check.ts'
+import { type Checked, examine, needsRoom, refuseFull } from './check.ts'
 import { databasesSql, localTablesSql, usersSql } from './dumps.ts'
 import { factsOf } from './facts.ts'
 import {
@@ -15,7 +14,8 @@ import {
   startBackup,
 } from './management.ts'
 import { type Login, withMysql } from './mysql.ts'
-import { checkComplete, type Survey } from './native.ts'
+import { checkComplete, type Survey, type Work } from './native.ts'
+import { placesOf } from './places.ts'
 import { type Counts, countRecords, isUserTable, keyOf, leftRecords, localTables, userDatabases } from './tables.ts'
 import { leftOut, type Source } from './values.ts'
 
@@ -26,6 +26,7 @@ export async function backup(run: SourceRun, sink: Sink): Promise<BackupFacts> {
   const source = run.source as Source
   const login = checked.logins[0] as Login
   const dump = { login, source, signal: run.signal }
+  if (source.files.access !== 'local') await reachNodes(run, sink, checked)
 
   await sink.write('users.sql', usersSql(dump))
   const { databases, local } = await withMysql(
@@ -44,6 +45,26 @@ export async function backup(run: SourceRun, sink: Sink): Promise<BackupFacts> {
   await sink.keepFacts(facts)
   return upload(run, sink, facts)
 }
+
+/** Before anything is asked of the cluster: every node's files are within reach, and there is room for the native backup. */
+async function reachNodes(run: SourceRun, sink: Sink, { started, logins }: Checked): Promise<void> {
+  const places = await placesOf(
+    run,
+    started.map((node) => node.id),
+  )
+  const needs = await needsRoom(started, logins[0] as Login, run.signal)
+  await Promise.all(
+    [...places].map(async ([node, beside]) => {
+      const order: Work = { do: 'room' }
+      const room = await sink.delegate({ do: 'engine', worker: workerOf(node), beside, engine: 'rondb', order })
+      if (room === null) return
+      const { free } = room as { free: number }
+      refuseFull([{ where: `the volume of data node ${node}`, free, bytes: needs.get(node) ?? 0 }])
+    }),
+  )
+}
+
+const workerOf = (node: number) => `node-${node}`
 
 async function keepLocalTables({
   run,
@@ -194,8 +215,10 @@ function factsBefore({ run, checked, native, before, after, databases, local }: 
 async function upload(run: SourceRun, sink: Sink, kept: BackupFacts): Promise<BackupFacts> {
   const source = run.source as Source
   const facts = factsOf(kept)
+  const nodeIds = facts.topology.nodes.map((node) => node.id)
+  const places = await placesOf(run, nodeIds)
   const surveys = await Promise.all(
-    facts.topology.nodes.map((node) => uploadNode({ run, sink, source, node: node.id })),
+    nodeIds.map((node) => uploadNode({ run, sink, source, node, beside: places.get(node) as Place })),
   )
   const inBackup = new Map(surveys.flatMap((survey) => survey.tables).map((table) => [keyOf(table), table]))
   const counted = new Map(facts.tables.map((table) => [keyOf(table), table]))
@@ -209,31 +232,28 @@ async function upload(run: SourceRun, sink: Sink, kept: BackupFacts): Promise<Ba
   return { ...kept, facts: { ...facts, tables, topology: { nodes } } }
 }
 
-async function uploadNode({
-  run,
-  sink,
-  source,
-  node,
-}: {
+interface Uploading {
   run: SourceRun
   sink: Sink
   source: Source
   node: number
-}): Promise<Survey> {
-  const worker = `node-${node}`
-  const folder = join(source.files.path.replaceAll('{node}', String(node)), `BACKUP-${run.backupId}`)
+  beside: Place
+}
+
+async function uploadNode({ run, sink, source, node, beside }: Uploading): Promise<Survey> {
+  const worker = workerOf(node)
   const order = {
     do: 'survey',
-    folder,
     node,
     backupId: run.backupId,
     clients: source.clients,
     encryption: source.encryption,
     plan: run.plan,
   }
-  const survey = (await sink.delegate({ do: 'engine', worker, engine: 'rondb', order })) as Survey
+  const survey = (await sink.delegate({ do: 'engine', worker, beside, engine: 'rondb', order })) as Survey
   const path = `rondb/${node}`
-  const parts = await sink.delegate({ do: 'upload', worker, folder, path, resume: run.resumed !== undefined })
+  const resume = run.resumed !== undefined
+  const parts = await sink.delegate({ do: 'upload', worker, beside, folder: `BACKUP-${run.backupId}`, path, resume })
   refuseShort({ parts, survey, path, node, backupId: run.backupId })
   return survey
 }
@@ -269,18 +289,21 @@ export async function afterCommit(
 ): Promise<void> {
   const source = run.source as Source
   const { topology } = factsOf(facts)
+  const places = await placesOf(
+    run,
+    topology.nodes.map((node) => node.id),
+  )
   await Promise.all(
-    topology.nodes.map(({ id }) => {
-      const order = {
+    [...places].map(([node, beside]) => {
+      const order: Work = {
         do: 'settle',
-        folder: source.files.path.replaceAll('{node}', String(id)),
         backupId: run.backupId,
         keep: source.keepLocal,
         plan: run.plan,
         failed: [...otherRuns.failed],
         running: [...otherRuns.running],
       }
-      return sink.delegate({ do: 'engine', worker: `node-${id}`, engine: 'rondb', order })
+      return sink.delegate({ do: 'engine', worker: workerOf(node), beside, engine: 'rondb', order })
     }),
   )
 }

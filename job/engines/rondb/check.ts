@@ -1,10 +1,10 @@
-import { stat, statfs } from 'node:fs/promises'
-import { dirname } from 'node:path'
 import type { RunContext, ServerFacts, SourceRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
+import { roomAt } from '../../io/folder.ts'
 import { clientVersions } from './clients.ts'
 import { type Cluster, type DataNode, runningBackup, showCluster } from './management.ts'
 import { type Login, loginsOf, quoteText, type Session, withMysql } from './mysql.ts'
+import { localPlace } from './places.ts'
 import type { Source } from './values.ts'
 
 /** Everything that can be known before anything is touched. */
@@ -32,7 +32,7 @@ export async function examine(run: SourceRun): Promise<Checked> {
   const started = startedNodes(cluster, run)
   for (const login of logins) await withMysql(login, (session) => checkMysql(session, login), { signal: run.signal })
   if (logins.length > 1) await compareObjects(logins, run)
-  await checkRoom({ source, started, login: logins[0] as Login, run })
+  if (source.files.access === 'local') await checkRoom(source, { started, login: logins[0] as Login, run })
   return { server: { product: cluster.product, version: cluster.version }, tools, cluster, started, logins }
 }
 
@@ -121,18 +121,11 @@ async function objectNames(session: Session): Promise<string[]> {
   return rows.map((row) => row.name)
 }
 
-/** NDB writes the local copy next to its own files: a full volume would take the data node down with it. */
-async function checkRoom({
-  source,
-  started,
-  login,
-  run,
-}: {
-  source: Source
-  started: DataNode[]
-  login: Login
-  run: SourceRun
-}): Promise<void> {
+/**
+ * Bytes that the native backup will take at each node. NDB writes it next to its own files: a full volume would take the data node down
+ * with it.
+ */
+export async function needsRoom(started: DataNode[], login: Login, signal: AbortSignal): Promise<Map<number, number>> {
   const used = await withMysql(
     login,
     (session) =>
@@ -140,39 +133,46 @@ async function checkRoom({
         `SELECT node_id AS node, CAST(SUM(fixed_elem_alloc_bytes - fixed_elem_free_bytes + var_elem_alloc_bytes - var_elem_free_bytes) AS CHAR) AS bytes
            FROM ndbinfo.memory_per_fragment WHERE type NOT LIKE '%index%' GROUP BY node_id`,
       ),
-    { signal: run.signal },
+    { signal },
   )
   const copies = Math.max(1, started.length / new Set(started.map((node) => node.group)).size)
-  const needs = new Map<number, { bytes: number; free: number; folder: string }>()
+  return new Map(used.map(({ node, bytes }) => [Number(node), Number(bytes) / copies]))
+}
+
+/** Nodes on one machine may share a volume. */
+async function checkRoom(
+  source: Source,
+  { started, login, run }: { started: DataNode[]; login: Login; run: SourceRun },
+) {
+  const needs = await needsRoom(started, login, run.signal)
+  const volumes = new Map<number, Room>()
   for (const { id } of started) {
-    const folder = source.files.path.replaceAll('{node}', String(id))
-    const { volume, free } = await roomAt(folder).catch((cause) => {
-      throw new JobError('server', `the backup folder ${folder} of data node ${id} cannot be read`, {
+    const place = localPlace(source.files, id) as { folder: string }
+    const { device, free } = await roomAt(place.folder).catch((cause) => {
+      throw new JobError('server', `the backup folder ${place.folder} of data node ${id} cannot be read`, {
         hint: `check ${run.at}.files.path: {node} becomes the node id`,
         cause,
       })
     })
-    const bytes = Number(used.find((one) => Number(one.node) === id)?.bytes ?? 0) / copies
-    needs.set(volume, { bytes: (needs.get(volume)?.bytes ?? 0) + bytes, free, folder })
+    const bytes = (volumes.get(device)?.bytes ?? 0) + (needs.get(id) ?? 0)
+    volumes.set(device, { where: place.folder, free, bytes })
   }
-  for (const { bytes, free, folder } of needs.values()) {
+  refuseFull([...volumes.values()])
+}
+
+interface Room {
+  where: string
+  free: number
+  bytes: number
+}
+
+export function refuseFull(rooms: Room[]): void {
+  for (const { where, free, bytes } of rooms) {
     if (free > bytes) continue
     throw new JobError(
       'server',
-      `${folder} has ${Math.round(free / 1e6)} MB free, the backup needs about ${Math.round(bytes / 1e6)} MB`,
-      {
-        hint: 'make room on the volume, or remove old BACKUP-<id> folders there',
-      },
+      `${where} has ${Math.round(free / 1e6)} MB free, the backup needs about ${Math.round(bytes / 1e6)} MB`,
+      { hint: 'make room on the volume, or remove old BACKUP-<id> folders there' },
     )
   }
-}
-
-/** NDB makes the backup folder itself, with its first backup: then the folder above counts. */
-async function roomAt(folder: string): Promise<{ volume: number; free: number }> {
-  const there = await stat(folder).then(
-    () => folder,
-    () => dirname(folder),
-  )
-  const { bavail, bsize } = await statfs(there)
-  return { volume: (await stat(there)).dev, free: bavail * bsize }
 }

@@ -23,11 +23,12 @@ export async function inspect(run: InspectRun, reader: Reader): Promise<void> {
 async function inspectNodes(run: InspectRun, reader: Reader): Promise<Map<number, Inspected>> {
   const ids = new Set(run.parts.map((part) => /^rondb\/(\d+)\//.exec(part.path)?.[1]).filter((id) => id !== undefined))
   if (ids.size === 0) throw new JobError('verification', `backup ${run.backupId} has no folder rondb/<node id>`)
+  const bytes = run.parts.reduce((sum, part) => sum + part.size, 0)
   const found = new Map<number, Inspected>()
   for (const node of [...ids].map(Number)) {
     const worker = 'inspect'
     const parts = run.parts.filter((part) => part.path.startsWith(`rondb/${node}/`))
-    await reader.delegate({ do: 'download', worker, parts, strip: 'rondb/' })
+    await reader.delegate({ do: 'download', worker, parts, strip: 'rondb/', room: bytes })
     const order: Work = {
       do: 'inspect',
       node,

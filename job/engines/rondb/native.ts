@@ -1,8 +1,8 @@
-import { readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { z } from 'zod'
 import type { WorkContext } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
+import { filesBelow } from '../../io/folder.ts'
 import { lastLines, type Program, run } from '../../io/process.ts'
 import { client, connectString, versionIn } from './clients.ts'
 import { countPrinted } from './printed.ts'
@@ -10,9 +10,9 @@ import { isUserTable, named } from './tables.ts'
 
 /** What a worker does for RonDB: everything that needs the native files beside it. */
 export const Work = z.discriminatedUnion('do', [
+  z.object({ do: z.literal('room') }),
   z.object({
     do: z.literal('survey'),
-    folder: z.string(),
     plan: z.string(),
     node: z.int(),
     backupId: z.string(),
@@ -21,7 +21,6 @@ export const Work = z.discriminatedUnion('do', [
   }),
   z.object({
     do: z.literal('settle'),
-    folder: z.string(),
     backupId: z.string(),
     keep: z.int(),
     plan: z.string(),
@@ -62,8 +61,9 @@ function secretRef() {
 
 export async function work(order: unknown, context: WorkContext): Promise<unknown> {
   const job = Work.parse(order)
+  if (job.do === 'room') return context.beside.room()
   if (job.do === 'survey') return survey(job, context)
-  if (job.do === 'settle') return settle(job)
+  if (job.do === 'settle') return settle(job, context)
   if (job.do === 'read') return readNode(job, context)
   if (job.do === 'restore') return restorePhase(job, context)
   return inspectNode(job, context)
@@ -77,18 +77,20 @@ export interface Survey {
 }
 
 async function survey(job: Extract<Work, { do: 'survey' }>, context: WorkContext): Promise<Survey> {
-  const files = await nativeFiles(job.folder)
-  await writeFile(join(dirname(job.folder), markOf(job.backupId)), `${job.plan} running\n`)
+  const { beside } = context
+  const folder = `BACKUP-${job.backupId}`
+  const files = await beside.files(folder)
+  await beside.write(markOf(job.backupId), `${job.plan} running\n`)
   const parts = checkComplete(
     files.map((file) => file.path),
     job.backupId,
     job.node,
   )
   const password = job.encryption && context.secret(job.encryption, job.encryption.key, 'encryption')
-  const meta = await readMeta(
-    ndbRestore({ ...job, path: job.folder, options: ['--print-meta'], password, signal: context.signal }),
-  )
-  if (meta.failed) throw unreadable(job.folder, meta.failed)
+  // the tables stand in the .ctl files: of a container's files only those are fetched
+  const path = await beside.local(folder, /\.ctl$/)
+  const meta = await readMeta(ndbRestore({ ...job, path, options: ['--print-meta'], password, signal: context.signal }))
+  if (meta.failed) throw unreadable(`${beside.name}/${folder}`, meta.failed)
   const bytes = files.reduce((sum, file) => sum + file.size, 0)
   return { tables: parseTables(meta.lines), parts, bytes }
 }
@@ -120,7 +122,7 @@ function unreadable(folder: string, said: string): JobError {
 async function readNode(job: Extract<Work, { do: 'read' }>, context: WorkContext): Promise<void> {
   const password = job.decryption && context.secret(job.decryption, job.decryption.key, 'decryption')
   const path = join(context.folder, String(job.node))
-  const files = await nativeFiles(path)
+  const files = await filesBelow(path)
   checkComplete(
     files.map((file) => file.path),
     job.backupId,
@@ -170,22 +172,6 @@ export function checkComplete(paths: string[], backupId: string, node: number): 
   return count
 }
 
-async function nativeFiles(folder: string): Promise<{ path: string; size: number }[]> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch((cause) => {
-    throw new JobError('server', `the backup folder ${folder} cannot be read`, {
-      hint: 'check files.path, with {node} for the node id; the job needs to read that folder',
-      cause,
-    })
-  })
-  const files = entries.filter((entry) => entry.isFile())
-  return Promise.all(
-    files.map(async (file) => {
-      const path = join(file.parentPath, file.name)
-      return { path: path.slice(folder.length + 1), size: (await stat(path)).size }
-    }),
-  )
-}
-
 /** Beside each folder that a run of ours made: whose it is. Folders without one belong to somebody else. */
 const markOf = (backupId: string) => `BACKUP-${backupId}.holdfast`
 
@@ -193,29 +179,25 @@ const markOf = (backupId: string) => `BACKUP-${backupId}.holdfast`
  * After the commit: of this plan's local copies the newest `keep` stay, as long as they are of finished backups. Those of runs that
  * ended otherwise go with them, since this backup takes their place; those of a run that is still running stay.
  */
-async function settle({
-  folder,
-  backupId,
-  keep,
-  plan,
-  failed,
-  running,
-}: Extract<Work, { do: 'settle' }>): Promise<void> {
-  await writeFile(join(folder, markOf(backupId)), `${plan} committed\n`)
+async function settle(
+  { backupId, keep, plan, failed, running }: Extract<Work, { do: 'settle' }>,
+  { beside }: WorkContext,
+): Promise<void> {
+  await beside.write(markOf(backupId), `${plan} committed\n`)
   const kept: string[] = []
   const older = (id: string) => Number(id) <= Number(backupId) && !running.includes(id)
   const ids = new Set<string>(failed.filter(older))
-  for (const name of await readdir(folder)) {
+  for (const name of await beside.names()) {
     const id = /^BACKUP-(\d+)\.holdfast$/.exec(name)?.[1]
-    const [owner, state] = id ? (await readFile(join(folder, name), 'utf8')).trim().split(' ') : []
+    const [owner, state] = id ? (await beside.text(name)).trim().split(' ') : []
     if (!id || owner !== plan || !older(id)) continue
     ids.add(id)
     if (state === 'committed') kept.push(id)
   }
   const staying = kept.sort((a, b) => Number(b) - Number(a)).slice(0, keep)
   for (const id of [...ids].filter((one) => !staying.includes(one))) {
-    await rm(join(folder, `BACKUP-${id}`), { recursive: true, force: true })
-    await rm(join(folder, markOf(id)), { force: true })
+    await beside.remove(`BACKUP-${id}`)
+    await beside.remove(markOf(id))
   }
 }
 
@@ -319,7 +301,7 @@ export interface Inspected {
 
 async function inspectNode(job: Extract<Work, { do: 'inspect' }>, context: WorkContext): Promise<Inspected> {
   const folder = join(context.folder, String(job.node))
-  const paths = (await nativeFiles(folder)).map((file) => file.path)
+  const paths = (await filesBelow(folder)).map((file) => file.path)
   const parts = checkComplete(paths, job.backupId, job.node)
   const password = job.encryption && context.secret(job.encryption, job.encryption.key, 'decryption')
   const meta = await readMeta(

@@ -1,5 +1,5 @@
 import { createReadStream, createWriteStream } from 'node:fs'
-import { mkdtemp, rm, statfs } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -105,16 +105,20 @@ async function fetch(run: TargetRun, reader: Reader, state: Progress) {
   const { detail } = state
   const parts = run.parts.filter((part) => part.path.startsWith('rondb/'))
   const bytes = run.parts.reduce((sum, part) => sum + part.size, 0)
-  await checkRoom(run, bytes)
   // named like a worker's: swept by the next one when this process is killed
   state.folder = await mkdtemp(join(run.staging, `holdfast-${process.pid}-`))
   for (const { path } of run.parts.filter((part) => !part.path.startsWith('rondb/')))
     await pipeline(await reader.read(path), createWriteStream(join(state.folder, path)), { signal: run.signal })
+  const partsOf = (node: number) => parts.filter((part) => part.path.startsWith(`rondb/${node}/`))
+  const room = (worker: string) =>
+    nodesOf(detail)
+      .filter((node) => workerOf(node, detail) === worker)
+      .flatMap(partsOf)
+      .reduce((sum, part) => sum + part.size, 0)
   await Promise.all(
     nodesOf(detail).map(async (node) => {
       const worker = workerOf(node, detail)
-      const own = parts.filter((part) => part.path.startsWith(`rondb/${node}/`))
-      await reader.delegate({ do: 'download', worker, parts: own, strip: 'rondb/' })
+      await reader.delegate({ do: 'download', worker, parts: partsOf(node), strip: 'rondb/', room: room(worker) })
       const { clients, decryption } = run.target as Target
       const order: Work = {
         do: 'read',
@@ -132,25 +136,6 @@ async function fetch(run: TargetRun, reader: Reader, state: Progress) {
 /** A verified SQL part from the staging folder. */
 function sqlPart({ folder }: Progress, path: string): Readable {
   return createReadStream(join(folder, path))
-}
-
-async function checkRoom(run: TargetRun, bytes: number): Promise<void> {
-  const folder = run.staging
-  const file = await statfs(folder).catch((cause) => {
-    throw new JobError('configuration', `${run.at}.staging: the folder ${folder} cannot be used`, {
-      hint: 'create it, or name another one there or with --tmp-dir',
-      cause,
-    })
-  })
-  const free = file.bavail * file.bsize
-  if (free > bytes) return
-  throw new JobError(
-    'configuration',
-    `${folder} has ${Math.round(free / 1e6)} MB free, the native files need ${Math.round(bytes / 1e6)} MB`,
-    {
-      hint: `name a larger folder with ${run.at}.staging`,
-    },
-  )
 }
 
 /** Drops what the plan says, and nothing else. NDB's handler drops tables of a database that MySQL has not seen yet, too. */

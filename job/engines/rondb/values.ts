@@ -68,20 +68,75 @@ const clients = z
   .describe('folder with ndb_mgm, ndb_restore and mysqldump; the PATH when absent')
 const encryption = z.strictObject({ secret, key: key.default('password') })
 
+const podName = z.string().regex(/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/, 'a name of Kubernetes: a-z, 0-9, - and .')
+
+const Files = z
+  .strictObject({
+    access: z
+      .enum(['local', 'volume', 'exec'])
+      .describe(
+        "local: paths on this machine; volume: worker pods mount the data nodes' volumes; exec: read through the data nodes' containers",
+      ),
+    path: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(
+        "a data node's backup folder, which holds BACKUP-<id>. local: an absolute path with {node} for the node id; volume: the path in the volume; exec: the path in the container",
+      ),
+    dataNodes: z
+      .strictObject({
+        selector: z.string().min(1).optional().describe("labels of the data nodes' pods"),
+        statefulSets: z
+          .array(
+            z.strictObject({
+              name: podName.describe('name of the StatefulSet'),
+              replicas: z.int().min(1).describe('how many pods it has'),
+            }),
+          )
+          .min(1)
+          .optional()
+          .describe('the StatefulSets of the data nodes, instead of the labels'),
+      })
+      .refine((chosen) => (chosen.selector === undefined) !== (chosen.statefulSets === undefined), {
+        message: 'name one of selector and statefulSets',
+      })
+      .default({ selector: 'rondbService=ndbmtd' })
+      .describe('which pods are the data nodes (volume, exec); matched to node ids by their addresses'),
+    volume: z
+      .string()
+      .min(1)
+      .default('rondb-ndbmtd')
+      .describe("volume of the data node's pod that has the backup folder (volume)"),
+    container: z.string().min(1).default('ndbmtd').describe("container of the data node's pod to read through (exec)"),
+  })
+  .superRefine(({ access, path }, issues) => {
+    const wrong = wrongPath(access, path)
+    if (wrong) issues.addIssue({ code: 'custom', path: ['path'], message: wrong })
+  })
+export type Files = z.infer<typeof Files>
+
+function wrongPath(access: 'local' | 'volume' | 'exec', path: string | undefined): string | undefined {
+  if (path?.split('/').includes('..')) return 'the path has no ..'
+  if (access === 'volume')
+    return path?.startsWith('/') ? 'with access volume the path is one in the volume: no / in front' : undefined
+  if (path === undefined) return access === 'local' ? 'with access local a path is needed' : undefined
+  if (!path.startsWith('/')) return 'the path is absolute'
+  if (access === 'local' && !path.includes('{node}')) return 'the path needs {node}, which becomes the node id'
+  return undefined
+}
+
+/** Where rondb-helm's data nodes keep their backups. */
+export const defaultPath = {
+  volume: 'ndb/backups/BACKUP',
+  exec: '/srv/hops/mysql-cluster/default_storage/ndb/backups/BACKUP',
+}
+
 export const Source = z.strictObject({
   managementServers,
   clients,
   mysql: Mysql,
-  files: z
-    .strictObject({
-      access: z.literal('local').describe('local: the backup folders are paths on this machine'),
-      path: z
-        .string()
-        .startsWith('/', 'the path is absolute')
-        .refine((path) => path.includes('{node}'), 'the path needs {node}, which becomes the node id')
-        .describe("a data node's backup folder, with {node} for its id; holds BACKUP-<id>"),
-    })
-    .describe("how the data nodes' backup files are reached"),
+  files: Files.describe("how the data nodes' backup files are reached"),
   snapshot: z.enum(['end', 'start']).default('end').describe('the point in time of the backup: its end or its start'),
   encryption: encryption.optional().describe('NDB encrypts the files with this password; a restore needs it again'),
   localTables: z
@@ -121,7 +176,9 @@ export const Target = z.strictObject({
     .string()
     .startsWith('/')
     .optional()
-    .describe('folder for the downloaded files; the temporary folder when absent'),
+    .describe(
+      "folder for the downloaded files on the job's own machine; when absent the temporary folder, in Kubernetes worker pods with volumes of their own",
+    ),
   parallel: z
     .int()
     .min(1)

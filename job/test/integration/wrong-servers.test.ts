@@ -512,7 +512,7 @@ describe.skipIf(!cluster)('a cluster', () => {
             (v) => (v.restores.nightly.targets[0].rondb.staging = staging),
             {
               code: 2,
-              message: /staging has 0 MB free, the native files need \d+ MB/,
+              message: /staging has 0 MB free, the files need \d+ MB/,
               hint: `name a larger folder with ${target}.staging`,
             },
             { through: within(`mount -t tmpfs -o size=16k tmpfs '${staging}'`) },

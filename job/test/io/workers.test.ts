@@ -61,11 +61,12 @@ async function restart(options: Parameters<typeof start>[0]): Promise<void> {
 const upload = (resume = false): Order => ({
   do: 'upload',
   worker: 'node-1',
-  folder: join(root, 'data'),
+  beside: { access: 'local', folder: root },
+  folder: 'data',
   path: 'rondb/1',
   resume,
 })
-const download = (parts: Part[]): Order => ({ do: 'download', worker: 'node-1', parts, strip: 'rondb/' })
+const download = (parts: Part[]): Order => ({ do: 'download', worker: 'node-1', parts, strip: 'rondb/', room: 1 })
 const stored = (path: string, storage = 'a') => join(root, storage, 'nightly', id, 'rondb/1', path)
 const byPath = (a: Part, b: Part) => (a.path < b.path ? -1 : 1)
 const partsOf = () =>
@@ -124,7 +125,7 @@ describe('an upload', () => {
   })
 
   test('of a folder that is not there is an error that names it, and its worker goes on', async () => {
-    const order = { ...upload(), folder: join(root, 'nowhere') } as Order
+    const order = { ...upload(), folder: 'nowhere' } as Order
     await expect(team.order(order)).rejects.toMatchObject({
       kind: 'server',
       message: expect.stringContaining(`worker node-1: the folder ${join(root, 'nowhere')} cannot be read`),
@@ -183,12 +184,13 @@ describe('a download', () => {
 describe('a worker', () => {
   /** An order that does not end by itself; resolves when it has begun to hang. */
   async function hang(): Promise<{ order: Promise<unknown>; worker: number; child: number }> {
-    const folder = join(root, 'native')
+    const folder = join(root, `BACKUP-${id}`)
     await mkdir(folder)
     for (const name of Object.keys(files).filter((path) => path.startsWith('BACKUP')))
       await writeFile(join(folder, name), '')
-    const survey = { do: 'survey', folder, node: 1, plan: 'nightly', backupId: id, clients: hanging }
-    const order = team.order({ do: 'engine', worker: 'node-1', engine: 'rondb', order: survey })
+    const survey = { do: 'survey', node: 1, plan: 'nightly', backupId: id, clients: hanging }
+    const beside = { access: 'local', folder: root } as const
+    const order = team.order({ do: 'engine', worker: 'node-1', beside, engine: 'rondb', order: survey })
     order.catch(() => {})
     const child = Number(await vi.waitFor(() => readFile(`${folder}.pid`, 'utf8'), { timeout: 15_000 }))
     const [name = ''] = await readdir(join(root, 'staging'))

@@ -1,0 +1,101 @@
+import type { Order } from '../engine.ts'
+import { JobError } from '../errors.ts'
+import type { Progress } from './progress.ts'
+import { type FromWorker, type Hello, heartbeatMs, silenceMs, type ToWorker } from './protocol.ts'
+
+/** The coordinator's side of what passes between it and one worker, whatever carries the lines. */
+export interface Conversation {
+  /** Orders go one after the other. Rejects with the worker's own error, or with why the worker is gone. */
+  order(order: Order): Promise<unknown>
+  heard(message: FromWorker): void
+  /** Says the hello and every order without an answer again: after another line to the same worker was opened, it may have missed them. */
+  again(): void
+  /** The worker is gone: rejects what waits and all that comes. */
+  fail(error: JobError): void
+  /** Why the worker is gone; undefined as long as it is not. */
+  readonly gone: JobError | undefined
+  /** Milliseconds since the worker was heard. */
+  silence(): number
+  close(): void
+}
+
+interface Options {
+  name: string
+  hello: Hello
+  progress: Progress
+  send(message: ToWorker): void
+  /** Nothing was heard for a minute: the worker must be ended. */
+  onSilence(): void
+}
+
+interface Waiting {
+  order: Order
+  resolve: (value: unknown) => void
+  reject: (error: unknown) => void
+}
+
+export function converse({ name, hello, progress, send, onSilence }: Options): Conversation {
+  const waiting = new Map<number, Waiting>()
+  let queue: Promise<unknown> = Promise.resolve()
+  let nextId = 1
+  let lastHeard = Date.now()
+  let gone: JobError | undefined
+
+  const pulse = setInterval(() => {
+    send({ type: 'heartbeat' })
+    if (Date.now() - lastHeard <= silenceMs) return
+    fail(
+      new JobError('server', `worker ${name} was silent for ${silenceMs / 1000} s and was ended`, {
+        hint: 'the machine is overloaded or the worker hangs; run again',
+      }),
+    )
+    onSilence()
+  }, heartbeatMs)
+  pulse.unref()
+
+  function fail(error: JobError): void {
+    gone ??= error
+    clearInterval(pulse)
+    for (const { reject } of waiting.values()) reject(gone)
+    waiting.clear()
+  }
+
+  function heard(message: FromWorker): void {
+    lastHeard = Date.now()
+    if (message.type === 'progress') progress.add(name, message.bytes)
+    if (message.type !== 'result' && message.type !== 'error') return
+    const pending = waiting.get(message.id)
+    waiting.delete(message.id)
+    if (message.type === 'result') pending?.resolve(message.value)
+    else pending?.reject(new JobError(message.kind, `worker ${name}: ${message.message}`, { hint: message.hint }))
+  }
+
+  function ask(order: Order): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      if (gone) return reject(gone)
+      const id = nextId++
+      waiting.set(id, { order, resolve, reject })
+      send({ type: 'order', id, order })
+    })
+  }
+
+  send({ type: 'hello', hello })
+  return {
+    order: (order) => {
+      const result = queue.then(() => ask(order))
+      queue = result.catch(() => {})
+      return result
+    },
+    heard,
+    again: () => {
+      send({ type: 'hello', hello })
+      for (const [id, { order }] of waiting) send({ type: 'order', id, order })
+    },
+    fail,
+    get gone() {
+      return gone
+    },
+    silence: () => Date.now() - lastHeard,
+    close: () => clearInterval(pulse),
+  }
+}
