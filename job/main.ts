@@ -15,7 +15,7 @@ import { openLog } from './io/log.ts'
 import { print, type Result } from './io/print.ts'
 import { progressTo } from './io/progress.ts'
 import { report, summarise } from './io/report.ts'
-import { localWorkers, type Workers } from './io/workers.ts'
+import { eventually, localWorkers, type Workers } from './io/workers.ts'
 import type { Storage } from './storage.ts'
 import { openStorage } from './storages/index.ts'
 import { version } from './version.ts'
@@ -149,15 +149,25 @@ function openJob({ request, log, stop }: { request: Request; log: Job['log']; st
         log.warn(message)
       },
       storage: async (name) => storage(name),
-      workers: ({ plan, id, storages: names, staging = config.tmpDir }) => {
+      workers: ({ plan, id, storages: names, staging }) => {
         const values = Object.fromEntries(names.map((name) => [name, config.storages[name]]))
         const { secretsDir, volumesDir } = config
-        const team = localWorkers({
-          hello: { plan, backupId: id, storages: values, secretsDir, volumesDir, staging },
-          progress,
-          signal: stop.signal,
-          logLevel: request.settings.logLevel,
-        })
+        const hello = {
+          plan,
+          backupId: id,
+          storages: values,
+          secretsDir,
+          volumesDir,
+          staging: staging ?? config.tmpDir,
+        }
+        const { signal } = stop
+        const local = localWorkers({ hello, progress, signal, logLevel: request.settings.logLevel })
+        const template = environment.kubernetes.workers
+        const pods = async () => {
+          const { podTeam } = await import('./kubernetes/team.ts')
+          return podTeam({ template: template as string, hello, progress, log, signal, local })
+        }
+        const team = template === undefined || staging !== undefined ? local : eventually(pods)
         teams.push(team)
         return team
       },

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { openCatalog } from '../catalog/catalog.ts'
 import { type Restore, seconds } from '../config.ts'
-import type { Engine, RestoreStep, TargetRun, TargetState } from '../engine.ts'
+import type { Engine, Marker, Reader, RestoreStep, TargetRun, TargetState } from '../engine.ts'
 import { engineOf } from '../engines/index.ts'
 import { JobError, textOf } from '../errors.ts'
 import type { Result } from '../io/print.ts'
@@ -220,10 +220,27 @@ async function carryOut({ job, task, manifest, storage }: Carrying): Promise<Don
 }
 
 async function runSteps({ job, task, manifest, storage }: Carrying): Promise<Done['figures']> {
-  const { name, engine, run, steps } = task
-  const workers = job.workers({ plan: manifest.plan, id: manifest.id, storages: [storage.name], staging: run.staging })
+  const { name, run } = task
+  const { staging } = run.target as { staging?: string }
+  const workers = job.workers({ plan: manifest.plan, id: manifest.id, storages: [storage.name], staging })
   const reader = openReader({ storage, manifest, source: name, workers, signal: job.signal })
-  const marker = { request: run.request, backupId: manifest.id, plan: manifest.plan, creates: undefined }
+  const marker = { request: run.request, backupId: manifest.id, plan: manifest.plan }
+  try {
+    return await stepByStep({ job, task, reader, marker: { ...marker, creates: undefined } })
+  } finally {
+    // the next target's workers may need their places
+    await workers.close()
+  }
+}
+
+interface Stepping {
+  job: Job
+  task: Task
+  reader: Reader
+  marker: Omit<Marker, 'state'>
+}
+
+async function stepByStep({ job, task: { name, engine, run, steps }, reader, marker }: Stepping) {
   const figures: Record<string, unknown> = {}
   let marked = false
   for (const step of steps) {

@@ -14,6 +14,20 @@ export interface Workers {
   close(): Promise<void>
 }
 
+/** Workers whose code is loaded with their first order: the client of Kubernetes takes memory. */
+export function eventually(make: () => Promise<Workers>): Workers {
+  let made: Promise<Workers> | undefined
+  return {
+    order: async (order) => {
+      made ??= make()
+      return (await made).order(order)
+    },
+    close: async () => {
+      await (await made)?.close()
+    },
+  }
+}
+
 /** How long a worker may take to end what it does. */
 const closeMs = 30_000
 

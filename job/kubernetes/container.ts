@@ -1,0 +1,227 @@
+import { createWriteStream } from 'node:fs'
+import { mkdir } from 'node:fs/promises'
+import { dirname, join, posix } from 'node:path'
+import { Readable, Writable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { Exec, type V1Status } from '@kubernetes/client-node'
+import { environment } from '../config.ts'
+import type { Folder, Place } from '../engine.ts'
+import { JobError } from '../errors.ts'
+import { inParallel } from '../io/parallel.ts'
+import { backoff, realPacing } from '../storages/backoff.ts'
+import { explain } from './ask.ts'
+import { type Cluster, connect } from './client.ts'
+import { findPod, nameOf } from './pods.ts'
+
+/**
+ * A range is held in memory, since the client of Kubernetes knows no backpressure, and another is on its way. A connection that breaks
+ * looks like the end of a stream: what counts is the exit status and the length of each range, which is asked for again.
+ */
+const rangeBytes = 8 * 1024 * 1024
+const attempts = 4
+/** A command that says nothing for so long hangs. */
+const silenceMs = 60_000
+
+type ExecPlace = Extract<Place, { access: 'exec' }>
+
+interface Said {
+  stdout: Buffer
+  stderr: string
+  exitCode: number
+}
+
+/** A folder in a container, of which only sh, ls, cat, head, tail and rm are used. */
+export function containerFolder(
+  { pod: choice, container, folder }: ExecPlace,
+  { signal, scratch }: { signal: AbortSignal; scratch: string },
+): Folder {
+  const cluster = connect(environment.kubernetes)
+  const sizes = new Map<string, number>()
+  let found: Promise<string> | undefined
+
+  async function sh(script: string, ...args: string[]): Promise<Said> {
+    found ??= findPod(cluster, choice, signal).then(nameOf)
+    return execute(cluster, { pod: await found, container, command: ['sh', '-c', script, 'sh', ...args], signal })
+  }
+
+  async function must(what: string, script: string, ...args: string[]): Promise<Buffer> {
+    const { stdout, stderr, exitCode } = await patiently(() => sh(script, ...args))
+    if (exitCode === 0) return stdout
+    throw new JobError(
+      'server',
+      `could not ${what} in container ${container} of pod ${await found}: ${stderr.trim() || `exit code ${exitCode}`}`,
+      {
+        hint: 'check files.path and files.container',
+      },
+    )
+  }
+
+  /** One more try after a connection that broke; what the container itself refuses stays refused. */
+  async function patiently<T>(work: () => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await work()
+      } catch (error) {
+        if (signal.aborted || attempt >= attempts || !(error instanceof JobError && error.retryable)) throw error
+        await realPacing.pause(backoff(attempt, realPacing.random), signal)
+      }
+    }
+  }
+
+  async function files(path: string) {
+    const at = posix.join(folder, path)
+    const listing = await must(`list ${at}`, 'LC_ALL=C exec ls -lnRA "$1"', at)
+    const listed = parseListing(listing.toString('utf8'), at)
+    for (const file of listed) sizes.set(posix.join(path, file.path), file.size)
+    return listed.sort((a, b) => b.size - a.size)
+  }
+
+  function range(path: string, start: number, length: number): Promise<Buffer> {
+    return patiently(async () => {
+      const said = await sh(
+        'tail -c "+$2" "$1" | head -c "$3"',
+        posix.join(folder, path),
+        String(start + 1),
+        String(length),
+      )
+      if (said.exitCode === 0 && said.stdout.length === length) return said.stdout
+      throw new JobError(
+        'server',
+        `${path} in container ${container} of pod ${await found}: ${length} bytes from ${start} on were asked for, ${said.stdout.length} came: ${said.stderr.trim()}`,
+        { retryable: true },
+      )
+    })
+  }
+
+  async function* ranges(path: string): AsyncGenerator<Buffer> {
+    const size = sizes.get(path)
+    if (size === undefined) throw new JobError('bug', `${path} was not listed before it was read`)
+    const get = (start: number) => (start < size ? range(path, start, Math.min(rangeBytes, size - start)) : undefined)
+    let next = get(0)
+    for (let start = 0; next; start += rangeBytes) {
+      const bytes = await next
+      next = get(start + rangeBytes)
+      // its failure is told when its turn comes
+      next?.catch(() => {})
+      yield bytes
+    }
+  }
+
+  return {
+    name: `${container}:${folder}`,
+    files,
+    names: async () =>
+      (await must(`list ${folder}`, 'exec ls -A "$1"', folder)).toString('utf8').split('\n').filter(Boolean),
+    read: (path) => Readable.from(ranges(path), { objectMode: false, highWaterMark: 1024 * 1024 }),
+    text: async (path) => (await must(`read ${path}`, 'exec cat "$1"', posix.join(folder, path))).toString('utf8'),
+    write: async (path, text) =>
+      void (await must(`write ${path}`, 'printf %s "$2" >"$1"', posix.join(folder, path), text)),
+    remove: async (path) => void (await must(`remove ${path}`, 'exec rm -rf "$1"', posix.join(folder, path))),
+    local: async (path, match) => {
+      const wanted = (await files(path)).filter((file) => match.test(file.path))
+      const copy = join(scratch, path)
+      await inParallel(wanted, 3, async (file) => {
+        const to = join(copy, file.path)
+        await mkdir(dirname(to), { recursive: true })
+        const data = Readable.from(ranges(posix.join(path, file.path)), { objectMode: false })
+        await pipeline(data, createWriteStream(to), { signal })
+      })
+      return copy
+    },
+    // how much is free only df could tell, which not every image has; but the folder above is within reach
+    room: async () => void (await must(`reach ${posix.dirname(folder)}`, 'exec ls -d "$1"', posix.dirname(folder))),
+  }
+}
+
+/** Pure: what `ls -lnRA` lists, regular files only, under their paths below `root`. */
+export function parseListing(text: string, root: string): { path: string; size: number }[] {
+  const files: { path: string; size: number }[] = []
+  let folder = ''
+  for (const line of text.split('\n')) {
+    const header = /^(\/.*):$/.exec(line)?.[1]
+    if (header !== undefined) folder = posix.relative(root, header)
+    const [, size, name] = /^-\S+\s+\d+\s+\S+\s+\S+\s+(\d+)\s+\S+\s+\S+\s+\S+\s(.+)$/.exec(line) ?? []
+    if (size !== undefined && name !== undefined) files.push({ path: posix.join(folder, name), size: Number(size) })
+  }
+  return files
+}
+
+interface Command {
+  pod: string
+  container: string
+  command: string[]
+  signal: AbortSignal
+}
+
+/** Runs a command in a container to its end. A connection that breaks before the exit status came is a retryable error. */
+async function execute(
+  { kubeConfig, namespace }: Cluster,
+  { pod, container, command, signal }: Command,
+): Promise<Said> {
+  signal.throwIfAborted()
+  const what = `run ${command.slice(4, 5).join()} in container ${container} of pod ${pod}`
+  const chunks: Buffer[] = []
+  let stderr = ''
+  let heard = Date.now()
+  const stdout = collector((chunk) => {
+    heard = Date.now()
+    chunks.push(chunk)
+  })
+  const errors = collector((chunk) => {
+    stderr = (stderr + chunk.toString('utf8')).slice(-4096)
+  })
+  let status: V1Status | undefined
+  const socket = await new Exec(kubeConfig)
+    .exec(namespace, pod, container, command, stdout, errors, null, false, (said) => {
+      status = said
+    })
+    .catch((error) => {
+      throw refused(what, error)
+    })
+  const watch = setInterval(() => {
+    if (Date.now() - heard > silenceMs) socket.terminate()
+  }, 5000)
+  const abort = () => socket.terminate()
+  signal.addEventListener('abort', abort, { once: true })
+  try {
+    if (socket.readyState !== socket.CLOSED) await new Promise((resolve) => socket.once('close', resolve))
+  } finally {
+    clearInterval(watch)
+    signal.removeEventListener('abort', abort)
+  }
+  signal.throwIfAborted()
+  if (!status) throw new JobError('server', `could not ${what}: the connection broke`, { retryable: true })
+  return { stdout: Buffer.concat(chunks), stderr, exitCode: exitCodeOf(status, what) }
+}
+
+function collector(take: (chunk: Buffer) => void): Writable {
+  return new Writable({
+    write(chunk: Buffer, _, done) {
+      take(chunk)
+      done()
+    },
+  })
+}
+
+function exitCodeOf(status: V1Status, what: string): number {
+  if (status.status === 'Success') return 0
+  const code = status.details?.causes?.find((cause) => cause.reason === 'ExitCode')?.message
+  if (code !== undefined) return Number(code)
+  throw new JobError('server', `could not ${what}: ${status.message ?? status.reason ?? 'no reason given'}`)
+}
+
+/** A connection that is refused has no body: the status stands in the text of ws. */
+export function refused(what: string, error: unknown): JobError {
+  const text = error instanceof Error ? error.message : String((error as { message?: string }).message ?? error)
+  const status = /Unexpected server response: (\d+)/.exec(text)?.[1]
+  if (status === '403')
+    return new JobError('server', `could not ${what}: the ServiceAccount may not`, {
+      hint: "the chart's Role has this right for the pods that files.dataNodes.statefulSets names, and for workers: leave rbac.create on, or add it to the Role of your own",
+    })
+  if (status === '404') return new JobError('server', `could not ${what}: there is no such pod or container`)
+  if (status !== undefined)
+    return new JobError('server', `could not ${what}: the API server answered ${status}`, {
+      retryable: Number(status) >= 429,
+    })
+  return explain(what, new Error(text))
+}

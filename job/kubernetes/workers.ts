@@ -1,0 +1,170 @@
+import type { Logger } from 'pino'
+import type { Order, Place } from '../engine.ts'
+import { JobError, textOf } from '../errors.ts'
+import { type Conversation, converse } from '../io/conversation.ts'
+import type { Progress } from '../io/progress.ts'
+import type { Hello } from '../io/protocol.ts'
+import type { Workers } from '../io/workers.ts'
+import { ApiError, ask } from './ask.ts'
+import type { Cluster } from './client.ts'
+import { openLine } from './line.ts'
+import { endOf, findPod, isRunning, numberedPods, readPod, removePod, untilRunning } from './pods.ts'
+import { placeInside, type Template, workerBeside, workerWithRoom } from './template.ts'
+
+interface Options {
+  cluster: Cluster
+  template: Template
+  hello: Hello
+  /** An id of this run alone. */
+  run: string
+  progress: Progress
+  log: Logger
+  signal: AbortSignal
+  /** For orders that need no pod: files here, or read through a container. */
+  local: Workers
+}
+
+interface PodWorker {
+  order(order: Order): Promise<unknown>
+  close(): Promise<void>
+}
+
+/** A worker takes back its uploads before it ends. */
+const graceSeconds = 30
+
+/** Workers as pods: beside the volume that the order names, or anywhere with a volume of their own. */
+export function podWorkers(options: Options): Workers {
+  const { cluster, template, signal, local } = options
+  const workers = new Map<string, Promise<PodWorker>>()
+  let cleared: Promise<void> | undefined
+
+  function workerFor(order: Order): Promise<PodWorker> {
+    const key = `${order.worker} ${JSON.stringify(order.beside ?? null)}`
+    const known = workers.get(key)
+    if (known) return known
+    const index = workers.size
+    cleared ??= clear(cluster, template, signal)
+    const started = cleared.then(() => start(options, { order, name: podName(template, index) }))
+    workers.set(key, started)
+    return started
+  }
+
+  return {
+    order: async (order) => {
+      if (order.beside && order.beside.access !== 'volume') return local.order(order)
+      const worker = await workerFor(order)
+      return worker.order(order.beside ? ({ ...order, beside: placeInside(order.beside) } as Order) : order)
+    },
+    close: async () => {
+      const started = await Promise.allSettled(workers.values())
+      await Promise.all(started.map((one) => (one.status === 'fulfilled' ? one.value.close() : undefined)))
+      workers.clear()
+      await local.close()
+    },
+  }
+}
+
+function podName({ names, max }: Template, index: number): string {
+  if (index < max) return `${names}-${index}`
+  throw new JobError('configuration', `workers.max: ${max} worker pods are not enough`, {
+    hint: 'raise workers.max to the number of data nodes: the Role names that many pods',
+  })
+}
+
+/** Workers of a run that was killed may still be at work, with nobody who heeds them. */
+async function clear(cluster: Cluster, { names, pod }: Template, signal: AbortSignal): Promise<void> {
+  // other labels change with the chart's version
+  const stable = Object.entries(pod.metadata.labels).filter(([key]) => /\/(name|instance|component)$/.test(key))
+  const left = await numberedPods(cluster, { names, labels: Object.fromEntries(stable), signal })
+  await Promise.all(left.map((name) => removePod(cluster, name, { graceSeconds, signal })))
+}
+
+async function start(options: Options, { order, name }: { order: Order; name: string }): Promise<PodWorker> {
+  const { cluster, template, signal, log, hello, progress } = options
+  await create(options, { order, name })
+  const onReason = (reason: string) => log.info({ pod: name, reason }, 'waiting for a worker pod')
+  try {
+    await untilRunning(cluster, name, { signal, onReason })
+  } catch (error) {
+    await removePod(cluster, name, { graceSeconds: 0 }).catch(() => {})
+    throw error
+  }
+  log.info({ pod: name, worker: order.worker }, 'worker pod started')
+  const line = openLine(cluster, { pod: name, container: template.pod.spec.containers[0]?.name ?? 'worker' })
+  const conversation = converse({ name: order.worker, hello, progress, send: line.send, onSilence: line.hangUp })
+  const stop = () =>
+    conversation.fail(
+      signal.reason instanceof JobError ? signal.reason : new JobError('interrupted', textOf(signal.reason)),
+    )
+  signal.addEventListener('abort', stop, { once: true })
+  const kept = line.keep(conversation, () => hasEnded({ cluster, name, worker: order.worker, conversation }))
+  return {
+    order: conversation.order,
+    close: async () => {
+      signal.removeEventListener('abort', stop)
+      line.hangUp()
+      conversation.close()
+      await kept
+      await removePod(cluster, name, { graceSeconds }).catch((error) =>
+        log.warn({ pod: name }, `a worker pod stays: ${textOf(error)}`),
+      )
+    },
+  }
+}
+
+async function create(options: Options, { order, name }: { order: Order; name: string }): Promise<void> {
+  const { cluster, template, hello, signal, run } = options
+  const { core, namespace, identity } = cluster
+  const making = { template, name, job: identity.job, backupId: hello.backupId, run }
+  const body = order.beside
+    ? await besideIts(cluster, { place: order.beside as Extract<Place, { access: 'volume' }>, making, signal })
+    : workerWithRoom({ ...making, room: order.do === 'download' ? order.room : 0 })
+  try {
+    await ask(`create worker pod ${name}`, (settings) => core.createNamespacedPod({ namespace, body }, settings), {
+      signal,
+    })
+  } catch (error) {
+    if (!(error instanceof ApiError && error.status === 409)) throw error
+    // the answer to our own request was lost, or a pod has the name that is none of our workers
+    const there = await readPod(cluster, name, signal)
+    if (there?.metadata?.annotations?.['holdfast/run'] === run) return
+    throw new JobError('server', `a pod ${name} is in the way of a worker`, {
+      hint: `kubectl -n ${namespace} delete pod ${name}`,
+    })
+  }
+}
+
+interface Beside {
+  place: Extract<Place, { access: 'volume' }>
+  making: Omit<Parameters<typeof workerBeside>[0], 'place' | 'owner'>
+  signal: AbortSignal
+}
+
+async function besideIts(cluster: Cluster, { place, making, signal }: Beside) {
+  const owner = await findPod(cluster, place.pod, signal)
+  return workerBeside({ ...making, place, owner })
+}
+
+interface Watched {
+  cluster: Cluster
+  name: string
+  worker: string
+  conversation: Conversation
+}
+
+/** Whether the worker itself is gone, or only the connection to it. The API server may be away for a while, too. */
+async function hasEnded({ cluster, name, worker, conversation }: Watched): Promise<boolean> {
+  try {
+    const pod = await readPod(cluster, name)
+    if (pod && isRunning(pod)) return false
+    const how = await endOf(cluster, name, pod)
+    conversation.fail(
+      new JobError('server', `worker ${worker} (pod ${name}) ${how}`, {
+        hint: 'run again; a backup can be taken up with --resume',
+      }),
+    )
+    return true
+  } catch {
+    return false
+  }
+}
