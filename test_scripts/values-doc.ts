@@ -319,6 +319,15 @@ const variables: Record<string, string> = {
   HOLDFAST_TMP_DIR: "`--tmp-dir`; the system's folder for temporary files when neither is given",
   HOLDFAST_TERMINATION_LOG:
     'file that gets the summary of a run as one JSON object of at most 4096 bytes; `/dev/termination-log` when absent and that can be written',
+  HOLDFAST_POD_NAME: 'name of the own pod (the chart sets this and all below)',
+  HOLDFAST_POD_NAMESPACE: 'namespace of the own pod',
+  HOLDFAST_POD_UID: 'uid of the own pod',
+  HOLDFAST_JOB_NAME: 'name of the Job that the pod belongs to: its Events and annotations tell of the run',
+  HOLDFAST_JOB_UID: 'uid of that Job',
+  HOLDFAST_LEASE:
+    'name of the Lease that keeps runs of one plan apart; without it none is held, and Kubernetes is told nothing',
+  HOLDFAST_LEASE_WAIT: '`true`: wait for the holder of the Lease instead of ending with 25',
+  HOLDFAST_WORKERS: 'file with the template of worker pods; without it workers are child processes',
 }
 
 const verbs = ['backup', 'restore', 'check', 'list', 'show', 'verify', 'prune', 'adopt']
