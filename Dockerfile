@@ -1,0 +1,77 @@
+# The image of the job: Node, the job and its packages, and the programs of RonDB.
+#
+#   docker build -t holdfast .
+#
+# Nothing is compiled: Node runs TypeScript as it is. Take the RonDB of your cluster with --build-arg RONDB_IMAGE=…; either
+# image may be given with its digest. test_scripts/image builds it with a version, and brings it into a cluster.
+
+ARG NODE_IMAGE=node:24-bookworm-slim
+ARG RONDB_IMAGE=hopsworks/rondb:24.10
+
+# The programs that the job runs, with every library that they find in the image of RonDB.
+FROM ${RONDB_IMAGE} AS rondb
+USER root
+RUN set -eu; \
+  mkdir -p /clients/bin /clients/lib; \
+  for program in ndb_mgm ndb_restore ndb_print_backup_file mysqldump mysql; do \
+    cp -pL "/srv/hops/mysql/bin/$program" /clients/bin/; \
+    ldd "/srv/hops/mysql/bin/$program" >/tmp/libraries; \
+    if grep 'not found' /tmp/libraries; then exit 1; fi; \
+    awk '$2 == "=>" { print $3 }' /tmp/libraries | xargs -I{} cp -pL {} /clients/lib/; \
+  done
+
+# Debian with Node alone. A library that Debian has stays Debian's.
+FROM ${NODE_IMAGE} AS system
+COPY --from=rondb /clients /srv/hops/mysql
+RUN set -eu; \
+  for library in /srv/hops/mysql/lib/*; do \
+    if ldconfig -p | grep -qF "${library##*/} ("; then rm "$library"; fi; \
+  done; \
+  echo /srv/hops/mysql/lib >/etc/ld.so.conf.d/rondb.conf; \
+  ldconfig; \
+  cd /usr/local; \
+  rm -rf bin/npm bin/npx bin/corepack bin/yarn bin/yarnpkg bin/docker-entrypoint.sh include lib/node_modules share/doc share/man \
+    ./*.md /opt/yarn-* /root/.npm /var/cache/ldconfig/* /var/cache/debconf/* /var/log/*
+
+# Without typings, source maps and what only another runtime loads: half of the bytes, none of what Node runs.
+FROM ${NODE_IMAGE} AS packages
+WORKDIR /app
+COPY .npmrc package.json package-lock.json ./
+RUN npm ci --omit=dev --ignore-scripts --no-progress --loglevel=error \
+  && find node_modules -type f \( -name '*.ts' -o -name '*.cts' -o -name '*.mts' -o -name '*.map' \) -delete \
+  && rm -rf node_modules/bare-*/prebuilds node_modules/.package-lock.json \
+  && mkdir -p node_modules/node/bin \
+  && ln -s /usr/local/bin/node node_modules/node/bin/node
+
+FROM ${NODE_IMAGE} AS job
+WORKDIR /app
+COPY LICENSE holdfast package.json ./
+COPY job job
+# what the image says of itself, and writes into manifests; that of package.json when empty
+ARG VERSION=""
+RUN if [ -n "$VERSION" ]; then npm pkg set "version=$VERSION"; fi
+
+# From scratch, as a layer over Node's image would hide npm instead of leaving it out.
+FROM scratch
+COPY --from=system / /
+COPY --from=packages /app/node_modules /app/node_modules
+COPY --from=job /app /app
+ENV PATH=/app:/srv/hops/mysql/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp
+# where holdfast.yaml is looked for when nothing else is said
+WORKDIR /config
+# Any user will do, OpenShift's random one too: nothing here is written to, but /tmp.
+USER 1000:1000
+RUN holdfast --version && for client in ndb_mgm ndb_restore mysqldump mysql; do "$client" --version || exit 1; done \
+  && ndb_print_backup_file --help >/dev/null
+ENTRYPOINT ["/app/holdfast"]
+CMD ["--help"]
+
+ARG VERSION=""
+ARG REVISION=""
+ARG CREATED=""
+LABEL org.opencontainers.image.title="holdfast" \
+  org.opencontainers.image.description="Backs up and restores RonDB on Kubernetes" \
+  org.opencontainers.image.licenses="Apache-2.0" \
+  org.opencontainers.image.version="${VERSION}" \
+  org.opencontainers.image.revision="${REVISION}" \
+  org.opencontainers.image.created="${CREATED}"
