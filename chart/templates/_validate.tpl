@@ -1,2 +1,315 @@
+{{/*
+Relations between values. values.schema.json has checked their types before. The first that is wrong stops the rendering, with
+its path, what is wrong, and what would be right.
+
+  holdfast.validate  $  from templates/config.yaml, which is always rendered
+
+The others get (dict "root" $ "at" PATH …): the path of the value they look at, for the message.
+*/}}
+
 {{- define "holdfast.validate" -}}
+{{- include "holdfast.validateImage" . }}
+{{- include "holdfast.validateAccounts" . }}
+{{- include "holdfast.validatePod" (dict "at" "pod" "pod" .Values.pod) }}
+{{- include "holdfast.validatePod" (dict "at" "workers.pod" "pod" .Values.workers.pod) }}
+{{- include "holdfast.validateLabels" (dict "at" "job.labels" "labels" .Values.job.labels) }}
+{{- range $name, $storage := .Values.storages }}
+{{- include "holdfast.validateStorage" (dict "at" (print "storages." $name) "storage" $storage) }}
+{{- end }}
+{{- range $name, $plan := .Values.backups }}
+{{- include "holdfast.validateBackup" (dict "root" $ "name" $name "plan" $plan) }}
+{{- end }}
+{{- range $name, $restore := .Values.restores }}
+{{- include "holdfast.validateRestore" (dict "root" $ "name" $name "restore" $restore) }}
+{{- end }}
+{{- end }}
+
+{{- define "holdfast.validateImage" -}}
+{{- $last := .Values.image.repository | splitList "/" | last }}
+{{- if contains "@" $last }}
+{{- fail (printf "image.repository: %q has a digest: put it into image.digest" .Values.image.repository) }}
+{{- else if contains ":" $last }}
+{{- fail (printf "image.repository: %q has a tag: put it into image.tag" .Values.image.repository) }}
+{{- end }}
+{{- end }}
+
+{{- define "holdfast.validateAccounts" -}}
+{{- $accounts := .Values.serviceAccounts }}
+{{- range $kind := list "backup" "restore" "worker" }}
+{{- $account := get $accounts $kind }}
+{{- if not (or $account.create $account.name) }}
+{{- fail (printf "serviceAccounts.%s.name: missing; name the account that is there, or set serviceAccounts.%s.create: true" $kind $kind) }}
+{{- end }}
+{{- with $account.name }}
+{{- include "holdfast.validateName" (dict "at" (printf "serviceAccounts.%s.name" $kind) "name" . "what" "ServiceAccount") }}
+{{- end }}
+{{- end }}
+{{- $worker := include "holdfast.serviceAccount" (dict "root" . "kind" "worker") }}
+{{- range $kind := list "backup" "restore" }}
+{{- if eq $worker (include "holdfast.serviceAccount" (dict "root" $ "kind" $kind)) }}
+{{- fail (printf "serviceAccounts.worker.name: %q is the account of serviceAccounts.%s too; workers need one without roles" $worker $kind) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "holdfast.validateStorage" -}}
+{{- include "holdfast.validatePod" (dict "at" (print .at ".pod") "pod" .storage.pod) }}
+{{- include "holdfast.validateSecrets" (dict "at" .at "in" (omit .storage "pod")) }}
+{{- with .storage.s3 }}
+{{- $inFlight := mul (.partSizeMiB | default 8) (.partsInFlight | default 5) }}
+{{- if gt $inFlight 128 }}
+{{- fail (printf "%s.s3.partsInFlight: partSizeMiB × partsInFlight is %d, 128 at most; that much memory is taken" $.at $inFlight) }}
+{{- end }}
+{{- if and .kmsKeyId (not (hasPrefix "aws:kms" (.sse | default ""))) }}
+{{- fail (printf "%s.s3.kmsKeyId: needs sse: aws:kms or aws:kms:dsse beside it" $.at) }}
+{{- end }}
+{{- end }}
+{{- with .storage.filesystem }}
+{{- if has ".." (splitList "/" .path) }}
+{{- fail (printf "%s.filesystem.path: %q leads out of its folder; leave out .." $.at .path) }}
+{{- end }}
+{{- with .claim }}
+{{- include "holdfast.validateName" (dict "at" (print $.at ".filesystem.claim") "name" . "what" "PersistentVolumeClaim") }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "holdfast.validateBackup" -}}
+{{- $at := print "backups." .name }}
+{{- $workload := dict "root" .root "kind" "backup" "name" .name }}
+{{- include "holdfast.validateSchedule" (dict "at" $at "of" .plan) }}
+{{- include "holdfast.validateStorageNames" (dict "root" .root "at" (print $at ".storages") "names" .plan.storages) }}
+{{- include "holdfast.validateEntries" (dict "at" (print $at ".sources") "entries" .plan.sources) }}
+{{- include "holdfast.validateRun" (dict "at" $at "of" .plan "workload" $workload) }}
+{{- range $i, $source := .plan.sources }}
+{{- with $source.rondb }}
+{{- $below := dict "root" $.root "at" (printf "%s.sources[%d].rondb" $at $i) "workload" $workload }}
+{{- include "holdfast.validateMysql" (set $below "mysql" .mysql) }}
+{{- include "holdfast.validateFiles" (set $below "files" .files) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "holdfast.validateRestore" -}}
+{{- $at := print "restores." .name }}
+{{- $workload := dict "root" .root "kind" "restore" "name" .name }}
+{{- include "holdfast.validateSchedule" (dict "at" $at "of" .restore) }}
+{{- include "holdfast.validateStorageNames" (dict "root" .root "at" (print $at ".from.storages") "names" .restore.from.storages) }}
+{{- include "holdfast.validateEntries" (dict "at" (print $at ".targets") "entries" .restore.targets) }}
+{{- include "holdfast.validateRun" (dict "at" $at "of" .restore "workload" $workload) }}
+{{- if and .restore.schedule (not .restore.overwrite) }}
+{{- fail (printf "%s.overwrite: a restore with a schedule meets its own last one in the target; set %s.overwrite: true, or leave out the schedule" $at $at) }}
+{{- end }}
+{{- range $i, $target := .restore.targets }}
+{{- with $target.rondb }}
+{{- $below := dict "root" $.root "at" (printf "%s.targets[%d].rondb" $at $i) "workload" $workload }}
+{{- include "holdfast.validateMysql" (set $below "mysql" .mysql) }}
+{{- with .staging }}{{ include "holdfast.validateMounted" (dict "workload" $workload "at" (print $below.at ".staging") "path" .) }}{{ end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What backups and restores have in common: Secrets, folders, pod and job. */}}
+{{- define "holdfast.validateRun" -}}
+{{- include "holdfast.validateSecrets" (dict "at" .at "in" (omit .of "pod" "job")) }}
+{{- include "holdfast.validatePod" (dict "at" (print .at ".pod") "pod" .of.pod) }}
+{{- include "holdfast.validateLabels" (dict "at" (print .at ".job.labels") "labels" (.of.job | default dict).labels) }}
+{{- include "holdfast.validateVolumes" (dict "at" .at "pod" (include "holdfast.podSettings" .workload | fromJson)) }}
+{{- range $name, $storage := include "holdfast.storages" .workload | fromJson }}
+{{- with $storage.filesystem }}
+{{- if not .claim }}
+{{- include "holdfast.validateMounted" (dict "workload" $.workload "at" (printf "storages.%s.filesystem.path" $name) "path" .path "or" "name its claim, ") }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "holdfast.validateStorageNames" -}}
+{{- $known := keys .root.Values.storages | sortAlpha }}
+{{- range .names }}
+{{- if not (has . $known) }}
+{{- fail (printf "%s: no storage named %q (there are: %s)" $.at . (join ", " $known | default "none")) }}
+{{- end }}
+{{- end }}
+{{- include "holdfast.validateOnce" (dict "at" .at "names" .names) }}
+{{- end }}
+
+{{/* Sources and targets: names are theirs alone, and each has one engine. */}}
+{{- define "holdfast.validateEntries" -}}
+{{- $names := list }}
+{{- range $i, $entry := .entries }}
+{{- $names = append $names $entry.name }}
+{{- if ne (len (omit $entry "name")) 1 }}
+{{- fail (printf "%s[%d]: name one engine beside the name: rondb" $.at $i) }}
+{{- end }}
+{{- end }}
+{{- include "holdfast.validateOnce" (dict "at" .at "names" $names) }}
+{{- end }}
+
+{{- define "holdfast.validateOnce" -}}
+{{- range $i, $name := .names }}
+{{- if has $name (slice $.names 0 $i) }}
+{{- fail (printf "%s: %q is there twice; leave one out, or give it another name" $.at $name) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "holdfast.validateMysql" -}}
+{{- $ways := pick .mysql "host" "socket" "servers" | keys | sortAlpha }}
+{{- if ne (len $ways) 1 }}
+{{- fail (printf "%s.mysql: name one of host, socket and servers (there are: %s)" .at (join ", " $ways | default "none")) }}
+{{- end }}
+{{- with .mysql.socket }}
+{{- include "holdfast.validateMounted" (dict "workload" $.workload "at" (print $.at ".mysql.socket") "path" . "or" "name host, ") }}
+{{- end }}
+{{- end }}
+
+{{- define "holdfast.validateFiles" -}}
+{{- $at := print .at ".files" }}
+{{- $path := .files.path | default "" }}
+{{- $nodes := .files.dataNodes | default dict }}
+{{- $sets := $nodes.statefulSets | default list }}
+{{- if has ".." (splitList "/" $path) }}
+{{- fail (printf "%s.path: %q leads out of its folder; leave out .." $at $path) }}
+{{- else if and $nodes.selector $sets }}
+{{- fail (printf "%s.dataNodes: name one of selector and statefulSets" $at) }}
+{{- end }}
+{{- $names := list }}
+{{- $pods := 0 }}
+{{- range $sets }}{{ $names = append $names .name }}{{ $pods = add $pods .replicas }}{{ end }}
+{{- include "holdfast.validateOnce" (dict "at" (print $at ".dataNodes.statefulSets") "names" $names) }}
+{{- if eq .files.access "volume" }}
+{{- if hasPrefix "/" $path }}
+{{- fail (printf "%s.path: %q is a path in the volume: no / in front of it" $at $path) }}
+{{- else if gt $pods (int64 .root.Values.workers.max) }}
+{{- fail (printf "workers.max: %d is less than the %d data nodes of %s; each has a worker of its own" (int64 .root.Values.workers.max) $pods $at) }}
+{{- end }}
+{{- else if eq .files.access "exec" }}
+{{- if not $sets }}
+{{- fail (printf "%s.dataNodes.statefulSets: missing; with access: exec the role names each pod, so name the StatefulSets: [{ name: node-group-0, replicas: 2 }]" $at) }}
+{{- else if and $path (not (hasPrefix "/" $path)) }}
+{{- fail (printf "%s.path: %q is a path in the container: it begins with /" $at $path) }}
+{{- end }}
+{{- else }}
+{{- if not (and (hasPrefix "/" $path) (contains "{node}" $path)) }}
+{{- fail (printf "%s.path: %q: with access: local it begins with / and has {node} for the node id; in Kubernetes use access: volume or exec" $at $path) }}
+{{- end }}
+{{- include "holdfast.validateMounted" (dict "workload" .workload "at" (print $at ".path") "path" $path "or" "use access: volume or exec, ") }}
+{{- end }}
+{{- end }}
+
+{{/* A path of this machine is nothing to a pod, unless the pod has it mounted. */}}
+{{- define "holdfast.validateMounted" -}}
+{{- $mounts := list "/scratch" }}
+{{- range (include "holdfast.podSettings" .workload | fromJson).extraVolumeMounts }}{{ $mounts = append $mounts .mountPath }}{{ end }}
+{{- $found := false }}
+{{- range $mounts }}
+{{- if or (eq . $.path) (hasPrefix (print (trimSuffix "/" .) "/") $.path) }}{{ $found = true }}{{ end }}
+{{- end }}
+{{- if not $found }}
+{{- fail (printf "%s: %q is not in the job's pod (there are: %s); %sor mount it with pod.extraVolumes and pod.extraVolumeMounts" .at .path (join ", " $mounts) (.or | default "take one of these, ")) }}
+{{- end }}
+{{- end }}
+
+{{/* As Kubernetes reads schedules: 7 is no Sunday there, and no time zone goes into the schedule. */}}
+{{- define "holdfast.validateSchedule" -}}
+{{- with .of.schedule }}
+{{- $at := print $.at ".schedule" }}
+{{- if contains "TZ=" . }}
+{{- fail (printf "%s: %q has a time zone: put it into %s.timeZone" $at . $.at) }}
+{{- else if hasPrefix "@" . }}
+{{- if not (has . (list "@yearly" "@annually" "@monthly" "@weekly" "@daily" "@midnight" "@hourly")) }}
+{{- fail (printf "%s: %q is none of @yearly, @monthly, @weekly, @daily and @hourly" $at .) }}
+{{- end }}
+{{- else }}
+{{- $fields := regexSplit "\\s+" (trim .) -1 }}
+{{- if ne (len $fields) 5 }}
+{{- fail (printf "%s: %q has %d fields, not 5: minute, hour, day of month, month, day of week, as in \"15 2 * * *\"" $at . (len $fields)) }}
+{{- end }}
+{{- range $i, $kind := list
+  (list "a minute, 0 to 59" "[0-5]?[0-9]")
+  (list "an hour, 0 to 23" "([01]?[0-9]|2[0-3])")
+  (list "a day of the month, 1 to 31" "(0?[1-9]|[12][0-9]|3[01])")
+  (list "a month, 1 to 12" "(0?[1-9]|1[0-2]|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)")
+  (list "a day of the week, 0 (Sunday) to 6" "([0-6]|sun|mon|tue|wed|thu|fri|sat)") }}
+{{- $value := last $kind }}
+{{- $range := printf "(\\*|\\?|%s(-%s)?)(/[1-9][0-9]*)?" $value $value }}
+{{- if not (regexMatch (printf "(?i)^%s(,%s)*$" $range $range) (index $fields $i)) }}
+{{- fail (printf "%s: %q in %q is not %s" $at (index $fields $i) $.of.schedule (first $kind)) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with .of.timeZone }}
+{{- if or (eq (lower .) "local") (not (regexMatch "^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$" .)) }}
+{{- fail (printf "%s.timeZone: %q is no name of a time zone, such as Europe/Stockholm" $.at .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Every { secret: NAME } below a value, as holdfast.secrets finds them. */}}
+{{- define "holdfast.validateSecrets" -}}
+{{- if kindIs "slice" .in }}
+{{- range $i, $value := .in }}{{ include "holdfast.validateSecrets" (dict "at" (printf "%s[%d]" $.at $i) "in" $value) }}{{ end }}
+{{- else if kindIs "map" .in }}
+{{- range $key, $value := .in }}
+{{- $below := printf "%s.%s" $.at $key }}
+{{- if and (eq $key "secret") (kindIs "string" $value) }}
+{{- include "holdfast.validateName" (dict "at" $below "name" $value "what" "Secret") }}
+{{- else }}
+{{- include "holdfast.validateSecrets" (dict "at" $below "in" $value) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "holdfast.validateName" -}}
+{{- if or (gt (len .name) 253) (not (regexMatch "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$" .name)) }}
+{{- fail (printf "%s: %q cannot be the name of a %s, which has a-z, 0-9, - and ." .at .name .what) }}
+{{- end }}
+{{- end }}
+
+{{- define "holdfast.validatePod" -}}
+{{- $pod := .pod | default dict }}
+{{- include "holdfast.validateLabels" (dict "at" (print .at ".labels") "labels" $pod.labels) }}
+{{- range $i, $variable := $pod.extraEnv }}
+{{- if or (hasPrefix "HOLDFAST_" .name) (eq .name "TMPDIR") }}
+{{- fail (printf "%s.extraEnv[%d]: %s is set by the chart; leave it out" $.at $i .name) }}
+{{- end }}
+{{- end }}
+{{- range $i, $volume := $pod.extraVolumes }}
+{{- if or (has .name (list "tmp" "scratch" "config" "data")) (regexMatch "^(secret|claim)-" .name) }}
+{{- fail (printf "%s.extraVolumes[%d]: %q is the name of a volume of the chart; give it another" $.at $i .name) }}
+{{- end }}
+{{- end }}
+{{- range $i, $mount := $pod.extraVolumeMounts }}
+{{- if regexMatch "^/(config|tmp|scratch|secrets|volumes|data|app)?/?$" .mountPath }}
+{{- fail (printf "%s.extraVolumeMounts[%d]: %s is a folder of the chart or the image; mount it elsewhere" $.at $i .mountPath) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Of all layers of a pod together, for their lists are joined. */}}
+{{- define "holdfast.validateVolumes" -}}
+{{- $names := list }}
+{{- range .pod.extraVolumes }}{{ $names = append $names .name }}{{ end }}
+{{- include "holdfast.validateOnce" (dict "at" (print .at ".pod.extraVolumes (with those of pod and of its storages)") "names" $names) }}
+{{- $known := concat $names (list "tmp" "scratch") }}
+{{- $paths := list }}
+{{- range .pod.extraVolumeMounts }}
+{{- $paths = append $paths .mountPath }}
+{{- if not (has .name $known) }}
+{{- fail (printf "%s.pod.extraVolumeMounts: no volume named %q in extraVolumes (there are: %s)" $.at .name (join ", " $known)) }}
+{{- end }}
+{{- end }}
+{{- include "holdfast.validateOnce" (dict "at" (print .at ".pod.extraVolumeMounts (with those of pod and of its storages)") "names" $paths) }}
+{{- end }}
+
+{{/* Roles, policies and databases know the pods by these. */}}
+{{- define "holdfast.validateLabels" -}}
+{{- range $key, $_ := .labels }}
+{{- if or (regexMatch "^(app\\.kubernetes\\.io|helm\\.sh|batch\\.kubernetes\\.io|holdfast)/" $key) (has $key (list "rondbService" "job-name" "controller-uid")) }}
+{{- fail (printf "%s: %q is set by the chart or by Kubernetes; leave it out" $.at $key) }}
+{{- end }}
+{{- end }}
 {{- end }}
