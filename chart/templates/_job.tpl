@@ -3,6 +3,7 @@ Jobs and CronJobs.
 
   holdfast.cronJob      WORKLOAD  runs on its schedule; without one it is suspended, there to make Jobs from
   holdfast.once         WORKLOAD  a Job that runs once, and its ConfigMap
+  holdfast.onceName     WORKLOAD  name of that Job and ConfigMap
   holdfast.jobSpec      JOBPOD    spec of a Job (JOBPOD: templates/_pod.tpl)
   holdfast.jobSettings  WORKLOAD  `job` of the values, with that of its plan or restore over it, as JSON
 */}}
@@ -47,14 +48,11 @@ spec:
 
 {{/*
 The name has a hash of all that the Job is, for Kubernetes lets nobody change a Job: another request is another Job.
-Helm keeps them: an upgrade or an uninstall in the middle of a restore must not kill it.
+Helm and Argo CD leave them alone: an upgrade or an uninstall in the middle of a restore must not kill it.
 */}}
 {{- define "holdfast.once" -}}
-{{- $once := dict "root" .root "kind" .kind "name" .name "once" true "config" "" "wait" (eq .kind "restore") }}
-{{- $data := include "holdfast.configData" $once }}
-{{- $hash := print $data (include "holdfast.jobSpec" $once) | sha256sum | trunc 8 }}
-{{- $name := printf "%s-%s" (include "holdfast.workload" .) $hash }}
-{{- $_ := set $once "config" $name }}
+{{- $name := include "holdfast.onceName" . }}
+{{- $once := include "holdfast.onceArguments" . | fromJson | merge (dict "root" .root "config" $name) }}
 {{- $values := include "holdfast.values" . | fromJson -}}
 apiVersion: v1
 kind: ConfigMap
@@ -64,10 +62,10 @@ metadata:
   labels:
     {{- include "holdfast.objectLabels" . | nindent 4 }}
   annotations:
-    helm.sh/resource-policy: keep
+    {{- include "holdfast.keep" . | nindent 4 }}
 immutable: true
 data:
-  {{- $data | nindent 2 }}
+  {{- include "holdfast.configData" $once | nindent 2 }}
 ---
 apiVersion: batch/v1
 kind: Job
@@ -82,6 +80,22 @@ spec:
   {{- include "holdfast.jobSpec" $once | nindent 2 }}
 {{- end }}
 
+{{- define "holdfast.onceName" -}}
+{{- $once := include "holdfast.onceArguments" . | fromJson | merge (dict "root" .root "config" "") }}
+{{- $hash := print (include "holdfast.configData" $once) (include "holdfast.jobSpec" $once) | sha256sum | trunc 8 }}
+{{- printf "%s-%s" (include "holdfast.workload" .) $hash }}
+{{- end }}
+
+{{- define "holdfast.onceArguments" -}}
+{{- dict "kind" .kind "name" .name "once" true "wait" (eq .kind "restore") | toJson }}
+{{- end }}
+
+{{- define "holdfast.keep" -}}
+helm.sh/resource-policy: keep
+argocd.argoproj.io/sync-options: Prune=false,Delete=false
+argocd.argoproj.io/compare-options: IgnoreExtraneous
+{{- end }}
+
 {{- define "holdfast.jobMetadata" -}}
 {{- $job := include "holdfast.jobSettings" . | fromJson -}}
 labels:
@@ -90,7 +104,7 @@ labels:
   {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- $annotations := $job.annotations | default dict }}
-{{- if .once }}{{ $_ := set $annotations "helm.sh/resource-policy" "keep" }}{{ end }}
+{{- if .once }}{{ $annotations = include "holdfast.keep" . | fromYaml | merge $annotations }}{{ end }}
 {{- with $annotations }}
 annotations:
   {{- toYaml . | nindent 2 }}

@@ -171,7 +171,7 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- $sets := $nodes.statefulSets | default list }}
 {{- if has ".." (splitList "/" $path) }}
 {{- fail (printf "%s.path: %q leads out of its folder; leave out .." $at $path) }}
-{{- else if and $nodes.selector $sets }}
+{{- else if and (hasKey .files "dataNodes") (eq (empty $nodes.selector) (empty $sets)) }}
 {{- fail (printf "%s.dataNodes: name one of selector and statefulSets" $at) }}
 {{- end }}
 {{- $names := list }}
