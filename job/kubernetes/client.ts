@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs'
+import { delimiter } from 'node:path'
 import { BatchV1Api, CoordinationV1Api, CoreV1Api, EventsV1Api, KubeConfig } from '@kubernetes/client-node'
 import type { Surroundings } from '../config.ts'
 import { JobError } from '../errors.ts'
@@ -56,7 +57,8 @@ function loadConfig({ kubeconfig }: Surroundings): KubeConfig {
     })
   }
   try {
-    config.loadFromDefault()
+    if (kubeconfig.includes(delimiter)) config.loadFromDefault()
+    else config.loadFromFile(kubeconfig)
     return config
   } catch (cause) {
     throw new JobError('configuration', `KUBECONFIG (${kubeconfig}) cannot be read`, { cause })

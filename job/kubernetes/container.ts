@@ -33,9 +33,12 @@ interface Said {
 /** A folder in a container, of which only sh, ls, cat, head, tail and rm are used. */
 export function containerFolder(
   { pod: choice, container, folder }: ExecPlace,
-  { signal, scratch }: { signal: AbortSignal; scratch: string },
+  {
+    signal,
+    scratch,
+    cluster = connect(environment.kubernetes),
+  }: { signal: AbortSignal; scratch: string; cluster?: Cluster },
 ): Folder {
-  const cluster = connect(environment.kubernetes)
   const sizes = new Map<string, number>()
   let found: Promise<string> | undefined
 

@@ -1,0 +1,370 @@
+import { createHash } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pino } from 'pino'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import type { Order, Place } from '../../engine.ts'
+import type { Workers } from '../../io/workers.ts'
+import { connect } from '../../kubernetes/client.ts'
+import { containerFolder } from '../../kubernetes/container.ts'
+import type { Template } from '../../kubernetes/template.ts'
+import { podWorkers } from '../../kubernetes/workers.ts'
+import type { Part } from '../../manifest.ts'
+import { startTcpProxy, type TcpProxy } from '../fakes/tcp-proxy.ts'
+import { apply, cluster, kubeconfigBy, kubectl, makeNamespace, missingCluster } from '../servers/kubernetes.ts'
+
+const missing = missingCluster()
+if (missing) console.log(`worker pods: skipped, ${missing}`)
+
+const id = '1795218000'
+const MiB = 2 ** 20
+let namespace: string
+let remove: () => Promise<void>
+let dir: string
+let proxy: TcpProxy
+let config: string
+let address: string
+let team: Workers
+let stop: AbortController
+let sent: number
+let onBytes: () => void
+
+const selector = 'app=database'
+const container = { securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } } }
+const podSecurity = { runAsNonRoot: true, runAsUser: 1000, seccompProfile: { type: 'RuntimeDefault' } }
+
+describe.skipIf(missing !== undefined)('worker pods', () => {
+  beforeAll(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'hf-pods-'))
+    const made = await makeNamespace('worker-pods')
+    namespace = made.name
+    remove = made.remove
+    const { server } = kubeconfigBy('unknown', dir)
+    proxy = await startTcpProxy({ host: server.hostname, port: Number(server.port || 443) })
+    config = kubeconfigBy(`127.0.0.1:${proxy.port}`, dir).file
+    await apply([claim('data'), claim('backups'), database()])
+    await kubectl(['-n', namespace, 'wait', 'pod/database', '--for=condition=Ready', '--timeout=120s'])
+    address = await kubectl(['-n', namespace, 'get', 'pod', 'database', '-o', 'jsonpath={.status.podIP}'])
+  })
+
+  afterEach(async () => {
+    proxy.open()
+    stop?.abort(new Error('the test is over'))
+    await team?.close()
+  })
+
+  afterAll(async () => {
+    await proxy?.stop()
+    await remove?.()
+    await rm(dir, { recursive: true, force: true })
+  })
+
+  test("upload from the volume of a running pod, with that pod's ids", async () => {
+    start()
+    expect(byPath((await team.order(upload('small'))) as Part[])).toEqual(await partsIn('small'))
+    expect(await owner(`/volumes/backups/nightly/${id}/rondb/1/parts.json`)).toBe('1000')
+    await team.close()
+    expect(await workerPods()).toEqual([])
+  })
+
+  test('go on with an upload whose connection was cut in the middle, and carry it out once', async () => {
+    const before = proxy.connections
+    start()
+    onBytes = () => {
+      onBytes = () => {}
+      proxy.cut()
+    }
+    expect(byPath((await team.order(upload('large'))) as Part[])).toEqual(await partsIn('large'))
+    expect(proxy.connections).toBeGreaterThan(before)
+    expect(await log('worker-pods-worker-0')).toHaveLength(1)
+  })
+
+  test('say an answer again that got lost while nobody was attached', async () => {
+    start()
+    await team.order(upload('small'))
+    const order = team.order(upload('large'))
+    onBytes = () => {
+      onBytes = () => {}
+      proxy.close()
+    }
+    await eventually(async () => (await log('worker-pods-worker-0')).length === 2)
+    proxy.open()
+    expect(byPath((await order) as Part[])).toEqual(await partsIn('large'))
+  })
+
+  test('that are killed fail their order with the end of their log', async () => {
+    start()
+    onBytes = () => {
+      onBytes = () => {}
+      void kubectl(['-n', namespace, 'delete', 'pod', 'worker-pods-worker-0', '--now', '--wait=false'])
+    }
+    await expect(team.order(upload('large'))).rejects.toThrow(/worker node-1 \(pod worker-pods-worker-0\)/)
+  })
+
+  test('of a run that died are removed before the next begins', async () => {
+    start()
+    await team.order(upload('small'))
+    const before = await workerPods()
+    // a run that died: nobody closes its workers
+    const dead = team
+    start()
+    await team.order(upload('small'))
+    const after = await workerPods()
+    expect(after.map((pod) => pod.name)).toEqual(before.map((pod) => pod.name))
+    expect(after[0]?.uid).not.toBe(before[0]?.uid)
+    await dead.close().catch(() => {})
+  })
+
+  test('get a volume of their own for what they download', async () => {
+    start()
+    const parts = (await team.order(upload('small'))) as Part[]
+    await team.order({ do: 'download', worker: 'restore-0', parts, strip: 'rondb/', room: 3 * 2 ** 30 })
+    const claims = await kubectl([
+      '-n',
+      namespace,
+      'get',
+      'pvc',
+      'worker-pods-worker-1-scratch',
+      '-o',
+      'jsonpath={.spec.resources.requests.storage}',
+    ])
+    expect(claims).toBe('5Gi')
+  })
+
+  test('say what is wrong when the volume, or the pod, is not there', async () => {
+    start()
+    await expect(team.order(upload('small', { volume: 'nothing' }))).rejects.toThrow(
+      'pod database has no volume "nothing" of a claim (there are: data)',
+    )
+    await expect(team.order(upload('small', { address: '192.0.2.1' }))).rejects.toThrow(
+      /none of the pods with app=database .* has the address 192.0.2.1 \(there are: database [\d.]+\)/,
+    )
+  })
+
+  test('that cannot start fail with the reason of Kubernetes', async () => {
+    start({ image: 'localhost/:not an image' })
+    await expect(team.order(upload('small'))).rejects.toThrow(
+      /worker pod worker-pods-worker-0 did not start: InvalidImageName/,
+    )
+    expect(await workerPods()).toEqual([])
+  })
+
+  describe('a folder in a container', () => {
+    const folder = () => {
+      process.env.KUBECONFIG = cluster.kubeconfig
+      const place = {
+        access: 'exec',
+        pod: { address, selector },
+        container: 'database',
+        folder: '/data/backups/BACKUP',
+      } as const
+      return containerFolder(place, {
+        signal: stop.signal,
+        scratch: dir,
+        cluster: connect({ kubeconfig: config, podNamespace: namespace }),
+      })
+    }
+
+    test('is read byte for byte, by ranges', async () => {
+      start()
+      const beside = folder()
+      const files = await beside.files('large')
+      const parts = await Promise.all(
+        files.map(async ({ path, size }) => {
+          const hash = createHash('sha256')
+          for await (const chunk of beside.read(`large/${path}`)) hash.update(chunk)
+          return { path: `rondb/1/${path}`, size, sha256: hash.digest('hex') }
+        }),
+      )
+      expect(byPath(parts)).toEqual(await partsIn('large'))
+    })
+
+    test('is read to its end though the connection breaks', async () => {
+      start()
+      const beside = folder()
+      await beside.files('large')
+      const hash = createHash('sha256')
+      let cuts = 0
+      for await (const chunk of beside.read('large/BACKUP-1.Data')) {
+        if (cuts++ < 2) proxy.cut()
+        hash.update(chunk)
+      }
+      const wanted = (await partsIn('large')).find((part) => part.path.endsWith('BACKUP-1.Data'))
+      expect(hash.digest('hex')).toBe(wanted?.sha256)
+    })
+
+    test('takes marks, and gives up what is removed', async () => {
+      start()
+      const beside = folder()
+      await beside.write('BACKUP-1.holdfast', "nightly running; it's $HOME\n")
+      expect(await beside.text('BACKUP-1.holdfast')).toBe("nightly running; it's $HOME\n")
+      expect((await beside.names()).sort()).toEqual(['BACKUP-1.holdfast', 'large', 'small'])
+      await beside.remove('BACKUP-1.holdfast')
+      expect((await beside.names()).sort()).toEqual(['large', 'small'])
+    })
+
+    test('that is not there is an error that names container and pod', async () => {
+      start()
+      await expect(folder().files('nothing')).rejects.toThrow(
+        /could not list \/data\/backups\/BACKUP\/nothing in container database of pod database: .*No such file/,
+      )
+    })
+  })
+})
+
+function start({ image = cluster.image }: { image?: string | undefined } = {}): void {
+  stop = new AbortController()
+  sent = 0
+  onBytes = () => {}
+  const local: Workers = { order: () => Promise.reject(new Error('no local worker is wanted')), close: async () => {} }
+  team = podWorkers({
+    cluster: connect({ kubeconfig: config, podNamespace: namespace }),
+    template: template(image as string),
+    hello: {
+      plan: 'nightly',
+      backupId: id,
+      storages: { volume: { filesystem: { claim: 'backups' } } },
+      secretsDir: '/secrets',
+      volumesDir: '/volumes',
+      staging: '/scratch',
+    },
+    run: `${Math.random()}`,
+    progress: {
+      begin: () => {},
+      end: () => {},
+      add: (_, bytes) => {
+        sent += bytes
+        if (sent > MiB) onBytes()
+      },
+    },
+    log: pino({ level: 'silent' }),
+    signal: stop.signal,
+    local,
+  })
+}
+
+function upload(folder: string, { volume = 'data', address: at = address } = {}): Order {
+  const beside: Place = { access: 'volume', pod: { address: at, selector }, volume, folder: 'backups/BACKUP' }
+  return { do: 'upload', worker: 'node-1', beside, folder, path: 'rondb/1', resume: false }
+}
+
+function template(image: string): Template {
+  return {
+    names: 'worker-pods-worker',
+    max: 4,
+    scratch: {},
+    pod: {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { labels: { 'app.kubernetes.io/name': 'holdfast', 'app.kubernetes.io/component': 'worker' } },
+      spec: {
+        restartPolicy: 'Never',
+        automountServiceAccountToken: false,
+        securityContext: { ...podSecurity, fsGroup: 1000 },
+        containers: [
+          {
+            ...container,
+            name: 'worker',
+            image,
+            imagePullPolicy: 'IfNotPresent',
+            command: ['/app/holdfast', 'worker', '--log-level', 'info'],
+            stdin: true,
+            stdinOnce: false,
+            env: [{ name: 'TMPDIR', value: '/tmp' }],
+            volumeMounts: [
+              { name: 'tmp', mountPath: '/tmp' },
+              { name: 'scratch', mountPath: '/scratch' },
+              { name: 'backups', mountPath: '/volumes/backups' },
+            ],
+          },
+        ],
+        volumes: [
+          { name: 'tmp', emptyDir: {} },
+          { name: 'scratch', emptyDir: {} },
+          { name: 'backups', persistentVolumeClaim: { claimName: 'backups' } },
+        ],
+      },
+    },
+  }
+}
+
+function claim(name: string) {
+  const spec = { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '2Gi' } } }
+  return { apiVersion: 'v1', kind: 'PersistentVolumeClaim', metadata: { name, namespace }, spec }
+}
+
+/** Stands for a data node: a pod with files in its volume, that only its own ids may read. */
+function database() {
+  const fill = `
+    umask 077
+    for set in small large; do mkdir -p /data/backups/BACKUP/$set/sub; done
+    head -c 1000000 /dev/urandom >/data/backups/BACKUP/small/BACKUP-1.Data
+    : >/data/backups/BACKUP/small/sub/empty.log
+    head -c 700000000 /dev/urandom >/data/backups/BACKUP/large/BACKUP-1.Data
+    head -c 60000 /dev/urandom >/data/backups/BACKUP/large/sub/BACKUP-1.ctl
+    touch /tmp/filled
+    exec sleep infinity`
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: 'database', namespace, labels: { app: 'database' } },
+    spec: {
+      securityContext: { ...podSecurity, runAsGroup: 1000, fsGroup: 1000 },
+      terminationGracePeriodSeconds: 0,
+      containers: [
+        {
+          ...container,
+          name: 'database',
+          image: cluster.image,
+          imagePullPolicy: 'IfNotPresent',
+          command: ['sh', '-c', fill],
+          readinessProbe: { exec: { command: ['ls', '/tmp/filled'] }, periodSeconds: 1 },
+          volumeMounts: [{ name: 'data', mountPath: '/data' }],
+        },
+      ],
+      volumes: [{ name: 'data', persistentVolumeClaim: { claimName: 'data' } }],
+    },
+  }
+}
+
+/** What the database's pod says of its files. */
+async function partsIn(set: string): Promise<Part[]> {
+  const script = `cd /data/backups/BACKUP/${set} && find . -type f | while read -r f; do echo "$(stat -c %s "$f") $(sha256sum <"$f" | cut -c1-64) \${f#./}"; done`
+  const listed = await kubectl(['-n', namespace, 'exec', 'database', '--', 'sh', '-c', script])
+  const parts = listed
+    .trim()
+    .split('\n')
+    .map((line) => {
+      const [size, sha256 = '', path = ''] = line.split(' ')
+      return { path: `rondb/1/${path}`, size: Number(size), sha256 }
+    })
+  return byPath(parts)
+}
+
+function byPath(parts: Part[]): Part[] {
+  return parts.toSorted((a, b) => (a.path < b.path ? -1 : 1))
+}
+
+async function workerPods(): Promise<{ name: string; uid: string }[]> {
+  const list = await kubectl(['-n', namespace, 'get', 'pods', '-l', 'app.kubernetes.io/component=worker', '-o', 'json'])
+  return JSON.parse(list)
+    .items.map(({ metadata }: { metadata: { name: string; uid: string } }) => metadata)
+    .map(({ name, uid }: { name: string; uid: string }) => ({ name, uid }))
+}
+
+async function owner(path: string): Promise<string> {
+  const said = await kubectl(['-n', namespace, 'exec', 'worker-pods-worker-0', '--', 'stat', '-c', '%u', path])
+  return said.trim()
+}
+
+/** The answers that a worker gave, in its log. */
+async function log(pod: string): Promise<string[]> {
+  const lines = (await kubectl(['-n', namespace, 'logs', pod])).split('\n')
+  const answers = lines.filter((line) => line.startsWith('{"type":"result"')).map((line) => JSON.parse(line).id)
+  return [...new Set<string>(answers)]
+}
+
+async function eventually(condition: () => Promise<boolean>): Promise<void> {
+  while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 300))
+}

@@ -1,0 +1,54 @@
+import { execFile } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { parse, stringify } from 'yaml'
+
+const run = promisify(execFile)
+
+/** The cluster of KUBECONFIG, with the image of this tree loaded: HOLDFAST_TEST_IMAGE. */
+export const cluster = {
+  kubeconfig: process.env.KUBECONFIG,
+  image: process.env.HOLDFAST_TEST_IMAGE,
+}
+
+/** Why tests with pods cannot run here; undefined when they can. */
+export function missingCluster(): string | undefined {
+  if (!cluster.kubeconfig) return 'no KUBECONFIG'
+  if (!cluster.image) return 'no HOLDFAST_TEST_IMAGE: test_scripts/image names the image that it has loaded'
+  return undefined
+}
+
+/** `kubectl …`; `input` goes to its standard input. Rejects with what it said. */
+export async function kubectl(args: string[], input?: string): Promise<string> {
+  const child = run('kubectl', args, { maxBuffer: 64 * 1024 * 1024 })
+  child.child.stdin?.end(input ?? '')
+  return (await child).stdout
+}
+
+/** A namespace that enforces the strictest Pod Security. Removed by `remove`. */
+export async function makeNamespace(prefix: string): Promise<{ name: string; remove(): Promise<void> }> {
+  const name = `${prefix}-${process.pid}-${Date.now().toString(36)}`
+  const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' }
+  await apply([{ apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } }])
+  return { name, remove: async () => void (await kubectl(['delete', 'namespace', name, '--wait=false'])) }
+}
+
+export async function apply(objects: object[]): Promise<void> {
+  await kubectl(['apply', '-f', '-'], objects.map((object) => stringify(object)).join('---\n'))
+}
+
+/** A copy of the kubeconfig that reaches the API server by another address; its certificate is for the old one. */
+export function kubeconfigBy(address: string, dir: string): { file: string; server: URL } {
+  const config = parse(readFileSync(cluster.kubeconfig as string, 'utf8'))
+  const context = config.contexts.find((one: { name: string }) => one.name === config['current-context'])
+  const entry = config.clusters.find((one: { name: string }) => one.name === context.context.cluster).cluster
+  const server = new URL(entry.server)
+  entry.server = `https://${address}`
+  entry['insecure-skip-tls-verify'] = true
+  delete entry['certificate-authority-data']
+  delete entry['certificate-authority']
+  const file = join(dir, 'kubeconfig')
+  writeFileSync(file, stringify(config), { mode: 0o600 })
+  return { file, server }
+}
