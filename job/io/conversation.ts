@@ -28,6 +28,8 @@ interface Options {
   onSilence(): void
 }
 
+export const retry = 'run again; a backup can be taken up with --resume'
+
 interface Waiting {
   order: Order
   resolve: (value: unknown) => void
@@ -67,7 +69,14 @@ export function converse({ name, hello, progress, send, onSilence }: Options): C
     const pending = waiting.get(message.id)
     waiting.delete(message.id)
     if (message.type === 'result') pending?.resolve(message.value)
-    else pending?.reject(new JobError(message.kind, `worker ${name}: ${message.message}`, { hint: message.hint }))
+    else pending?.reject(errorOf(message))
+  }
+
+  function errorOf({ kind, message, hint }: Extract<FromWorker, { type: 'error' }>): JobError {
+    const stopped = kind === 'terminated' || kind === 'interrupted'
+    // we were not stopped: the exit code must not say so
+    if (stopped) return new JobError('server', `worker ${name} was ended by somebody else: ${message}`, { hint: retry })
+    return new JobError(kind, `worker ${name}: ${message}`, { hint })
   }
 
   function ask(order: Order): Promise<unknown> {

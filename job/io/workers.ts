@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import type { Order } from '../engine.ts'
 import { JobError } from '../errors.ts'
-import { converse } from './conversation.ts'
+import { converse, retry } from './conversation.ts'
 import { lastLines, startWorker } from './process.ts'
 import type { Progress } from './progress.ts'
 import { type FromWorker, type Hello, messages } from './protocol.ts'
@@ -81,7 +81,7 @@ function startLocal(name: string, { hello, progress, signal, logLevel }: Options
     const how = result.signal ? `was ended by ${result.signal}` : `ended with ${result.exitCode}`
     conversation.fail(
       new JobError('server', `worker ${name} ${how}: ${lastLines(tail)}`, {
-        hint: 'run again; a backup can be taken up with --resume',
+        hint: retry,
       }),
     )
   })

@@ -17,7 +17,7 @@ import { findPod, nameOf } from './pods.ts'
  * A range is held in memory, since the client of Kubernetes knows no backpressure, and another is on its way. A connection that breaks
  * looks like the end of a stream: what counts is the exit status and the length of each range, which is asked for again.
  */
-const rangeBytes = 8 * 1024 * 1024
+const rangeBytes = 16 * 1024 * 1024
 const attempts = 4
 /** A command that says nothing for so long hangs. */
 const silenceMs = 60_000

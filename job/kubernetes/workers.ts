@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import type { Order, Place } from '../engine.ts'
 import { JobError, textOf } from '../errors.ts'
-import { type Conversation, converse } from '../io/conversation.ts'
+import { type Conversation, converse, retry } from '../io/conversation.ts'
 import type { Progress } from '../io/progress.ts'
 import type { Hello } from '../io/protocol.ts'
 import type { Workers } from '../io/workers.ts'
@@ -160,7 +160,7 @@ async function hasEnded({ cluster, name, worker, conversation }: Watched): Promi
     const how = await endOf(cluster, name, pod)
     conversation.fail(
       new JobError('server', `worker ${worker} (pod ${name}) ${how}`, {
-        hint: 'run again; a backup can be taken up with --resume',
+        hint: retry,
       }),
     )
     return true

@@ -93,13 +93,23 @@ describe.skipIf(missing !== undefined)('worker pods', () => {
     expect(byPath((await order) as Part[])).toEqual(await partsIn('large'))
   })
 
-  test('that are killed fail their order with the end of their log', async () => {
+  test.each([
+    [
+      'at once',
+      ['--force', '--grace-period=0'],
+      /worker node-1 \(pod worker-pods-worker-0\) (was deleted|ended with|is being)/,
+    ],
+    ['with the time to tidy up', ['--grace-period=30'], 'worker node-1 was ended by somebody else: stopped by SIGTERM'],
+  ])('that are deleted %s fail their order', async (_, options, message) => {
     start()
     onBytes = () => {
       onBytes = () => {}
-      void kubectl(['-n', namespace, 'delete', 'pod', 'worker-pods-worker-0', '--now', '--wait=false'])
+      void kubectl(['-n', namespace, 'delete', 'pod', 'worker-pods-worker-0', '--wait=false', ...options])
     }
-    await expect(team.order(upload('large'))).rejects.toThrow(/worker node-1 \(pod worker-pods-worker-0\)/)
+    await expect(team.order(upload('large'))).rejects.toMatchObject({
+      kind: 'server',
+      message: expect.stringMatching(message),
+    })
   })
 
   test('of a run that died are removed before the next begins', async () => {
@@ -169,28 +179,28 @@ describe.skipIf(missing !== undefined)('worker pods', () => {
     test('is read byte for byte, by ranges', async () => {
       start()
       const beside = folder()
-      const files = await beside.files('large')
+      const files = await beside.files('medium')
       const parts = await Promise.all(
         files.map(async ({ path, size }) => {
           const hash = createHash('sha256')
-          for await (const chunk of beside.read(`large/${path}`)) hash.update(chunk)
+          for await (const chunk of beside.read(`medium/${path}`)) hash.update(chunk)
           return { path: `rondb/1/${path}`, size, sha256: hash.digest('hex') }
         }),
       )
-      expect(byPath(parts)).toEqual(await partsIn('large'))
+      expect(byPath(parts)).toEqual(await partsIn('medium'))
     })
 
     test('is read to its end though the connection breaks', async () => {
       start()
       const beside = folder()
-      await beside.files('large')
+      await beside.files('medium')
       const hash = createHash('sha256')
       let cuts = 0
-      for await (const chunk of beside.read('large/BACKUP-1.Data')) {
+      for await (const chunk of beside.read('medium/BACKUP-1.Data')) {
         if (cuts++ < 2) proxy.cut()
         hash.update(chunk)
       }
-      const wanted = (await partsIn('large')).find((part) => part.path.endsWith('BACKUP-1.Data'))
+      const wanted = (await partsIn('medium')).find((part) => part.path.endsWith('BACKUP-1.Data'))
       expect(hash.digest('hex')).toBe(wanted?.sha256)
     })
 
@@ -199,9 +209,9 @@ describe.skipIf(missing !== undefined)('worker pods', () => {
       const beside = folder()
       await beside.write('BACKUP-1.holdfast', "nightly running; it's $HOME\n")
       expect(await beside.text('BACKUP-1.holdfast')).toBe("nightly running; it's $HOME\n")
-      expect((await beside.names()).sort()).toEqual(['BACKUP-1.holdfast', 'large', 'small'])
+      expect((await beside.names()).sort()).toEqual(['BACKUP-1.holdfast', 'large', 'medium', 'small'])
       await beside.remove('BACKUP-1.holdfast')
-      expect((await beside.names()).sort()).toEqual(['large', 'small'])
+      expect((await beside.names()).sort()).toEqual(['large', 'medium', 'small'])
     })
 
     test('that is not there is an error that names container and pod', async () => {
@@ -224,7 +234,7 @@ function start({ image = cluster.image }: { image?: string | undefined } = {}): 
     hello: {
       plan: 'nightly',
       backupId: id,
-      storages: { volume: { filesystem: { claim: 'backups' } } },
+      storages: { volume: { filesystem: { claim: 'backups', path: '/' } } },
       secretsDir: '/secrets',
       volumesDir: '/volumes',
       staging: '/scratch',
@@ -298,9 +308,10 @@ function claim(name: string) {
 function database() {
   const fill = `
     umask 077
-    for set in small large; do mkdir -p /data/backups/BACKUP/$set/sub; done
+    for set in small medium large; do mkdir -p /data/backups/BACKUP/$set/sub; done
     head -c 1000000 /dev/urandom >/data/backups/BACKUP/small/BACKUP-1.Data
     : >/data/backups/BACKUP/small/sub/empty.log
+    head -c 100000000 /dev/urandom >/data/backups/BACKUP/medium/BACKUP-1.Data
     head -c 700000000 /dev/urandom >/data/backups/BACKUP/large/BACKUP-1.Data
     head -c 60000 /dev/urandom >/data/backups/BACKUP/large/sub/BACKUP-1.ctl
     touch /tmp/filled
