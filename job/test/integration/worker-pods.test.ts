@@ -97,7 +97,7 @@ describe.skipIf(missing !== undefined)('worker pods', () => {
     [
       'at once',
       ['--force', '--grace-period=0'],
-      /worker node-1 \(pod worker-pods-worker-0\) (was deleted|ended with|is being)/,
+      /worker node-1 (\(pod worker-pods-worker-0\) (was deleted|ended with|is being)|was ended by somebody else)/,
     ],
     ['with the time to tidy up', ['--grace-period=30'], 'worker node-1 was ended by somebody else: stopped by SIGTERM'],
   ])('that are deleted %s fail their order', async (_, options, message) => {
