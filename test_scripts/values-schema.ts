@@ -20,10 +20,12 @@ else if (readFileSync(file, 'utf8') !== text) {
   process.exitCode = 1
 }
 
-/** Takes out what says nothing to a reader of Helm's messages. */
+/** Takes out what says nothing to a reader of Helm's messages; templates/_validate.tpl says it better. */
 function tidy(schema: z.core.JSONSchema.BaseSchema): void {
   if (schema.minimum === Number.MIN_SAFE_INTEGER) delete schema.minimum
   if (schema.maximum === Number.MAX_SAFE_INTEGER) delete schema.maximum
+  delete schema.propertyNames
+  delete schema.oneOf
   const [ref] = schema.allOf ?? []
   if (ref?.$ref && schema.allOf?.length === 1) {
     schema.$ref = ref.$ref

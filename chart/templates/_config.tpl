@@ -32,13 +32,13 @@ workers.yaml: |
 {{- toYaml $config }}
 {{- end }}
 
-{{/* A Job that runs once must not run again because a schedule was changed. */}}
+{{/* A Job that runs once must not run again because a schedule was changed. Null is how Helm's users take a value back. */}}
 {{- define "holdfast.forJob" -}}
 {{- $kept := dict }}
 {{- range $name := .names }}
 {{- $entry := omit (get $.of $name) "pod" "job" }}
 {{- if $.once }}{{ $entry = omit $entry "schedule" "timeZone" "suspend" }}{{ end }}
-{{- $_ := set $kept $name $entry }}
+{{- include "holdfast.overlay" (list $kept (dict $name $entry)) }}
 {{- end }}
 {{- toJson $kept }}
 {{- end }}

@@ -8,7 +8,19 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 */}}
 
 {{- define "holdfast.validate" -}}
+{{- range $name := list "storages" "backups" "restores" "image" "pod" "job" "serviceAccounts" "rbac" "workers" "admissionPolicy" "networkPolicy" }}
+{{- if not (kindIs "map" (get $.Values $name)) }}
+{{- fail (printf "%s: null takes away what the chart needs; leave it out to have the chart's default" $name) }}
+{{- end }}
+{{- end }}
 {{- include "holdfast.validateImage" . }}
+{{- range $map := list "storages" "backups" "restores" }}
+{{- range $name, $_ := get $.Values $map }}
+{{- if not (regexMatch "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" $name) }}
+{{- fail (printf "%s.%s: a name has 1 to 63 of a-z, 0-9 and -" $map $name) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- include "holdfast.validateAccounts" . }}
 {{- include "holdfast.validatePod" (dict "at" "pod" "pod" .Values.pod) }}
 {{- include "holdfast.validatePod" (dict "at" "workers.pod" "pod" .Values.workers.pod) }}
@@ -53,6 +65,10 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- end }}
 
 {{- define "holdfast.validateStorage" -}}
+{{- $kinds := omit .storage "pod" | keys | sortAlpha }}
+{{- if ne (len $kinds) 1 }}
+{{- fail (printf "%s: name one kind: s3 or filesystem (there are: %s)" .at (join ", " $kinds | default "none")) }}
+{{- end }}
 {{- include "holdfast.validatePod" (dict "at" (print .at ".pod") "pod" .storage.pod) }}
 {{- include "holdfast.validateSecrets" (dict "at" .at "in" (omit .storage "pod")) }}
 {{- with .storage.s3 }}

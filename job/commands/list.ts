@@ -126,7 +126,7 @@ function unfinished(plan: string, { id, state, started, failed, storages }: Foun
 /** Kubernetes reads a schedule without a time zone in the controller's, which is UTC nearly everywhere. */
 function nextRun(plan: string, values: Plan | undefined, now: Date): Row[] {
   if (!values?.schedule || values.suspend) return []
-  const next = nextTime({ plan, schedule: values.schedule, timeZone: values.timeZone, now })
+  const next = nextTime({ plan, schedule: values.schedule, timeZone: values.timeZone ?? undefined, now })
   return next ? [{ plan, state: 'scheduled', started: next.toISOString(), storages: values.storages }] : []
 }
 

@@ -3,7 +3,7 @@ import { z } from 'zod'
 /** What only Kubernetes needs. The chart renders it; the job accepts it, so that one file of values does for both. */
 
 const open = z.record(z.string(), z.unknown())
-const texts = z.record(z.string(), z.string())
+const texts = z.record(z.string(), z.string().nullable())
 const count = z.int().min(0)
 
 const Toleration = z.strictObject({
