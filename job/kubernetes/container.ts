@@ -9,9 +9,9 @@ import type { Folder, Place } from '../engine.ts'
 import { JobError } from '../errors.ts'
 import { inParallel } from '../io/parallel.ts'
 import { backoff, realPacing } from '../storages/backoff.ts'
-import { explain } from './ask.ts'
 import { type Cluster, connect } from './client.ts'
 import { findPod, nameOf } from './pods.ts'
+import { refused } from './refused.ts'
 
 /**
  * A range is held in memory, since the client of Kubernetes knows no backpressure, and another is on its way. A connection that breaks
@@ -211,20 +211,4 @@ function exitCodeOf(status: V1Status, what: string): number {
   const code = status.details?.causes?.find((cause) => cause.reason === 'ExitCode')?.message
   if (code !== undefined) return Number(code)
   throw new JobError('server', `could not ${what}: ${status.message ?? status.reason ?? 'no reason given'}`)
-}
-
-/** A connection that is refused has no body: the status stands in the text of ws. */
-export function refused(what: string, error: unknown): JobError {
-  const text = error instanceof Error ? error.message : String((error as { message?: string }).message ?? error)
-  const status = /Unexpected server response: (\d+)/.exec(text)?.[1]
-  if (status === '403')
-    return new JobError('server', `could not ${what}: the ServiceAccount may not`, {
-      hint: "the chart's Role has this right for the pods that files.dataNodes.statefulSets names, and for workers: leave rbac.create on, or add it to the Role of your own",
-    })
-  if (status === '404') return new JobError('server', `could not ${what}: there is no such pod or container`)
-  if (status !== undefined)
-    return new JobError('server', `could not ${what}: the API server answered ${status}`, {
-      retryable: Number(status) >= 429,
-    })
-  return explain(what, new Error(text))
 }

@@ -4,6 +4,7 @@ import { Attach } from '@kubernetes/client-node'
 import type { Conversation } from '../io/conversation.ts'
 import { type FromWorker, heartbeatMs, messages, type ToWorker } from '../io/protocol.ts'
 import type { Cluster } from './client.ts'
+import { refused } from './refused.ts'
 
 /** Lines to and from a worker's pod over attach. */
 export interface Line {
@@ -47,7 +48,7 @@ export function openLine(
     const listening = (async () => {
       for await (const message of messages<FromWorker>(output)) conversation.heard(message)
     })()
-    await closed
+    if (socket.readyState !== socket.CLOSED) await closed
     clearInterval(watch)
     input = undefined
     output.end()
@@ -58,7 +59,12 @@ export function openLine(
     send: (message) => void input?.write(`${JSON.stringify(message)}\n`),
     keep: async (conversation, ended) => {
       while (!over && !conversation.gone) {
-        await connection(conversation).catch(() => {})
+        try {
+          await connection(conversation)
+        } catch (error) {
+          const why = refused(`attach to worker pod ${pod}`, error)
+          if (!why.retryable && !(await ended())) conversation.fail(why)
+        }
         if (over || conversation.gone || (await ended())) return
         await pause(retryMs)
       }
