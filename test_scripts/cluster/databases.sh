@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# The two databases that the scenarios share: starting a cluster takes longer than most of them.
+# The primary is full of data and stays as it is; the standby is emptied by whoever needs it empty.
+# shellcheck disable=SC2154 # run sets prefix and shared
+
+primary=$prefix-primary
+standby=$prefix-standby
+
+start_primary() {
+  if kubectl get namespace "$primary" >/dev/null 2>&1; then return; fi
+  make_namespace "$primary"
+  start_database "$primary" rondb-helm 2
+}
+
+# Two MySQL servers: views, routines, events and most accounts must come to both.
+start_standby() {
+  if kubectl get namespace "$standby" >/dev/null 2>&1; then return; fi
+  make_namespace "$standby"
+  start_database "$standby" simple 2 2
+}
+
+# What the primary holds is kept in $contents.
+given_a_seeded_primary() {
+  contents=$shared/primary.json
+  await_storage
+  give_storage_keys "$primary"
+  if [[ -f $contents ]]; then return; fi
+  await_database "$primary"
+  empty_database "$primary"
+  seed_database "$primary" 25
+  save_contents "$primary" "$contents"
+}
+
+given_an_empty_standby() {
+  give_storage_keys "$standby"
+  if [[ ! -f $shared/standby ]]; then await_database "$standby" && touch "$shared/standby"; fi
+  empty_database "$standby"
+}

@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# What scenarios do with Kubernetes: namespaces, waiting, jobs, and what to show when one fails.
+
+# Says what went wrong and ends the scenario.
+fail() {
+  echo "$*" >&2
+  exit 1
+}
+
+# The one place where a scenario waits.
+wait_until() { # SECONDS WHAT COMMAND...
+  local end=$((SECONDS + $1)) what=$2 seconds=$1
+  shift 2
+  until "$@" >/dev/null 2>&1; do
+    if ((SECONDS >= end)); then fail "waited $seconds s in vain until $what"; fi
+    sleep 0.3
+  done
+}
+
+# --- namespaces ---
+
+# A namespace that takes restricted pods only; one that is there already stays.
+make_namespace() { # NAMESPACE
+  if kubectl get namespace "$1" >/dev/null 2>&1; then return; fi
+  kubectl create namespace "$1" >/dev/null
+  kubectl label namespace "$1" pod-security.kubernetes.io/enforce=restricted holdfast/scenarios="$prefix" >/dev/null
+}
+
+remove_namespaces() {
+  kubectl delete namespaces -l "holdfast/scenarios=$prefix" --wait=false >/dev/null
+  kubectl wait namespaces -l "holdfast/scenarios=$prefix" --for=delete --timeout=180s >/dev/null
+}
+
+# A manifest of this folder with ${NAME} replaced by VALUE.
+manifest() { # FILE [NAME VALUE]...
+  local text
+  text=$(<"test_scripts/cluster/$1.yaml")
+  shift
+  while (($#)); do
+    text=${text//"\${$1}"/$2}
+    shift 2
+  done
+  echo "$text"
+}
+
+# --- jobs ---
+
+# Waits for the end of a Job, whatever the end.
+await_job() { # NAMESPACE JOB [SECONDS]
+  wait_until "${3:-180}" "job $2 in $1 has ended" job_ended "$1" "$2"
+}
+
+job_ended() { job_status "$1" "$2" | grep -qE '^(Complete|Failed)$'; }
+
+# Complete, Failed, or neither.
+job_status() { # NAMESPACE JOB
+  kubectl -n "$1" get job "$2" -o jsonpath='{range .status.conditions[?(@.status=="True")]}{.type}{"\n"}{end}' |
+    grep -E '^(Complete|Failed)$' || true
+}
+
+await_success() { # NAMESPACE JOB [SECONDS]
+  await_job "$@"
+  [[ $(job_status "$1" "$2") == Complete ]] || fail "job $2 in $1 failed with $(exit_code "$1" "$2"): $(summary "$1" "$2")"
+}
+
+# Of the last pod of the Job that has ended.
+exit_code() { ended_container "$1" "$2" exitCode; }
+
+# What the run said in its termination message.
+summary() { ended_container "$1" "$2" message; }
+
+ended_container() { # NAMESPACE JOB FIELD
+  kubectl -n "$1" get pods -l "batch.kubernetes.io/job-name=$2" --sort-by=.metadata.creationTimestamp -o \
+    jsonpath="{range .items[*]}{.status.containerStatuses[0].state.terminated.$3}{\"\n\"}{end}" | grep . | tail -n 1
+}
+
+pod_of() { # NAMESPACE JOB
+  kubectl -n "$1" get pods -l "batch.kubernetes.io/job-name=$2" --sort-by=.metadata.creationTimestamp -o name | tail -n 1
+}
+
+worker_pods() { # NAMESPACE RELEASE
+  kubectl -n "$1" get pods -o name -l "app.kubernetes.io/component=worker,app.kubernetes.io/instance=$2"
+}
+
+# --- when a scenario fails ---
+
+dump() { # NAMESPACE
+  local pod
+  echo "--- $1: jobs, pods, events"
+  kubectl -n "$1" get cronjobs,jobs,pods,leases -o wide
+  kubectl -n "$1" get events --sort-by=.lastTimestamp | tail -n 30
+  for pod in $(kubectl -n "$1" get pods -o name -l app.kubernetes.io/name); do
+    echo "--- $1: $pod"
+    kubectl -n "$1" get "$pod" -o jsonpath='{.status}' | head -c 3000
+    echo
+    kubectl -n "$1" logs "$pod" --all-containers --tail=60
+  done
+} 2>&1

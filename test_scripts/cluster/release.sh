@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# The chart in the scenarios: installing, changing and removing a release.
+# shellcheck disable=SC2154 # run sets work and the images
+
+# Values come on standard input and are kept for `upgrade`.
+install() { # NAMESPACE RELEASE [FLAG...]
+  local values=$work/$1-$2.yaml
+  cat >"$values"
+  helm_ install "$2" chart --namespace "$1" --values "$values" "${@:3}" >/dev/null
+}
+
+# With the values of the install, and what the flags change.
+upgrade() { # NAMESPACE RELEASE [FLAG...]
+  helm_ upgrade "$2" chart --namespace "$1" --values "$work/$1-$2.yaml" "${@:3}" >/dev/null
+}
+
+helm_() {
+  local action=$1
+  shift
+  helm "$action" "$@" --set "image.repository=${HOLDFAST_IMAGE%:*}" --set "image.tag=${image_tag:-${HOLDFAST_IMAGE##*:}}"
+}
+
+# The release and what it leaves on purpose.
+remove() { # NAMESPACE RELEASE
+  helm uninstall "$2" --namespace "$1" --ignore-not-found --wait >/dev/null 2>&1
+  kubectl -n "$1" delete jobs,configmaps,leases,pods -l "app.kubernetes.io/instance=$2" --ignore-not-found >/dev/null
+}
+
+# A run right now, as the notes of the chart say it.
+run_now() { # NAMESPACE CRONJOB JOB
+  kubectl -n "$1" create job --from="cronjob/$2" "$3" >/dev/null
+}
