@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The two databases that the scenarios share: starting a cluster takes longer than most of them.
 # The primary is full of data and stays as it is; the standby is emptied by whoever needs it empty.
-# shellcheck disable=SC2154 # run sets prefix and shared
+# shellcheck disable=SC2034,SC2154 # run sets prefix and shared; scenarios use what is set here
 
 primary=$prefix-primary
 standby=$prefix-standby
@@ -35,4 +35,14 @@ given_an_empty_standby() {
   give_storage_keys "$standby"
   if [[ ! -f $shared/standby ]]; then await_database "$standby" && touch "$shared/standby"; fi
   empty_database "$standby"
+}
+
+# In a folder of the storage that several scenarios share; release `source`.
+given_a_backup_of_the_primary() {
+  given_a_seeded_primary
+  folder=shared
+  nightly "$primary" | install "$primary" source
+  if [[ -n $(stored_backups nightly) ]]; then return; fi
+  run_now "$primary" source-backup-nightly shared
+  await_success "$primary" shared
 }

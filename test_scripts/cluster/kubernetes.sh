@@ -1,10 +1,19 @@
 #!/usr/bin/env bash
 # What scenarios do with Kubernetes: namespaces, waiting, jobs, and what to show when one fails.
+# shellcheck disable=SC2154 # run sets prefix
 
 # Says what went wrong and ends the scenario.
 fail() {
   echo "$*" >&2
   exit 1
+}
+
+equal() { # WANTED FOUND
+  [[ $1 == "$2" ]] || fail "wanted: $1"$'\n'"found:  $2"
+}
+
+contains() { # WANTED TEXT
+  [[ $2 == *"$1"* ]] || fail "wanted: $1"$'\n'"in:     $2"
 }
 
 # The one place where a scenario waits.
@@ -72,6 +81,24 @@ summary() { ended_container "$1" "$2" message; }
 ended_container() { # NAMESPACE JOB FIELD
   kubectl -n "$1" get pods -l "batch.kubernetes.io/job-name=$2" --sort-by=.metadata.creationTimestamp -o \
     jsonpath="{range .items[*]}{.status.containerStatuses[0].state.terminated.$3}{\"\n\"}{end}" | grep . | tail -n 1
+}
+
+# A field of the summary on standard input.
+field() { # NAME
+  node -e 'console.log(JSON.parse(require("node:fs").readFileSync(0, "utf8"))[process.argv[1]] ?? "")' "$1"
+}
+
+annotation() { # NAMESPACE JOB KEY
+  kubectl -n "$1" get job "$2" -o "go-template={{ with .metadata.annotations }}{{ index . \"$3\" }}{{ end }}"
+}
+
+event_reasons() { # NAMESPACE JOB
+  kubectl -n "$1" get events --field-selector "involvedObject.kind=Job,involvedObject.name=$2" \
+    -o 'jsonpath={range .items[*]}{.reason}{"\n"}{end}'
+}
+
+running_pods() { # NAMESPACE RELEASE
+  kubectl -n "$1" get pods -o name -l "app.kubernetes.io/instance=$2" --field-selector status.phase=Running
 }
 
 pod_of() { # NAMESPACE JOB

@@ -30,3 +30,28 @@ remove() { # NAMESPACE RELEASE
 run_now() { # NAMESPACE CRONJOB JOB
   kubectl -n "$1" create job --from="cronjob/$2" "$3" >/dev/null
 }
+
+# --- values that several scenarios use ---
+
+# A plan `nightly` of the database in NAMESPACE; its storage by way of the gate or not.
+nightly() { # NAMESPACE [s3|gate] [volume|exec]
+  cat <<YAML
+storages: { main: $(storage "${2:-s3}") }
+backups:
+  nightly: { schedule: "15 2 * * *", storages: [main], sources: [$(source_of "$1" "${3:-volume}")] }
+YAML
+}
+
+# A restore `once` of the newest backup of `nightly` into the database in NAMESPACE.
+once() { # NAMESPACE [s3|gate]
+  cat <<YAML
+storages: { main: $(storage "${2:-s3}") }
+restores:
+  once: { from: { plan: nightly, storages: [main] }, targets: [$(target_of "$1")] }
+YAML
+}
+
+# Names of the one-shot Jobs of a plan or restore, oldest first.
+jobs_once() { # NAMESPACE RELEASE-KIND-NAME
+  kubectl -n "$1" get jobs --sort-by=.metadata.creationTimestamp -o name | sed -nE "s|^job.batch/($2-[0-9a-f]{8})$|\1|p"
+}

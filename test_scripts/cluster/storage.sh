@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The S3 server of the scenarios, and the gate before it that holds requests. Each scenario has its own prefix in the bucket.
-# shellcheck disable=SC2154 # run sets prefix, scenario and the images
+# The S3 server of the scenarios, and the gate before it that holds requests. Each scenario has a folder of the bucket.
+# shellcheck disable=SC2154 # run sets prefix, folder and the images
 
 start_storage() {
   storage_namespace=$prefix-storage
@@ -24,13 +24,13 @@ give_storage_keys() { # NAMESPACE
 
 # The value of a storage, by way of the gate or not.
 storage() { # [s3|gate]
-  echo "{ s3: { endpoint: 'http://${1:-s3}.$storage_namespace:7070', bucket: backups, prefix: $scenario," \
+  echo "{ s3: { endpoint: 'http://${1:-s3}.$storage_namespace:7070', bucket: backups, prefix: $folder," \
     "credentials: { secret: s3-keys } } }"
 }
 
 # Requests that match wait from now on.
 hold_requests() { # METHOD PATTERN
-  gate hold "^$1 /backups/$scenario/.*$2"
+  gate hold "^$1 /backups/$folder/.*$2"
 }
 
 let_requests_go() { gate open; }
@@ -44,8 +44,8 @@ stored_backups() { # PLAN
   stored_files | sed -nE "s|^$1/([0-9]+)\.json$|\1|p" | sort -n
 }
 
-# Paths below the scenario's prefix.
+# Paths below the scenario's folder.
 stored_files() {
   kubectl -n "$storage_namespace" exec deployment/s3 -- sh -c \
-    "if [ -d /data/backups/$scenario ]; then cd /data/backups/$scenario && find . -type f; fi" | sed 's|^\./||'
+    "if [ -d /data/backups/$folder ]; then cd /data/backups/$folder && find . -type f; fi" | sed 's|^\./||'
 }

@@ -1,11 +1,10 @@
-# shellcheck shell=bash
+#!/usr/bin/env bash
 # The part of the scenarios that knows RonDB: an NDB cluster in a namespace, what is in it, and the values that name it.
 #
 # Layouts: `simple`, as one might write it down oneself; `rondb-helm`, as that chart makes it. The namespace remembers
 # which it has. Accounts, with the same passwords everywhere, as clusters that follow each other need it: `holdfast` may
 # only read (the grants of docs/engines/rondb.md), `holdfast_restore` may do everything.
-
-ndb_image=${NDB_IMAGE:-docker.io/hopsworks/rondb:24.10}
+# shellcheck disable=SC2034,SC2154 # run sets work and the images, scenarios use bulk_files
 accounts=(holdfast holdfast_restore)
 
 # --- the servers ---
@@ -18,11 +17,11 @@ start_database() { # NAMESPACE LAYOUT DATA_NODES [MYSQLDS]
   kubectl -n "$namespace" create configmap ndb-cluster --from-literal=nodes="$(nodes_of "$@")"$'\n' >/dev/null
   make_passwords "$namespace" "$layout"
   {
-    manifest "$layout" NAMESPACE "$namespace" IMAGE "$ndb_image" DATA_NODES "$data_nodes" MYSQLDS "$mysqlds"
+    manifest "$layout" NAMESPACE "$namespace" IMAGE "$RONDB_IMAGE" DATA_NODES "$data_nodes" MYSQLDS "$mysqlds"
     if [[ $layout == rondb-helm ]]; then
       for ((group = 0; group * 2 < data_nodes; group++)); do
         echo ---
-        manifest rondb-helm-node-group NAMESPACE "$namespace" IMAGE "$ndb_image" GROUP "$group" \
+        manifest rondb-helm-node-group NAMESPACE "$namespace" IMAGE "$RONDB_IMAGE" GROUP "$group" \
           REPLICAS "$((data_nodes > 1 ? 2 : 1))"
       done
     fi
