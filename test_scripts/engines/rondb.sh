@@ -5,6 +5,7 @@
 # which it has. Accounts, with the same passwords everywhere, as clusters that follow each other need it: `holdfast` may
 # only read (the grants of docs/engines/rondb.md), `holdfast_restore` may do everything.
 # shellcheck disable=SC2034,SC2154 # run sets work and the images, scenarios use bulk_files
+
 accounts=(holdfast holdfast_restore)
 
 # --- the servers ---
