@@ -4,12 +4,17 @@
 //   node test_scripts/values-schema.ts --check    ends with 1 when the file is not what it would write
 
 import { readFileSync, writeFileSync } from 'node:fs'
+import { parse } from 'yaml'
 import { z } from 'zod'
 import { Values } from '../job/config.ts'
 
-const file = new URL('../chart/values.schema.json', import.meta.url)
+type Schema = z.core.JSONSchema.BaseSchema
+
+const chart = new URL('../chart/', import.meta.url)
+const file = new URL('values.schema.json', chart)
 
 const json = z.toJSONSchema(Values, { target: 'draft-7', io: 'input', override: ({ jsonSchema }) => tidy(jsonSchema) })
+requireDefaults(json as Schema, parse(readFileSync(new URL('values.yaml', chart), 'utf8')))
 const text = `${JSON.stringify({ title: 'Values of the chart holdfast', ...json }, null, 1)}\n`
 
 if (!process.argv.includes('--check')) writeFileSync(file, text)
@@ -21,7 +26,7 @@ else if (readFileSync(file, 'utf8') !== text) {
 }
 
 /** Takes out what says nothing to a reader of Helm's messages; templates/_validate.tpl says it better. */
-function tidy(schema: z.core.JSONSchema.BaseSchema): void {
+function tidy(schema: Schema): void {
   if (schema.minimum === Number.MIN_SAFE_INTEGER) delete schema.minimum
   if (schema.maximum === Number.MAX_SAFE_INTEGER) delete schema.maximum
   delete schema.propertyNames
@@ -37,4 +42,14 @@ function tidy(schema: z.core.JSONSchema.BaseSchema): void {
   delete schema.anyOf
   Object.assign(schema, only, { type: [only.type, 'null'] })
   if (only.enum) schema.enum = [...only.enum, null]
+}
+
+/** What values.yaml has is there, unless somebody takes it away with null: the templates do without empty texts alone. */
+function requireDefaults(schema: Schema, defaults: Record<string, unknown>): void {
+  const needed = Object.keys(defaults).filter((key) => schema.properties?.[key] && defaults[key] !== '')
+  if (needed.length > 0) schema.required = [...new Set([...(schema.required ?? []), ...needed])]
+  for (const key of needed) {
+    const below = schema.properties?.[key] as Schema
+    if (below.properties) requireDefaults(below, defaults[key] as Record<string, unknown>)
+  }
 }

@@ -8,11 +8,6 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 */}}
 
 {{- define "holdfast.validate" -}}
-{{- range $name := list "storages" "backups" "restores" "image" "pod" "job" "serviceAccounts" "rbac" "workers" "admissionPolicy" "networkPolicy" }}
-{{- if not (kindIs "map" (get $.Values $name)) }}
-{{- fail (printf "%s: null takes away what the chart needs; leave it out to have the chart's default" $name) }}
-{{- end }}
-{{- end }}
 {{- include "holdfast.validateImage" . }}
 {{- range $map := list "storages" "backups" "restores" }}
 {{- range $name, $_ := get $.Values $map }}
