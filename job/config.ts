@@ -55,7 +55,10 @@ const Restore = z.strictObject({
     .describe('`latest`, a backup id, or a time: then the newest backup not after it'),
   maxAge: duration.optional().describe('refuse a backup older than this'),
   overwrite: z.boolean().default(false).describe('replace what the target holds of the chosen tables and databases'),
-  token: z.string().optional().describe('any text; another text carries a finished request out again'),
+  token: z
+    .union([z.string(), z.int()])
+    .optional()
+    .describe('any text; another text carries a finished request out again'),
   targets: z.array(TargetValues).min(1).describe('what is restored, and where to'),
   schedule: z.string().nullish(),
   timeZone: z.string().nullish(),

@@ -48,7 +48,7 @@ spec:
 
 {{/*
 The name has a hash of all that the Job is, for Kubernetes lets nobody change a Job: another request is another Job.
-Helm and Argo CD leave them alone: an upgrade or an uninstall in the middle of a restore must not kill it.
+Helm and Argo CD leave them alone: an upgrade in the middle of a restore must not kill it.
 */}}
 {{- define "holdfast.once" -}}
 {{- $name := include "holdfast.onceName" . }}

@@ -2,7 +2,7 @@ import { Cron } from 'croner'
 import type { Run } from '../catalog/catalog.ts'
 import { openCatalog } from '../catalog/catalog.ts'
 import { bytesOf, dateOf } from '../catalog/layout.ts'
-import { type Plan, seconds } from '../config.ts'
+import { type Config, type Plan, seconds } from '../config.ts'
 import { JobError, textOf } from '../errors.ts'
 import { inParallel } from '../io/parallel.ts'
 import { type Format, type Result, sizeText, spanText, type Table, timeText } from '../io/print.ts'
@@ -12,7 +12,7 @@ import { askEach, failureOf, storagesOf, type Unreachable } from './catalogs.ts'
 import type { Job } from './job.ts'
 
 export interface ListOptions {
-  /** All plans of the config when left out. */
+  /** All plans of the config when left out, those that its restores read from with them. */
   plan?: string | undefined
   /** Only these storages. */
   storages?: string[] | undefined
@@ -47,7 +47,7 @@ export async function list(
   job: Job,
   { plan, storages, runs = false, last, format = 'table' }: ListOptions,
 ): Promise<Result> {
-  const plans = plan === undefined ? Object.keys(job.config.backups) : [plan]
+  const plans = plan === undefined ? plansOf(job.config) : [plan]
   const limit = (last ?? (format === 'table' ? tableRows : 0)) || Number.POSITIVE_INFINITY
   const rows: Row[] = []
   const notes: string[] = []
@@ -64,6 +64,11 @@ export async function list(
   if (rows.length === 0) notes.push(emptyNote(plans, unreachable))
   notes.push(...rows.filter(({ problem }) => problem).map(({ plan, id, problem }) => `${plan} ${id}: ${problem}`))
   return { data: rows, table: tableOf(rows, runs), notes, failure: failureOf(unreachable) }
+}
+
+/** A standby has restores alone, from the plan of another installation. */
+function plansOf({ backups, restores }: Config): string[] {
+  return [...new Set([...Object.keys(backups), ...Object.values(restores).map(({ from }) => from.plan)])]
 }
 
 type Found = Run & { storages: string[] }
@@ -149,7 +154,7 @@ function nextTime({ plan, schedule, timeZone = 'Etc/UTC', now }: Timing): Date |
 }
 
 function emptyNote(plans: string[], unreachable: Unreachable[]): string {
-  if (plans.length === 0) return 'the config has no plans (backups)'
+  if (plans.length === 0) return 'the config has no plans: neither backups nor restores'
   return unreachable.length > 0
     ? 'no backups in the storages that answered'
     : `no backups yet of plan ${plans.join(', ')}`

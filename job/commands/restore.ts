@@ -162,7 +162,7 @@ async function planTask({ job, at, target, manifest, request }: Planning): Promi
     plan: manifest.plan,
     id: manifest.id,
     source: source.name,
-    token: request.token,
+    token: request.token?.toString(),
     wanted: engine.requestOf(values),
   }
   const run: TargetRun = {

@@ -54,6 +54,15 @@ test('data holds bytes, seconds and ISO times', async () => {
   ])
 })
 
+test('the backups that a restore could bring are listed where there is no plan', async () => {
+  const main = memoryStore()
+  await putBackup(main, first)
+  const from = { plan: 'nightly', storages: ['main'] }
+  const restores = { standby: { from, pick: 'latest', overwrite: true, targets: [], deadline: '24h' } }
+  const { data } = await list(fakeJob({ storages: [main], backups: {}, restores }), {})
+  expect(data).toMatchObject([{ plan: 'nightly', id: first, storages: ['main'] }])
+})
+
 test('a backup in several storages is one row, and each plan has its own', async () => {
   const main = memoryStore()
   const offsite = memoryStore({ name: 'offsite' })
