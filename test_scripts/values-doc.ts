@@ -102,7 +102,7 @@ const sections: Section[] = [
   },
   {
     title: 'pod',
-    says: 'At the top, in `storages.NAME`, `backups.PLAN`, `restores.NAME` and `workers`: fields of pods and containers as Kubernetes has them. They are laid over each other in that order: maps are merged, lists are joined, `null` removes.',
+    says: 'At the top, in `storages.NAME`, `backups.PLAN`, `restores.NAME` and `workers`: fields of pods and containers as Kubernetes has them. They are laid over each other in that order: maps are merged, lists are joined (an entry replaces one of the same name), `null` removes.',
     at: ['#pod'],
     flat: true,
   },

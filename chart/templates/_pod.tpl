@@ -6,6 +6,7 @@ The pod: one for all workloads. JOBPOD is a WORKLOAD (templates/_names.tpl) with
   holdfast.workerPod    WORKLOAD         the whole pod that the job makes its workers from
   holdfast.podSettings  JOBPOD           every `pod` that applies to it, laid over each other, as JSON
   holdfast.overlay      (list MAP OVER)  writes OVER into MAP: maps are merged, lists are joined, null removes
+  holdfast.join         (list ONE OTHER) both lists as JSON, without what OTHER has under the same name or mountPath
   holdfast.seconds      "48h"            a duration in seconds
 */}}
 
@@ -192,10 +193,27 @@ terminationMessagePolicy: FallbackToLogsOnError
 {{- else if kindIs "map" $value }}
 {{- if not (kindIs "map" (get $map $key)) }}{{ $_ := set $map $key dict }}{{ end }}
 {{- include "holdfast.overlay" (list (get $map $key) $value) }}
-{{- else if and (kindIs "slice" $value) (kindIs "slice" (get $map $key)) }}{{ $_ := concat (get $map $key) $value | set $map $key }}
+{{- else if and (kindIs "slice" $value) (kindIs "slice" (get $map $key)) }}
+{{- $_ := include "holdfast.join" (list (get $map $key) $value) | fromJsonArray | set $map $key }}
 {{- else }}{{ $_ := set $map $key $value }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* Kubernetes knows entries of lists by these, and refuses two of one name. */}}
+{{- define "holdfast.join" -}}
+{{- $joined := list }}
+{{- $names := list }}
+{{- range index . 1 }}{{ $names = include "holdfast.nameOf" . | append $names }}{{ end }}
+{{- range index . 0 }}
+{{- $name := include "holdfast.nameOf" . }}
+{{- if not (and $name (has $name $names)) }}{{ $joined = append $joined . }}{{ end }}
+{{- end }}
+{{- index . 1 | concat $joined | toJson }}
+{{- end }}
+
+{{- define "holdfast.nameOf" -}}
+{{- if kindIs "map" . }}{{ .mountPath | default .name | default "" }}{{ end }}
 {{- end }}
 
 {{- define "holdfast.seconds" -}}

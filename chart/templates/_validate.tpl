@@ -283,6 +283,11 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- define "holdfast.validatePod" -}}
 {{- $pod := .pod | default dict }}
 {{- include "holdfast.validateLabels" (dict "at" (print .at ".labels") "labels" $pod.labels) }}
+{{- range $list, $key := dict "extraEnv" "name" "extraVolumes" "name" "extraVolumeMounts" "mountPath" }}
+{{- $names := list }}
+{{- range get $pod $list | default list }}{{ $names = get . $key | append $names }}{{ end }}
+{{- include "holdfast.validateOnce" (dict "at" (printf "%s.%s" $.at $list) "names" $names) }}
+{{- end }}
 {{- range $i, $variable := $pod.extraEnv }}
 {{- if or (hasPrefix "HOLDFAST_" .name) (eq .name "TMPDIR") }}
 {{- fail (printf "%s.extraEnv[%d]: %s is set by the chart; leave it out" $.at $i .name) }}
@@ -300,20 +305,16 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- end }}
 {{- end }}
 
-{{/* Of all layers of a pod together, for their lists are joined. */}}
+{{/* Of all layers of a pod together: one may have the volume that another mounts. */}}
 {{- define "holdfast.validateVolumes" -}}
 {{- $names := list }}
 {{- range .pod.extraVolumes }}{{ $names = append $names .name }}{{ end }}
-{{- include "holdfast.validateOnce" (dict "at" (print .at ".pod.extraVolumes (with those of pod and of its storages)") "names" $names) }}
-{{- $known := concat $names (list "tmp" "scratch") }}
-{{- $paths := list }}
+{{- $names = concat $names (list "tmp" "scratch") }}
 {{- range .pod.extraVolumeMounts }}
-{{- $paths = append $paths .mountPath }}
-{{- if not (has .name $known) }}
-{{- fail (printf "%s.pod.extraVolumeMounts: no volume named %q in extraVolumes (there are: %s)" $.at .name (join ", " $known)) }}
+{{- if not (has .name $names) }}
+{{- fail (printf "%s.pod.extraVolumeMounts: no volume named %q in extraVolumes (there are: %s)" $.at .name (join ", " $names)) }}
 {{- end }}
 {{- end }}
-{{- include "holdfast.validateOnce" (dict "at" (print .at ".pod.extraVolumeMounts (with those of pod and of its storages)") "names" $paths) }}
 {{- end }}
 
 {{/* Roles, policies and databases know the pods by these. */}}
