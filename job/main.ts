@@ -16,6 +16,7 @@ import { print, type Result } from './io/print.ts'
 import { progressTo } from './io/progress.ts'
 import { report, summarise } from './io/report.ts'
 import { eventually, localWorkers, type Workers } from './io/workers.ts'
+import { type Coordination, coordinate, uncoordinated } from './kubernetes/run.ts'
 import type { Storage } from './storage.ts'
 import { openStorage } from './storages/index.ts'
 import { version } from './version.ts'
@@ -55,9 +56,15 @@ async function main(args: string[]): Promise<number> {
   const open = openJob({ request, log, stop })
   let error: unknown
   let facts: Record<string, unknown> = {}
+  let coordination = uncoordinated
   try {
+    coordination = await coordinate({ request, surroundings: environment.kubernetes, log })
     const config = loadConfig(request.settings)
-    const result = await commands[request.verb](open.job(config), { ...request, format: request.output } as never)
+    await coordination.begin(stop)
+    const result = await commands[request.verb](open.job(config, coordination), {
+      ...request,
+      format: request.output,
+    } as never)
     facts =
       typeof result.data === 'object' && !Array.isArray(result.data) && isRun(request.verb)
         ? (result.data as Record<string, unknown>)
@@ -77,6 +84,7 @@ async function main(args: string[]): Promise<number> {
     warnings: open.warnings,
     ...(error === undefined ? {} : { error }),
   })
+  await coordination.end(summary)
   if (isRun(request.verb)) report(summary, { log, terminationLog: environment.terminationLog })
   else if (error !== undefined) log.error({ ...(summary.hint ? { hint: summary.hint } : {}) }, `${summary.error}`)
   return summary.code
@@ -116,7 +124,7 @@ function openJob({ request, log, stop }: { request: Request; log: Job['log']; st
   const teams: Workers[] = []
   const progress = progressTo({ log, stream: process.stderr })
 
-  function job(config: Config): Job {
+  function job(config: Config, { about }: Coordination): Job {
     const secret = secretReader(config.secretsDir)
     const storage = (name: string) => {
       const values = config.storages[name]
@@ -141,6 +149,7 @@ function openJob({ request, log, stop }: { request: Request; log: Job['log']; st
       progress,
       signal: stop.signal,
       secret,
+      about,
       warnings,
       now: () => new Date(),
       warn: (message) => {

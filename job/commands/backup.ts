@@ -91,6 +91,7 @@ async function begin({ job, name, plan, catalogs }: Omit<Run, 'id' | 'started' |
     throw new JobError('busy', reason, { hint: 'run again: the next run takes another id' })
   }
   job.log.info({ plan: name, backup: id, storages: plan.storages }, 'backup begun')
+  job.about({ plan: name, id })
   return { job, name, plan, catalogs, id, started, resumed: {} }
 }
 
@@ -145,6 +146,7 @@ async function takeUp({
   }
   const started = await first.startOf(id, job.signal)
   job.log.info({ plan: name, backup: id }, 'backup taken up again')
+  job.about({ plan: name, id })
   return { job, name, plan, catalogs, id, started, resumed }
 }
 

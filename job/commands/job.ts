@@ -14,6 +14,8 @@ export interface Job extends RunContext {
   storage(name: string): Promise<Storage>
   /** Workers of one backup's run, with what they keep below `staging`; closed with the job. */
   workers(backup: { plan: string; id: string; storages: string[]; staging?: string | undefined }): Workers
+  /** Told as soon as it is known which backup the run makes or restores. */
+  about(backup: { plan: string; id: string }): void
   readonly warnings: readonly string[]
   /** Now; a parameter so that tests decide. */
   now(): Date

@@ -36,6 +36,7 @@ interface Task {
 export async function restore(job: Job, options: RestoreOptions): Promise<Result> {
   const { at, request } = requestOf(job, options)
   const { manifest, storage } = await findBackup(job, request)
+  job.about({ plan: manifest.plan, id: manifest.id })
   refuseOld(manifest, request, at, job)
   const tasks: Task[] = []
   for (const [i, target] of chosenTargets(request, options).entries()) {

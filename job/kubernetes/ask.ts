@@ -35,7 +35,7 @@ export async function ask<T>(
 ): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     signal?.throwIfAborted()
-    const timeout = AbortSignal.timeout(timeoutMs)
+    const timeout = AbortSignal.timeout(Math.ceil(timeoutMs))
     try {
       return await request(until(signal ? AbortSignal.any([signal, timeout]) : timeout))
     } catch (error) {
@@ -47,6 +47,16 @@ export async function ask<T>(
       signal?.throwIfAborted()
       throw stopped
     })
+  }
+}
+
+/** Undefined when the answer has one of these statuses. */
+export async function unless<T>(statuses: number[], request: Promise<T>): Promise<T | undefined> {
+  try {
+    return await request
+  } catch (error) {
+    if (error instanceof ApiError && statuses.includes(error.status ?? 0)) return undefined
+    throw error
   }
 }
 

@@ -5,7 +5,7 @@ import type { Surroundings } from '../config.ts'
 import { JobError } from '../errors.ts'
 
 /**
- * The API server, and who we are there. This module loads the Kubernetes client (some 90 MB of memory): whoever is not in this
+ * The API server, and who we are there. This module loads the Kubernetes client (some 40 MB of memory): whoever is not in this
  * folder imports it by `await import(…)`, and only when the surroundings say that we run in Kubernetes.
  */
 export interface Cluster {

@@ -30,6 +30,7 @@ export function fakeJob({ storages, backups, restores = {}, answer, signal, ...o
     progress: { begin: () => {}, add: () => {}, end: () => {} },
     signal: signal ?? new AbortController().signal,
     secret: () => 'secret',
+    about: () => {},
     warnings,
     warn: (message) => warnings.push(message),
     now: () => options.now ?? now,

@@ -35,6 +35,8 @@ export interface Workspace {
   /** The same, but the process is handed out: for runs that are held and killed. */
   start(...args: string[]): Started
   values: Values
+  /** More of the environment of the runs. */
+  env: Record<string, string>
   secret(name: string, keys: Record<string, string>): Promise<void>
   manifest(plan: string, id: string): Promise<Manifest>
   remove(): Promise<void>
@@ -65,8 +67,9 @@ export async function openWorkspace(): Promise<Workspace> {
     dir,
     store,
     values: { storages: { local: { filesystem: { path: store } } }, backups: {}, restores: {} },
+    env: {},
     holdfast: async (...args) => workspace.start(...args).done,
-    start: (...args) => startJob({ dir, tmp, values: workspace.values, args }),
+    start: (...args) => startJob({ dir, tmp, values: workspace.values, env: workspace.env, args }),
     secret: async (name, keys) => {
       await mkdir(join(dir, 'secrets', name), { recursive: true })
       for (const [key, value] of Object.entries(keys))
@@ -91,7 +94,15 @@ export async function succeeds(run: Promise<Ran>): Promise<Ran> {
 
 let configs = 0
 
-function startJob({ dir, tmp, values, args }: { dir: string; tmp: string; values: Values; args: string[] }): Started {
+interface Start {
+  dir: string
+  tmp: string
+  values: Values
+  env: Record<string, string>
+  args: string[]
+}
+
+function startJob({ dir, tmp, values, env, args }: Start): Started {
   const config = join(dir, `values-${configs++}.yaml`)
   const written = writeFile(config, stringify(values))
   let child: ReturnType<typeof spawn> | undefined
@@ -101,6 +112,7 @@ function startJob({ dir, tmp, values, args }: { dir: string; tmp: string; values
     const flags = ['--config', config, '--secrets-dir', join(dir, 'secrets'), '--tmp-dir', tmp]
     child = spawn(process.execPath, [join(top, 'job/main.ts'), ...args, ...flags], {
       stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...env },
     })
     child.stdout?.on('data', (chunk) => (said.stdout += chunk))
     child.stderr?.on('data', (chunk) => {

@@ -18,7 +18,6 @@ test('a pod without a token is told what to set', () => {
 
 test('a kubeconfig that is none is named', async () => {
   const kubeconfig = join(folder, 'none')
-  process.env.KUBECONFIG = kubeconfig
   expect(() => connect({ kubeconfig })).toThrow(`KUBECONFIG (${kubeconfig}) cannot be read`)
 })
 
@@ -31,7 +30,6 @@ test('outside a pod the kubeconfig says where the API server is, and which names
     users: [{ name: 'u', user: { token: 't' } }],
   }
   await writeFile(kubeconfig, JSON.stringify(config))
-  process.env.KUBECONFIG = kubeconfig
   const cluster = connect({ kubeconfig })
   expect(cluster.kubeConfig.getCurrentCluster()?.server).toBe('https://10.0.0.1:6443')
   expect(cluster).toMatchObject({ namespace: 'shop', identity: { pod: undefined, job: undefined } })
@@ -40,7 +38,6 @@ test('outside a pod the kubeconfig says where the API server is, and which names
 test('what the pod was told counts', async () => {
   const told = { podNamespace: 'bank', podName: 'n-1-x', podUid: '1', jobName: 'n-1', jobUid: '2' }
   const kubeconfig = join(folder, 'config')
-  process.env.KUBECONFIG = kubeconfig
   expect(connect({ ...told, kubeconfig })).toMatchObject({
     namespace: 'bank',
     identity: { pod: { name: 'n-1-x', uid: '1' }, job: { name: 'n-1', uid: '2' } },

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -51,4 +52,14 @@ export function kubeconfigBy(address: string, dir: string): { file: string; serv
   const file = join(dir, 'kubeconfig')
   writeFileSync(file, stringify(config), { mode: 0o600 })
   return { file, server }
+}
+
+/** A copy of the kubeconfig for somebody with a token. */
+export function kubeconfigAs(token: string, dir: string): string {
+  const config = parse(readFileSync(cluster.kubeconfig as string, 'utf8'))
+  const { context } = config.contexts.find((one: { name: string }) => one.name === config['current-context'])
+  config.users.find((one: { name: string }) => one.name === context.user).user = { token }
+  const file = join(dir, `kubeconfig-${createHash('sha256').update(token).digest('hex').slice(0, 8)}`)
+  writeFileSync(file, stringify(config), { mode: 0o600 })
+  return file
 }

@@ -1,0 +1,33 @@
+import type { Logger } from 'pino'
+import type { Request } from '../cli.ts'
+import type { Surroundings } from '../config.ts'
+import type { Summary } from '../io/report.ts'
+
+/** The run as Kubernetes knows it: its lease, the events and the annotations of its Job. */
+export interface Coordination {
+  /** Takes the lease, before anything is done. `stop` is aborted, with the reason, when the lease is lost. */
+  begin(stop: AbortController): Promise<void>
+  /** Which backup is made or restored, as soon as it is known. Returns at once. */
+  about(backup: { plan: string; id: string }): void
+  /** Tells how it ended and gives the lease back, when everything has stopped. Takes a few seconds at most; never rejects. */
+  end(summary: Summary): Promise<void>
+}
+
+export const uncoordinated: Coordination = { begin: async () => {}, about: () => {}, end: async () => {} }
+
+/** Only a run that changes something, in surroundings that name a lease, has one: the client is loaded for it alone. */
+export async function coordinate({
+  request,
+  surroundings: { lease, ...surroundings },
+  log,
+}: {
+  request: Request
+  surroundings: Surroundings
+  log: Logger
+}): Promise<Coordination> {
+  if (lease === undefined || (request.verb !== 'backup' && request.verb !== 'restore') || request.dryRun)
+    return uncoordinated
+  const name = (request.verb === 'backup' ? request.plan : (request.restore ?? request.backup)) ?? ''
+  const { coordinateBy } = await import('./coordination.ts')
+  return coordinateBy({ verb: request.verb, name, lease, surroundings, log })
+}
