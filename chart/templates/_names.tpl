@@ -51,7 +51,7 @@ Lists and maps come as JSON, for fromJsonArray and fromJson. A yes is "true", a 
 {{- $whole := print .name $suffix }}
 {{- $room := sub (sub (int .limit) (len $suffix)) 9 | int }}
 {{- if le (len $whole) (int .limit) }}{{ $whole }}
-{{- else }}{{ print (trunc $room .name | trimSuffix "-") "-" (sha256sum $whole | trunc 8) $suffix }}
+{{- else }}{{ print (trunc $room .name | trimSuffix "-" | trimSuffix ".") "-" (sha256sum $whole | trunc 8) $suffix }}
 {{- end }}
 {{- end }}
 

@@ -8,14 +8,8 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 */}}
 
 {{- define "holdfast.validate" -}}
+{{- include "holdfast.validateKeys" . }}
 {{- include "holdfast.validateImage" . }}
-{{- range $map := list "storages" "backups" "restores" }}
-{{- range $name, $_ := get $.Values $map }}
-{{- if not (regexMatch "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" $name) }}
-{{- fail (printf "%s.%s: a name has 1 to 63 of a-z, 0-9 and -" $map $name) }}
-{{- end }}
-{{- end }}
-{{- end }}
 {{- include "holdfast.validateAccounts" . }}
 {{- include "holdfast.validatePod" (dict "at" "pod" "pod" .Values.pod) }}
 {{- include "holdfast.validatePod" (dict "at" "workers.pod" "pod" .Values.workers.pod) }}
@@ -28,6 +22,16 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- end }}
 {{- range $name, $restore := .Values.restores }}
 {{- include "holdfast.validateRestore" (dict "root" $ "name" $name "restore" $restore) }}
+{{- end }}
+{{- end }}
+
+{{- define "holdfast.validateKeys" -}}
+{{- range $map := list "storages" "backups" "restores" }}
+{{- range $name, $_ := get $.Values $map }}
+{{- if not (regexMatch "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" $name) }}
+{{- fail (printf "%s.%s: a name has 1 to 63 of a-z, 0-9 and -" $map $name) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
 
