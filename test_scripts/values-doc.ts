@@ -251,7 +251,12 @@ const examples: Record<string, string> = {
   'workers.scratch.storageClassName': 'storageClassName: fast',
   'workers.pod': 'pod: { resources: { … } }',
   admissionPolicy: 'admissionPolicy: { enabled: true }',
+  'admissionPolicy.labels': 'labels: [cost-center]',
+  'admissionPolicy.claims': 'claims: [old-data-node]',
+  tokenAudiences: 'tokenAudiences: [sts.amazonaws.com.cn]',
   networkPolicy: 'networkPolicy: { enabled: true }',
+  dnsPorts: 'dnsPorts: [53]',
+  apiServerPorts: 'apiServerPorts: [6443]',
   egress: 'egress: [{ to: [{ podSelector: {} }] }]',
   '#pod.labels': 'labels: { team: data }',
   annotations: 'annotations: { example.org/owner: data }',
@@ -459,7 +464,7 @@ function typeText(schema: Schema): string {
 }
 
 function plural(type: string): string {
-  return type.endsWith('`') ? type : `${type}s`
+  return type.endsWith('`') ? type : type.replace(/^\w+/, '$&s')
 }
 
 function range({ minimum, maximum, exclusiveMinimum }: Schema): string {

@@ -23,6 +23,7 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- range $name, $restore := .Values.restores }}
 {{- include "holdfast.validateRestore" (dict "root" $ "name" $name "restore" $restore) }}
 {{- end }}
+{{- if include "holdfast.admissionPolicy" . }}{{ include "holdfast.validateAdmissionPolicy" . }}{{ end }}
 {{- end }}
 
 {{- define "holdfast.validateKeys" -}}
@@ -327,5 +328,30 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- if or (regexMatch "^(app\\.kubernetes\\.io|helm\\.sh|batch\\.kubernetes\\.io|holdfast)/" $key) (has $key (list "rondbService" "job-name" "controller-uid")) }}
 {{- fail (printf "%s: %q is set by the chart or by Kubernetes; leave it out" $.at $key) }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "holdfast.validateAdmissionPolicy" -}}
+{{- range include "holdfast.workloads" . | fromJsonArray }}
+{{- $workload := merge (dict "root" $) . }}
+{{- if include "holdfast.usesWorkers" $workload }}
+{{- include "holdfast.validateWorkerPod" (include "holdfast.workerPod" $workload | fromYaml) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "holdfast.validateWorkerPod" -}}
+{{- $hint := "leave it out (workers.pod, and every pod that applies to them), or set admissionPolicy.enabled: false" }}
+{{- range .spec.volumes }}
+{{- $kind := omit . "name" | keys | first }}
+{{- if not (has $kind (list "emptyDir" "ephemeral" "secret" "configMap" "persistentVolumeClaim")) }}
+{{- fail (printf "pod.extraVolumes: the admission policy refuses worker pods the %s of volume %q; %s" $kind .name $hint) }}
+{{- end }}
+{{- end }}
+{{- $security := (first .spec.containers).securityContext | default dict }}
+{{- if ne (toString $security.allowPrivilegeEscalation) "false" }}
+{{- fail (printf "pod.securityContext.allowPrivilegeEscalation: the admission policy refuses worker pods any value but false; %s" $hint) }}
+{{- else if dig "capabilities" "add" "" $security }}
+{{- fail (printf "pod.securityContext.capabilities.add: the admission policy refuses worker pods capabilities; %s" $hint) }}
 {{- end }}
 {{- end }}

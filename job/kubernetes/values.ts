@@ -5,6 +5,7 @@ import { z } from 'zod'
 const open = z.record(z.string(), z.unknown())
 const texts = z.record(z.string(), z.string().nullable())
 const count = z.int().min(0)
+const ports = z.array(z.int().min(1).max(65535)).optional()
 
 const Toleration = z.strictObject({
   key: z.string().optional(),
@@ -201,18 +202,26 @@ export const chartValues = {
     .describe("pods beside the data nodes' volumes, and of restores"),
   admissionPolicy: z
     .strictObject({
-      enabled: z
-        .literal([true, false, 'auto'])
+      enabled: z.literal([true, false, 'auto']).optional().describe('auto: where workers are used'),
+      labels: z.array(z.string()).optional().describe('keys of labels that the cluster itself puts on new pods'),
+      claims: z
+        .array(z.string())
         .optional()
-        .describe('auto: where the cluster can, and workers are used'),
+        .describe('claims of data nodes that are not named as StatefulSets name theirs'),
+      tokenAudiences: z
+        .array(z.string())
+        .optional()
+        .describe("audiences of tokens that the cluster itself mounts for a cloud's identity"),
     })
     .optional()
     .describe('keeps the accounts from making pods other than their workers'),
   networkPolicy: z
     .strictObject({
-      enabled: z.boolean().optional().describe('make a NetworkPolicy for the pods'),
-      egress: z.array(open).optional().describe('rules of what the pods may reach; everything when empty'),
+      enabled: z.boolean().optional().describe('make NetworkPolicies for the pods'),
+      dnsPorts: ports.describe("ports of the DNS servers' pods"),
+      apiServerPorts: ports.describe('ports of the API server, in front of its Service and behind it'),
+      egress: z.array(open).optional().describe('more rules of what the pods may reach'),
     })
     .optional()
-    .describe('what the pods may reach'),
+    .describe('what reaches the pods, and what they reach'),
 }
