@@ -243,16 +243,55 @@ function report(folder: string, document: string): void {
     const before = old.find((section) => section.startsWith(`## ${one.title}\n`))
     return runs.length > 0 ? [sectionOf(one, runs, versions)] : (before ?? [])
   })
+  const before = old.find((section) => section.startsWith(`## ${nodesTitle}\n`))
+  const nodes = nodesSection(join(folder, 'nodes.jsonl'), versions) ?? before
+  if (nodes) sections.push(nodes)
   writeFileSync(document, [opening, ...sections.map((section) => section.trimEnd())].join('\n').concat('\n'))
   console.log(`written: ${basename(document)}`)
 }
 
 function runsOf(file: string): Run[] {
+  return linesOf(file) as Run[]
+}
+
+function linesOf(file: string): unknown[] {
   if (!existsSync(file)) return []
   return readFileSync(file, 'utf8')
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line))
+}
+
+/** One run in Kubernetes. Times in seconds: of the whole run, and from the end of NDB's own backup to the stored one. */
+interface NodesRun {
+  nodes: number
+  bytes: number
+  wall: number
+  upload: number
+}
+
+const nodesTitle = 'More data nodes, in Kubernetes'
+
+function nodesSection(file: string, versions: string): string | undefined {
+  const runs = linesOf(file) as NodesRun[]
+  if (runs.length === 0) return undefined
+  const rows = [...Map.groupBy(runs, (run) => run.nodes)].map(([nodes, own]) => {
+    const bytes = median(own, (run) => run.bytes)
+    const upload = median(own, (run) => run.upload)
+    return `| ${nodes} | ${mebibytes(bytes)} | ${spread(own, (run) => run.wall, 1)} | ${spread(own, (run) => run.upload, 1)} | ${Math.round(mebibytes(bytes) / upload)} |`
+  })
+  return `## ${nodesTitle}
+
+Backups of clusters of 1, 2 and 4 data nodes with as many bytes in each node, by a worker pod beside each, to an S3 server in the same
+cluster. All pods, the data nodes and the S3 server share one machine here: what is seen is that nodes do not wait for each other,
+not how fast four machines are.
+
+| data nodes | MiB | whole run, seconds | upload, seconds | upload, MiB/s |
+| --- | --- | --- | --- | --- |
+${rows.join('\n')}
+
+${runs.length / rows.length} rounds on ${new Date().toISOString().slice(0, 10)}. ${machine()}; ${versions}.
+`
 }
 
 function sectionOf({ title, what, rival, memory }: Case, runs: Run[], versions: string): string {
@@ -305,12 +344,12 @@ function ratioOf(ours: Run[], theirs: Run[]): string {
   return (median(ours, (run) => run.wall) / median(theirs, (run) => run.wall)).toFixed(2)
 }
 
-function spread(runs: Run[], of: (run: Run) => number, digits: number): string {
+function spread<T>(runs: T[], of: (run: T) => number, digits: number): string {
   const all = runs.map(of)
   return `${median(runs, of).toFixed(digits)} (${Math.min(...all).toFixed(digits)}–${Math.max(...all).toFixed(digits)})`
 }
 
-function median(runs: Run[], of: (run: Run) => number): number {
+function median<T>(runs: T[], of: (run: T) => number): number {
   const sorted = runs.map(of).sort((a, b) => a - b)
   const half = sorted.length >> 1
   return sorted.length % 2 ? (sorted[half] ?? 0) : ((sorted[half - 1] ?? 0) + (sorted[half] ?? 0)) / 2
