@@ -208,6 +208,11 @@ async function podsInRestrictedNamespace(): Promise<void> {
   for (const [title, account, pod] of await goodPods()) {
     await allowed(`${title} is made in a restricted namespace`, () => make(account, pod))
   }
+  await refused(
+    'a worker beside a data node of root is refused there',
+    /violates PodSecurity .*runAsUser=0/,
+    async () => make(backup, await nightlyPod({}, set({ securityContext: { runAsUser: 0 } }))),
+  )
   const pod = await nightlyPod({}, ({ metadata }) => {
     // there is no such Job: its pod would be swept away
     delete metadata?.ownerReferences
