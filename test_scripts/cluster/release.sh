@@ -6,6 +6,7 @@
 install() { # NAMESPACE RELEASE [FLAG...]
   local values=$work/$1-$2.yaml
   cat >"$values"
+  releases+=("$1 $2")
   helm_ install "$2" chart --namespace "$1" --values "$values" "${@:3}" >/dev/null
 }
 
@@ -23,7 +24,8 @@ helm_() {
 # The release and what it leaves on purpose.
 remove() { # NAMESPACE RELEASE
   helm uninstall "$2" --namespace "$1" --ignore-not-found --wait >/dev/null 2>&1
-  kubectl -n "$1" delete jobs,configmaps,leases,pods -l "app.kubernetes.io/instance=$2" --ignore-not-found >/dev/null
+  kubectl -n "$1" delete jobs,configmaps,pods -l "app.kubernetes.io/instance=$2" --ignore-not-found >/dev/null
+  kubectl -n "$1" get leases -o name | grep "/$2-" | xargs -r kubectl -n "$1" delete >/dev/null
 }
 
 # A run right now, as the notes of the chart say it.

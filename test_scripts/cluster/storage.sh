@@ -2,8 +2,9 @@
 # The S3 server of the scenarios, and the gate before it that holds requests. Each scenario has a folder of the bucket.
 # shellcheck disable=SC2154 # run sets prefix, folder and the images
 
+storage_namespace=$prefix-storage
+
 start_storage() {
-  storage_namespace=$prefix-storage
   if kubectl -n "$storage_namespace" get deployment s3 >/dev/null 2>&1; then return; fi
   make_namespace "$storage_namespace"
   give_storage_keys "$storage_namespace"
