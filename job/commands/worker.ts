@@ -40,15 +40,17 @@ export async function worker({ input, output, log, signal }: Streams): Promise<v
   const abort = new AbortController()
   const send = (message: FromWorker) => output.write(`${JSON.stringify(message)}\n`)
   let heard = Date.now()
+  // the input of a pod stays open when nobody is at its other end
+  const end = (reason: Error) => {
+    abort.abort(reason)
+    input.destroy()
+  }
   const pulse = setInterval(() => {
     send({ type: 'heartbeat' })
-    if (Date.now() - heard > silenceMs) abort.abort(new JobError('interrupted', 'the coordinator is silent'))
+    if (Date.now() - heard > silenceMs) end(new JobError('interrupted', 'the coordinator is silent'))
   }, heartbeatMs)
-  signal.addEventListener('abort', () => {
-    abort.abort(signal.reason)
-    input.destroy()
-  })
-  output.on('error', () => abort.abort(new JobError('interrupted', 'the coordinator is gone')))
+  signal.addEventListener('abort', () => end(signal.reason))
+  output.on('error', () => end(new JobError('interrupted', 'the coordinator is gone')))
 
   let done = 0
   const tell = () => {
@@ -87,8 +89,8 @@ export async function worker({ input, output, log, signal }: Streams): Promise<v
       })
     }
   } catch (error) {
-    // reading ends with an error when we were told to stop
-    if (!signal.aborted) throw error
+    // reading ends with an error when it is we who end it
+    if (!abort.signal.aborted) throw error
   } finally {
     abort.abort(new JobError('interrupted', 'the coordinator is gone'))
     await queue
