@@ -90,7 +90,8 @@ async function acquire(context: Context): Promise<Taken> {
     if (!holding || holding.identity === holder.identity || clock.ticks() - seen.at >= holding.duration) {
       const at = clock.ticks()
       const lease = await record.take(current, limits)
-      if (lease) return { lease, at }
+      // one that was long in coming is old already: it is taken again
+      if (lease && clock.ticks() - at < times.renew) return { lease, at }
       // somebody wrote in between: whoever it is lives
       alive = true
     } else {
@@ -140,7 +141,9 @@ function keep(context: Context, taken: Taken): Held {
       const left = at + times.deadline - clock.ticks()
       if (left <= 0) throw unrenewed(failure, context)
       try {
-        return await renew({ signal: released.signal, attempts: 1, timeoutMs: Math.min(answerMs, left) })
+        await renew({ signal: released.signal, attempts: 1, timeoutMs: Math.min(answerMs, left) })
+        if (failure) log.info({ lease: context.name }, 'the lease is renewed again')
+        return
       } catch (error) {
         if (!(error instanceof ApiError)) throw error
         if (!failure) log.warn({ lease: context.name }, `the lease is not renewed: ${textOf(error)}`)

@@ -179,7 +179,7 @@ describe.skipIf(!cluster.kubeconfig)('a lease on a real API server', () => {
     const { renewTime } = await lease()
     await vi.waitUntil(async () => (await lease()).renewTime > renewTime, patiently)
     expect(lost.aborted).toBe(false)
-    expect(said).toEqual([expect.stringContaining('the lease is not renewed')])
+    expect(said).toEqual([expect.stringContaining('the lease is not renewed'), 'the lease is renewed again'])
   })
 
   test('is lost by a run that is cut off, before another one has it', async () => {
