@@ -1,7 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parse } from 'yaml'
 import { z } from 'zod'
 import type { SecretReader } from './engine.ts'
 import { SourceValues, TargetValues } from './engines/index.ts'
@@ -136,22 +135,24 @@ function given(text: string | undefined): string | undefined {
 }
 
 /** Reads and validates the config file. Throws `configuration` with the path of each wrong value. */
-export function loadConfig(settings: Settings): Config {
+export async function loadConfig(settings: Settings): Promise<Config> {
   const file = settings.config ?? environment.config ?? 'holdfast.yaml'
   return {
-    ...parseValues(readYaml(file), file),
+    ...parseValues(await readYaml(file), file),
     secretsDir: settings.secretsDir ?? environment.secretsDir ?? '/secrets',
     volumesDir: settings.volumesDir ?? environment.volumesDir ?? '/volumes',
     tmpDir: settings.tmpDir ?? environment.tmpDir ?? tmpdir(),
   }
 }
 
-function readYaml(file: string): unknown {
+async function readYaml(file: string): Promise<unknown> {
   if (!existsSync(file)) {
     throw new JobError('configuration', `there is no config file ${file}`, {
       hint: 'name it with --config, or set HOLDFAST_CONFIG',
     })
   }
+  // workers have this module too, but no such file
+  const { parse } = await import('yaml')
   try {
     return parse(readFileSync(file, 'utf8')) ?? {}
   } catch (cause) {

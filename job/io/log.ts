@@ -1,8 +1,7 @@
 import { type Logger, pino } from 'pino'
-import { PinoPretty } from 'pino-pretty'
 
 /** JSON lines on standard error, readable ones on a terminal. Written at once: nothing is lost when the process ends. */
-export function openLog({ level, stream }: { level: string; stream: NodeJS.WriteStream }): Logger {
+export async function openLog({ level, stream }: { level: string; stream: NodeJS.WriteStream }): Promise<Logger> {
   const options = {
     level,
     base: null,
@@ -10,6 +9,7 @@ export function openLog({ level, stream }: { level: string; stream: NodeJS.Write
     formatters: { level: (label: string) => ({ level: label }) },
   }
   if (!stream.isTTY) return pino(options, pino.destination({ fd: 2, sync: true }))
+  const { PinoPretty } = await import('pino-pretty')
   return pino(
     { level, base: null },
     PinoPretty({

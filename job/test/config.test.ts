@@ -203,9 +203,11 @@ describe('files', () => {
 
   test('a config file is YAML, or JSON', async () => {
     expect(
-      loadConfig({ config: await file('storages:\n  main: { filesystem: { path: /b } }\n') }).storages,
+      (await loadConfig({ config: await file('storages:\n  main: { filesystem: { path: /b } }\n') })).storages,
     ).toHaveProperty('main')
-    expect(loadConfig({ config: await file(JSON.stringify(values)), secretsDir: '/s', tmpDir: '/t' })).toMatchObject({
+    expect(
+      await loadConfig({ config: await file(JSON.stringify(values)), secretsDir: '/s', tmpDir: '/t' }),
+    ).toMatchObject({
       cluster: 'prod-eu',
       secretsDir: '/s',
       tmpDir: '/t',
@@ -213,7 +215,7 @@ describe('files', () => {
   })
 
   test('an empty one has nothing', async () => {
-    expect(loadConfig({ config: await file('# nothing yet\n') }).backups).toEqual({})
+    expect((await loadConfig({ config: await file('# nothing yet\n') })).backups).toEqual({})
   })
 
   test.each([
@@ -221,20 +223,19 @@ describe('files', () => {
     ['has an open bracket', 'storages: {'],
   ])('one that %s is refused', async (_, text) => {
     const config = await file(text)
-    expect(() => loadConfig({ config })).toThrow(
-      expect.objectContaining({ kind: 'configuration', message: `${config} cannot be read as YAML` }),
-    )
+    await expect(loadConfig({ config })).rejects.toMatchObject({
+      kind: 'configuration',
+      message: `${config} cannot be read as YAML`,
+    })
   })
 
-  test('one that is not there is refused with a hint', () => {
+  test('one that is not there is refused with a hint', async () => {
     const config = join(folder, 'other.yaml')
-    expect(() => loadConfig({ config })).toThrow(
-      expect.objectContaining({
-        kind: 'configuration',
-        message: `there is no config file ${config}`,
-        hint: expect.stringContaining('--config'),
-      }),
-    )
+    await expect(loadConfig({ config })).rejects.toMatchObject({
+      kind: 'configuration',
+      message: `there is no config file ${config}`,
+      hint: expect.stringContaining('--config'),
+    })
   })
 
   test.each([

@@ -1,5 +1,4 @@
 import type { Connection, RowDataPacket } from 'mysql2/promise'
-import { createConnection } from 'mysql2/promise'
 import type { RunContext } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { certificates } from '../../io/certificates.ts'
@@ -110,6 +109,8 @@ export async function open(
 
 async function connect(login: Login, bytes: boolean): Promise<Connection> {
   const { host, port, socketPath, user, password, tls } = login
+  // workers have this module too, but no session
+  const { createConnection } = await import('mysql2/promise')
   try {
     return await createConnection({
       ...(socketPath ? { socketPath } : { host: host as string, port: port as number }),
