@@ -16,7 +16,7 @@ export interface Engine {
   readonly targetSchema: z.ZodType
 
   /** Before any side effect: clients present, server reachable, privileges enough, nobody in the way. */
-  check(run: SourceRun): Promise<ServerFacts>
+  check(run: SourceRun): Promise<SourceState>
   /** Every part of one consistent backup. With `run.resumed` it takes up a failed upload of the same id. */
   backup(run: SourceRun, sink: Sink): Promise<BackupFacts>
   /**
@@ -75,6 +75,8 @@ export interface SourceRun extends RunContext {
   /** Decimal seconds since 1970; also the id the database gets. */
   readonly backupId: string
   readonly plan: string
+  /** What check found, when the backup begins right after it. */
+  readonly checked?: SourceState
   /** A failed run of this id is being taken up again: its facts, as kept by `sink.keepFacts`. */
   readonly resumed?: BackupFacts
 }
@@ -118,6 +120,11 @@ export interface OtherRuns {
 export interface ServerFacts {
   server: { product: string; version: string }
   tools: Record<string, string>
+}
+
+export interface SourceState extends ServerFacts {
+  /** The engine's own findings, handed on to a backup that begins at once. May hold secrets: never shown. */
+  detail: unknown
 }
 
 export interface BackupFacts extends ServerFacts {

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { type Catalog, openCatalog } from '../catalog/catalog.ts'
 import { backupId } from '../catalog/layout.ts'
 import { type Plan, seconds } from '../config.ts'
-import type { BackupFacts, OtherRuns, RunContext, SourceRun } from '../engine.ts'
+import type { BackupFacts, OtherRuns, RunContext, SourceRun, SourceState } from '../engine.ts'
 import { engineOf } from '../engines/index.ts'
 import { JobError, textOf } from '../errors.ts'
 import { type Result, sizeText } from '../io/print.ts'
@@ -29,6 +29,8 @@ interface Run {
   id: string
   started: Date
   resumed: Record<string, BackupFacts>
+  /** What was found out about the first source just now; later ones begin when it may have changed. */
+  checked?: SourceState | undefined
 }
 
 /** How often another id is tried when the database has seen the first one, or takes somebody else's backup. */
@@ -41,14 +43,15 @@ export async function backup(job: Job, options: BackupOptions): Promise<Result> 
   if (options.dryRun) return planned(job, options.plan, plan)
   if (options.resume !== undefined)
     return runOnce(await takeUp({ job, name: options.plan, plan, catalogs, pick: options.resume }))
-  await checkSources(job, options.plan)
+  let checked = (await checkSources(job, options.plan))[0]?.state
   for (let tries = 1; ; tries++) {
     const run = await begin({ job, name: options.plan, plan, catalogs })
     try {
-      return await runOnce(run)
+      return await runOnce({ ...run, checked })
     } catch (error) {
       if (!(error instanceof JobError && error.kind === 'busy' && error.retryable) || tries === freshIds) throw error
       job.log.info({ backup: run.id, because: textOf(error) }, 'taking a fresh id')
+      checked = undefined
     }
   }
 }
@@ -58,7 +61,7 @@ async function openCatalogs(job: Job, plan: string, storages: string[]): Promise
 }
 
 async function planned(job: Job, name: string, plan: Plan): Promise<Result> {
-  const sources = await checkSources(job, name)
+  const sources = (await checkSources(job, name)).map(({ shown }) => shown)
   const rows = sources.map(({ source, engine, server }) => [
     source,
     engine,
@@ -195,6 +198,7 @@ async function carryOut(run: Run, committed: Catalog[]): Promise<Result> {
       backupId: id,
       plan: name,
       ...(resumed ? { resumed } : {}),
+      ...(run.checked && i === 0 ? { checked: run.checked } : {}),
     }
     const { server, tools, facts } = await engine.backup(sourceRun, sink)
     done.push({ facts: { name: source.name, engine: engine.name, server, tools, facts }, sink, sourceRun })

@@ -1,3 +1,4 @@
+import type { SourceState } from '../engine.ts'
 import { engineOf } from '../engines/index.ts'
 import type { Result } from '../io/print.ts'
 import { contextOf } from './backup.ts'
@@ -11,10 +12,16 @@ export interface CheckedSource {
   tools: Record<string, string>
 }
 
+interface Found {
+  /** What people see. */
+  shown: CheckedSource
+  state: SourceState
+}
+
 /** Everything that can be known without writing: every source of the plan, and that its storages answer. */
 export async function check(job: Job, { plan: name }: { plan: string }): Promise<Result> {
   const plan = planNamed(job.config, name)
-  const sources = await checkSources(job, name)
+  const sources = (await checkSources(job, name)).map(({ shown }) => shown)
   for (const storage of plan.storages) {
     for await (const _ of (await job.storage(storage)).list(`${name}/`, { delimiter: '/' })) break
   }
@@ -33,18 +40,20 @@ export async function check(job: Job, { plan: name }: { plan: string }): Promise
   }
 }
 
-export async function checkSources(job: Job, name: string): Promise<CheckedSource[]> {
-  const checked: CheckedSource[] = []
+/** Every source of a plan, in its order. */
+export async function checkSources(job: Job, name: string): Promise<Found[]> {
+  const found: Found[] = []
   for (const [i, source] of planNamed(job.config, name).sources.entries()) {
     const { engine, values } = engineOf(source)
-    const facts = await engine.check({
+    const state = await engine.check({
       ...contextOf(job),
       at: `backups.${name}.sources.${i}.${engine.name}`,
       source: values,
       backupId: '0',
       plan: name,
     })
-    checked.push({ source: source.name, engine: engine.name, ...facts })
+    const { server, tools } = state
+    found.push({ shown: { source: source.name, engine: engine.name, server, tools }, state })
   }
-  return checked
+  return found
 }

@@ -24,3 +24,11 @@ export async function inParallel<T, R>(
   if (errors.length > 0) throw errors[0]
   return results
 }
+
+/** Awaits all, then throws the first failure in their order: nothing is left running, and who was faster does not decide what is said. */
+export async function together<T extends readonly unknown[]>(works: readonly [...Promises<T>]): Promise<T> {
+  for (const settled of await Promise.allSettled(works)) if (settled.status === 'rejected') throw settled.reason
+  return Promise.all(works) as Promise<unknown> as Promise<T>
+}
+
+type Promises<T extends readonly unknown[]> = { [K in keyof T]: Promise<T[K]> }

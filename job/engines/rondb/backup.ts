@@ -1,58 +1,42 @@
 import type { BackupFacts, OtherRuns, Place, Sink, SourceRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
+import { together } from '../../io/parallel.ts'
 import type { Part } from '../../manifest.ts'
-import { type Checked, examine, needsRoom, refuseFull } from './check.ts'
-import { databasesSql, localTablesSql, usersSql } from './dumps.ts'
+import { type Checked, examine, refuseFull } from './check.ts'
+import { type Dump, databasesSql, localTablesSql, usersSql } from './dumps.ts'
 import { factsOf } from './facts.ts'
-import {
-  abortBackup,
-  epochOf,
-  type Management,
-  type NativeBackup,
-  runningBackup,
-  showCluster,
-  startBackup,
-} from './management.ts'
+import { abortBackup, epochOf, type NativeBackup, runningBackup, showCluster, startBackup } from './management.ts'
 import { type Login, withMysql } from './mysql.ts'
 import { checkComplete, type Survey, type Work } from './native.ts'
 import { placesOf } from './places.ts'
 import { type Counts, countRecords, isUserTable, keyOf, leftRecords, localTables, userDatabases } from './tables.ts'
 import { leftOut, type Source } from './values.ts'
 
-/** users.sql → databases.sql → START BACKUP → all nodes' files at once → the backup's own table list. */
+/** users.sql and databases.sql → START BACKUP → all nodes' files at once → the backup's own table list. */
 export async function backup(run: SourceRun, sink: Sink): Promise<BackupFacts> {
-  if (run.resumed) return upload(run, sink, run.resumed)
-  const checked = await examine(run)
-  const source = run.source as Source
+  if (run.resumed) return upload({ run, sink, kept: run.resumed, nodes: await survey(run, sink, nodesIn(run.resumed)) })
+  const checked = (run.checked?.detail as Checked | undefined) ?? (await examine(run))
   const login = checked.logins[0] as Login
-  const dump = { login, source, signal: run.signal }
-  if (source.files.access !== 'local') await reachNodes(run, sink, checked)
-
-  await sink.write('users.sql', usersSql(dump))
-  const { databases, local } = await withMysql(
-    login,
-    async (session) => ({ databases: await userDatabases(session), local: await localTables(session) }),
-    run,
-  )
-  await sink.write('databases.sql', databasesSql(dump, databases))
-  if (local.length > 0) await keepLocalTables({ run, sink, dump, local })
-
-  const before = await withMysql(login, countRecords, run)
+  const [, seen, { databases, local }] = await together([
+    reachNodes(run, sink, checked),
+    look(run, login),
+    dump(run, sink, login),
+  ])
+  const before = (await waitForOther(run)) ? await look(run, login) : seen
   const native = await takeNative(run)
-  const after = await withMysql(login, countRecords, run)
+  const [after, nodes] = await together([lookAgain(run, login, before), survey(run, sink, before.nodes)])
 
   const facts = factsBefore({ run, checked, native, before, after, databases, local: local.map(keyOf) })
   await sink.keepFacts(facts)
-  return upload(run, sink, facts)
+  return upload({ run, sink, kept: facts, nodes })
 }
 
-/** Before anything is asked of the cluster: every node's files are within reach, and there is room for the native backup. */
-async function reachNodes(run: SourceRun, sink: Sink, { started, logins }: Checked): Promise<void> {
+/** Every node's files are within reach, and there is room for the native backup. */
+async function reachNodes(run: SourceRun, sink: Sink, { started, needs }: Checked): Promise<void> {
   const places = await placesOf(
     run,
     started.map((node) => node.id),
   )
-  const needs = await needsRoom(started, logins[0] as Login, run.signal)
   await Promise.all(
     [...places].map(async ([node, beside]) => {
       const order: Work = { do: 'room' }
@@ -66,20 +50,36 @@ async function reachNodes(run: SourceRun, sink: Sink, { started, logins }: Check
 
 const workerOf = (node: number) => `node-${node}`
 
+/** What only MySQL knows; the native backup has the rows. */
+async function dump(run: SourceRun, sink: Sink, login: Login) {
+  const dumping = { login, source: run.source as Source, signal: run.signal }
+  const { databases, local } = await withMysql(
+    login,
+    async (session) => ({ databases: await userDatabases(session), local: await localTables(session) }),
+    run,
+  )
+  await together([
+    sink.write('users.sql', usersSql(dumping)),
+    sink.write('databases.sql', databasesSql(dumping, databases)),
+  ])
+  if (local.length > 0) await keepLocalTables({ run, sink, dumping, local })
+  return { databases, local }
+}
+
 async function keepLocalTables({
   run,
   sink,
-  dump,
+  dumping,
   local,
 }: {
   run: SourceRun
   sink: Sink
-  dump: { login: Login; source: Source; signal: AbortSignal }
+  dumping: Dump
   local: { database: string; name: string }[]
 }): Promise<void> {
   const names = local.map(keyOf)
-  if (dump.source.localTables === 'dump') {
-    await sink.write('local-tables.sql', localTablesSql(dump, local))
+  if (dumping.source.localTables === 'dump') {
+    await sink.write('local-tables.sql', localTablesSql(dumping, local))
     return
   }
   run.warn(
@@ -87,8 +87,39 @@ async function keepLocalTables({
   )
 }
 
-/** START BACKUP with our id. Another backup that is running is waited for; aborted with the run. */
-async function takeNative(run: SourceRun): Promise<NativeBackup & { nodes: number[] }> {
+/** The cluster before or after the native backup. */
+interface Look {
+  /** Ids of the started data nodes. */
+  nodes: number[]
+  counts: Counts
+}
+
+async function look(run: SourceRun, login: Login): Promise<Look> {
+  const [nodes, counts] = await together([startedIds(run), withMysql(login, countRecords, run)])
+  return { nodes, counts }
+}
+
+/** A node that joins or leaves has its rows in a folder of its own, or not at all: which ones cannot be told, so this backup is none. */
+async function lookAgain(run: SourceRun, login: Login, { nodes: before }: Look): Promise<Look> {
+  const after = await look(run, login)
+  if (before.join() === after.nodes.join()) return after
+  throw new JobError(
+    'busy',
+    `the started data nodes changed during the backup, from ${before.join(', ')} to ${after.nodes.join(', ')}`,
+    {
+      hint: 'run again when the cluster is calm',
+      retryable: true,
+    },
+  )
+}
+
+async function startedIds(run: SourceRun): Promise<number[]> {
+  const { dataNodes } = await showCluster({ ...(run.source as Source), signal: run.signal })
+  return dataNodes.filter((node) => node.state === 'started').map((node) => node.id)
+}
+
+/** START BACKUP with our id; aborted with the run. */
+async function takeNative(run: SourceRun): Promise<NativeBackup> {
   const source = run.source as Source
   const management = { ...source, signal: run.signal }
   const password = source.encryption && run.secret(source.encryption, source.encryption.key, `${run.at}.encryption`)
@@ -99,14 +130,9 @@ async function takeNative(run: SourceRun): Promise<NativeBackup & { nodes: numbe
   }
   run.signal.addEventListener('abort', abort, { once: true })
   try {
-    await waitForOther(run)
     run.log.info({ backup: run.backupId, snapshot: source.snapshot }, 'native backup started')
-    const before = await startedIds(management)
     const outcome = await startBackup(management, { id: run.backupId, snapshot: source.snapshot, password })
-    if ('done' in outcome) {
-      refuseChange(before, await startedIds(management))
-      return { ...outcome.done, nodes: before }
-    }
+    if ('done' in outcome) return outcome.done
     const what =
       outcome.refused === 'id-taken'
         ? `NDB has seen backup id ${run.backupId} before`
@@ -122,31 +148,14 @@ async function takeNative(run: SourceRun): Promise<NativeBackup & { nodes: numbe
   }
 }
 
-async function startedIds(management: Management): Promise<number[]> {
-  const { dataNodes } = await showCluster(management)
-  return dataNodes.filter((node) => node.state === 'started').map((node) => node.id)
-}
-
-/** A node that joins or leaves has its rows in a folder of its own, or not at all: which ones cannot be told, so this backup is none. */
-function refuseChange(before: number[], after: number[]): void {
-  if (before.join() === after.join()) return
-  throw new JobError(
-    'busy',
-    `the started data nodes changed during the backup, from ${before.join(', ')} to ${after.join(', ')}`,
-    {
-      hint: 'run again when the cluster is calm',
-      retryable: true,
-    },
-  )
-}
-
-async function waitForOther(run: SourceRun): Promise<void> {
+/** True when there was one. */
+async function waitForOther(run: SourceRun): Promise<boolean> {
   const source = run.source as Source
   const management = { ...source, signal: run.signal }
   const until = Date.now() + milliseconds(source.waitForOther)
   for (let said = false; ; said = true) {
     const other = await runningBackup(management)
-    if (other === undefined) return
+    if (other === undefined) return said
     if (Date.now() > until) {
       throw new JobError(
         'busy',
@@ -167,9 +176,9 @@ function milliseconds(duration: string): number {
 interface Taken {
   run: SourceRun
   checked: Checked
-  native: NativeBackup & { nodes: number[] }
-  before: Counts
-  after: Counts
+  native: NativeBackup
+  before: Look
+  after: Look
   databases: string[]
   local: string[]
 }
@@ -177,10 +186,10 @@ interface Taken {
 /** What would die with the coordinator; tables and parts are filled in from the files themselves. */
 function factsBefore({ run, checked, native, before, after, databases, local }: Taken): BackupFacts {
   const source = run.source as Source
-  const keys = new Set([...before.tables.keys(), ...after.tables.keys()])
+  const keys = new Set([...before.counts.tables.keys(), ...after.counts.tables.keys()])
   const tables = [...keys].flatMap((key) => {
-    const was = before.tables.get(key)
-    const is = after.tables.get(key)
+    const was = before.counts.tables.get(key)
+    const is = after.counts.tables.get(key)
     const { database, name } = (is ?? was) as { database: string; name: string }
     if (!isUserTable({ database, name }) || leftOut.includes(database)) return []
     return [{ database, name, rows: [was?.rows ?? 0, is?.rows ?? 0], records: [was?.records ?? 0, is?.records ?? 0] }]
@@ -193,7 +202,7 @@ function factsBefore({ run, checked, native, before, after, databases, local }: 
       epoch: epochOf(native.stopGcp),
     },
     topology: {
-      nodes: native.nodes.map((id) => ({
+      nodes: before.nodes.map((id) => ({
         id,
         group: checked.cluster.dataNodes.find((node) => node.id === id)?.group ?? null,
         parts: 0,
@@ -202,7 +211,7 @@ function factsBefore({ run, checked, native, before, after, databases, local }: 
     records: native.records,
     logRecords: native.logRecords,
     bytes: native.bytes + native.logBytes,
-    systemRecords: [leftRecords(before), leftRecords(after)],
+    systemRecords: [leftRecords(before.counts), leftRecords(after.counts)],
     encrypted: source.encryption !== undefined,
     databases,
     tables,
@@ -211,16 +220,42 @@ function factsBefore({ run, checked, native, before, after, databases, local }: 
   return { server: checked.server, tools: checked.tools, facts, warnings: [...run.warnings] }
 }
 
-/** All nodes at once; then what the files say of themselves becomes the truth. */
-async function upload(run: SourceRun, sink: Sink, kept: BackupFacts): Promise<BackupFacts> {
-  const source = run.source as Source
-  const facts = factsOf(kept)
-  const nodeIds = facts.topology.nodes.map((node) => node.id)
-  const places = await placesOf(run, nodeIds)
-  const surveys = await Promise.all(
-    nodeIds.map((node) => uploadNode({ run, sink, source, node, beside: places.get(node) as Place })),
+/** A data node whose files were looked at, by the worker beside them. */
+interface Surveyed {
+  id: number
+  beside: Place
+  survey: Survey
+}
+
+async function survey(run: SourceRun, sink: Sink, ids: number[]): Promise<Surveyed[]> {
+  const { clients, encryption } = run.source as Source
+  const places = await placesOf(run, ids)
+  return Promise.all(
+    ids.map(async (id) => {
+      const beside = places.get(id) as Place
+      const order = { do: 'survey', node: id, backupId: run.backupId, clients, encryption, plan: run.plan }
+      const found = await sink.delegate({ do: 'engine', worker: workerOf(id), beside, engine: 'rondb', order })
+      return { id, beside, survey: found as Survey }
+    }),
   )
-  const inBackup = new Map(surveys.flatMap((survey) => survey.tables).map((table) => [keyOf(table), table]))
+}
+
+function nodesIn(kept: BackupFacts): number[] {
+  return factsOf(kept).topology.nodes.map((node) => node.id)
+}
+
+interface Uploading {
+  run: SourceRun
+  sink: Sink
+  kept: BackupFacts
+  nodes: Surveyed[]
+}
+
+/** All nodes at once; then what the files say of themselves becomes the truth. */
+async function upload({ run, sink, kept, nodes }: Uploading): Promise<BackupFacts> {
+  const facts = factsOf(kept)
+  await Promise.all(nodes.map((node) => uploadNode(run, sink, node)))
+  const inBackup = new Map(nodes.flatMap(({ survey }) => survey.tables).map((table) => [keyOf(table), table]))
   const counted = new Map(facts.tables.map((table) => [keyOf(table), table]))
   for (const key of counted.keys()) {
     if (!inBackup.has(key)) run.warn(`table ${key} was created while the backup ran: it is not in it`)
@@ -228,34 +263,16 @@ async function upload(run: SourceRun, sink: Sink, kept: BackupFacts): Promise<Ba
   const tables = [...inBackup.values()]
     .filter((table) => !leftOut.includes(table.database))
     .map((table) => counted.get(keyOf(table)) ?? { ...table, rows: [0, 0], records: [0, 0] })
-  const nodes = facts.topology.nodes.map((node, i) => ({ ...node, parts: surveys[i]?.parts ?? 0 }))
-  return { ...kept, facts: { ...facts, tables, topology: { nodes } } }
+  const topology = { nodes: facts.topology.nodes.map((node, i) => ({ ...node, parts: nodes[i]?.survey.parts ?? 0 })) }
+  return { ...kept, facts: { ...facts, tables, topology } }
 }
 
-interface Uploading {
-  run: SourceRun
-  sink: Sink
-  source: Source
-  node: number
-  beside: Place
-}
-
-async function uploadNode({ run, sink, source, node, beside }: Uploading): Promise<Survey> {
-  const worker = workerOf(node)
-  const order = {
-    do: 'survey',
-    node,
-    backupId: run.backupId,
-    clients: source.clients,
-    encryption: source.encryption,
-    plan: run.plan,
-  }
-  const survey = (await sink.delegate({ do: 'engine', worker, beside, engine: 'rondb', order })) as Survey
-  const path = `rondb/${node}`
+async function uploadNode(run: SourceRun, sink: Sink, { id, beside, survey }: Surveyed): Promise<void> {
+  const path = `rondb/${id}`
+  const folder = `BACKUP-${run.backupId}`
   const resume = run.resumed !== undefined
-  const parts = await sink.delegate({ do: 'upload', worker, beside, folder: `BACKUP-${run.backupId}`, path, resume })
-  refuseShort({ parts, survey, path, node, backupId: run.backupId })
-  return survey
+  const parts = await sink.delegate({ do: 'upload', worker: workerOf(id), beside, folder, path, resume })
+  refuseShort({ parts, survey, path, node: id, backupId: run.backupId })
 }
 
 /** What was stored is what was surveyed: somebody may have tidied the folder up in between. */
@@ -288,11 +305,7 @@ export async function afterCommit(
   { facts, sink, otherRuns }: { facts: BackupFacts; sink: Sink; otherRuns: OtherRuns },
 ): Promise<void> {
   const source = run.source as Source
-  const { topology } = factsOf(facts)
-  const places = await placesOf(
-    run,
-    topology.nodes.map((node) => node.id),
-  )
+  const places = await placesOf(run, nodesIn(facts))
   await Promise.all(
     [...places].map(([node, beside]) => {
       const order: Work = {

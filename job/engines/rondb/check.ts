@@ -1,6 +1,7 @@
-import type { RunContext, ServerFacts, SourceRun } from '../../engine.ts'
+import type { RunContext, ServerFacts, SourceRun, SourceState } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { roomAt } from '../../io/folder.ts'
+import { together } from '../../io/parallel.ts'
 import { clientVersions } from './clients.ts'
 import { type Cluster, type DataNode, runningBackup, showCluster } from './management.ts'
 import { type Login, loginsOf, quoteText, type Session, withMysql } from './mysql.ts'
@@ -12,28 +13,52 @@ export interface Checked extends ServerFacts {
   cluster: Cluster
   started: DataNode[]
   logins: Login[]
+  /** Bytes that the native backup will take at each node. */
+  needs: Map<number, number>
 }
 
-export async function check(run: SourceRun): Promise<ServerFacts> {
-  const { server, tools } = await examine(run)
+export async function check(run: SourceRun): Promise<SourceState> {
   const source = run.source as Source
-  const other = await runningBackup({ ...source, signal: run.signal })
+  const [checked, other] = await together([examine(run), runningBackup({ ...source, signal: run.signal })])
   if (other !== undefined)
     run.warn(`backup ${other} is running in the cluster; a run would wait up to ${source.waitForOther} for it`)
-  return { server, tools }
+  return { server: checked.server, tools: checked.tools, detail: checked }
 }
 
 export async function examine(run: SourceRun): Promise<Checked> {
   const source = run.source as Source
   if (source.encryption) run.secret(source.encryption, source.encryption.key, `${run.at}.encryption`)
   const logins = loginsOf(source.mysql, run, run.at)
-  const tools = await clientVersions(['ndb_mgm', 'ndb_restore', 'mysqldump'], source.clients, run.signal)
-  const cluster = await showCluster({ ...source, signal: run.signal })
-  const started = startedNodes(cluster, run)
-  for (const login of logins) await withMysql(login, (session) => checkMysql(session, login), { signal: run.signal })
+  const [tools, { cluster, started }, used] = await together([
+    clientVersions(['ndb_mgm', 'ndb_restore', 'mysqldump'], source.clients, run.signal),
+    examineCluster(run),
+    examineServers(logins, run),
+  ])
   if (logins.length > 1) await compareObjects(logins, run)
-  if (source.files.access === 'local') await checkRoom(source, { started, login: logins[0] as Login, run })
-  return { server: { product: cluster.product, version: cluster.version }, tools, cluster, started, logins }
+  const needs = needsRoom(started, used)
+  if (source.files.access === 'local') await checkRoom(source, { started, needs, run })
+  return { server: { product: cluster.product, version: cluster.version }, tools, cluster, started, logins, needs }
+}
+
+async function examineCluster(run: SourceRun): Promise<Pick<Checked, 'cluster' | 'started'>> {
+  const cluster = await showCluster({ ...(run.source as Source), signal: run.signal })
+  return { cluster, started: startedNodes(cluster, run) }
+}
+
+/** All MySQL servers of a cluster say the same of what its rows take. */
+async function examineServers(logins: Login[], run: SourceRun): Promise<Map<number, number>> {
+  const examined = logins.map((login) =>
+    withMysql(
+      login,
+      async (session) => {
+        await checkMysql(session, login)
+        return usedBytes(session)
+      },
+      { signal: run.signal },
+    ),
+  )
+  const [used] = await together(examined)
+  return used as Map<number, number>
 }
 
 /** A backup needs one started node of every group; a missing replica only means less to choose from. */
@@ -121,30 +146,29 @@ async function objectNames(session: Session): Promise<string[]> {
   return rows.map((row) => row.name)
 }
 
+/** What each node's rows take in its memory. */
+async function usedBytes(session: Session): Promise<Map<number, number>> {
+  const rows = await session.rows<{ node: number; bytes: string }>(
+    `SELECT node_id AS node, CAST(SUM(fixed_elem_alloc_bytes - fixed_elem_free_bytes + var_elem_alloc_bytes - var_elem_free_bytes) AS CHAR) AS bytes
+       FROM ndbinfo.memory_per_fragment WHERE type NOT LIKE '%index%' GROUP BY node_id`,
+  )
+  return new Map(rows.map(({ node, bytes }) => [Number(node), Number(bytes)]))
+}
+
 /**
- * Bytes that the native backup will take at each node. NDB writes it next to its own files: a full volume would take the data node down
+ * Pure: the nodes of a group share its rows out. NDB writes a backup next to its own files: a full volume would take the data node down
  * with it.
  */
-export async function needsRoom(started: DataNode[], login: Login, signal: AbortSignal): Promise<Map<number, number>> {
-  const used = await withMysql(
-    login,
-    (session) =>
-      session.rows<{ node: number; bytes: string }>(
-        `SELECT node_id AS node, CAST(SUM(fixed_elem_alloc_bytes - fixed_elem_free_bytes + var_elem_alloc_bytes - var_elem_free_bytes) AS CHAR) AS bytes
-           FROM ndbinfo.memory_per_fragment WHERE type NOT LIKE '%index%' GROUP BY node_id`,
-      ),
-    { signal },
-  )
+function needsRoom(started: DataNode[], used: Map<number, number>): Map<number, number> {
   const copies = Math.max(1, started.length / new Set(started.map((node) => node.group)).size)
-  return new Map(used.map(({ node, bytes }) => [Number(node), Number(bytes) / copies]))
+  return new Map([...used].map(([node, bytes]) => [node, bytes / copies]))
 }
 
 /** Nodes on one machine may share a volume. */
 async function checkRoom(
   source: Source,
-  { started, login, run }: { started: DataNode[]; login: Login; run: SourceRun },
+  { started, needs, run }: { started: DataNode[]; needs: Map<number, number>; run: SourceRun },
 ) {
-  const needs = await needsRoom(started, login, run.signal)
   const volumes = new Map<number, Room>()
   for (const { id } of started) {
     const place = localPlace(source.files, id) as { folder: string }

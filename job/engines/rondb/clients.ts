@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { JobError } from '../../errors.ts'
+import { together } from '../../io/parallel.ts'
 import { lastLines, run } from '../../io/process.ts'
 
 /** The programs of NDB and MySQL: in the folder that the values name, or on the PATH. */
@@ -9,14 +10,13 @@ export function client(name: string, folder: string | undefined): string {
 
 /** Versions as the programs print them: `ndb-9.7.2`, `RonDB-24.10.1`, `9.7.2`. */
 export async function clientVersions(names: string[], folder: string | undefined, signal: AbortSignal) {
-  const versions: Record<string, string> = {}
-  for (const name of names) {
+  const version = async (name: string) => {
     const { stdout, stderr, exitCode } = await run({ file: client(name, folder), args: ['--version'], signal })
     if (exitCode !== 0)
       throw new JobError('configuration', `${name} --version ended with ${exitCode}: ${lastLines(stderr)}`)
-    versions[name] = versionIn(stdout) ?? lastLines(stdout, 1)
+    return [name, versionIn(stdout) ?? lastLines(stdout, 1)]
   }
-  return versions
+  return Object.fromEntries(await together(names.map(version))) as Record<string, string>
 }
 
 /** The version in what a server or program says of itself; RonDB's own before MySQL's. */

@@ -5,7 +5,7 @@ import { client } from './clients.ts'
 import { type Login, open, optionFile, quoteName } from './mysql.ts'
 import type { Source } from './values.ts'
 
-interface Dump {
+export interface Dump {
   login: Login
   source: Source
   signal: AbortSignal
