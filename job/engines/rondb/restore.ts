@@ -107,30 +107,32 @@ async function fetch(run: TargetRun, reader: Reader, state: Progress) {
   const bytes = run.parts.reduce((sum, part) => sum + part.size, 0)
   // named like a worker's: swept by the next one when this process is killed
   state.folder = await mkdtemp(join(run.staging, `holdfast-${process.pid}-`))
-  for (const { path } of run.parts.filter((part) => !part.path.startsWith('rondb/')))
-    await pipeline(await reader.read(path), createWriteStream(join(state.folder, path)), { signal: run.signal })
   const partsOf = (node: number) => parts.filter((part) => part.path.startsWith(`rondb/${node}/`))
   const room = (worker: string) =>
     nodesOf(detail)
       .filter((node) => workerOf(node, detail) === worker)
       .flatMap(partsOf)
       .reduce((sum, part) => sum + part.size, 0)
-  await Promise.all(
-    nodesOf(detail).map(async (node) => {
-      const worker = workerOf(node, detail)
-      await reader.delegate({ do: 'download', worker, parts: partsOf(node), strip: 'rondb/', room: room(worker) })
-      const { clients, decryption } = run.target as Target
-      const order: Work = {
-        do: 'read',
-        node,
-        backupId: run.backupId,
-        ...(clients ? { clients } : {}),
-        ...(decryption ? { decryption } : {}),
-      }
-      await reader.delegate({ do: 'engine', worker, engine: 'rondb', order })
-    }),
-  )
+  const fetchNode = async (node: number) => {
+    const worker = workerOf(node, detail)
+    await reader.delegate({ do: 'download', worker, parts: partsOf(node), strip: 'rondb/', room: room(worker) })
+    const { clients, decryption } = run.target as Target
+    const order: Work = {
+      do: 'read',
+      node,
+      backupId: run.backupId,
+      ...(clients ? { clients } : {}),
+      ...(decryption ? { decryption } : {}),
+    }
+    await reader.delegate({ do: 'engine', worker, engine: 'rondb', order })
+  }
+  await Promise.all([fetchSql(run, reader, state), ...nodesOf(detail).map(fetchNode)])
   return { bytes }
+}
+
+async function fetchSql(run: TargetRun, reader: Reader, { folder }: Progress): Promise<void> {
+  for (const { path } of run.parts.filter((part) => !part.path.startsWith('rondb/')))
+    await pipeline(await reader.read(path), createWriteStream(join(folder, path)), { signal: run.signal })
 }
 
 /** A verified SQL part from the staging folder. */

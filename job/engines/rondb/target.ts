@@ -1,5 +1,6 @@
 import type { RestoreStep, TargetRun, TargetState } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
+import { together } from '../../io/parallel.ts'
 import { clientVersions } from './clients.ts'
 import { type Clears, Creates, clearsOf, type DiskObjects, foreign, hasTables, look } from './content.ts'
 import { factsOf, missingParts, type RondbFacts } from './facts.ts'
@@ -46,12 +47,11 @@ export async function checkTarget(run: TargetRun): Promise<TargetState> {
   const selection = select({ tables: facts.tables, databases: facts.databases, target, at: run.at })
   refuseMissingParts(run, facts)
   const logins = loginsOf(target.mysql, run, run.at)
-  const tools = await clientVersions(['ndb_mgm', 'ndb_restore'], target.clients, run.signal)
-  const cluster = await showCluster({ ...target, signal: run.signal })
-  refuseOlder(run, cluster)
-  const workers = workersFor({ run, facts, cluster })
-
-  const { content, markers } = await look(logins, run)
+  const [tools, { cluster, workers }, { content, markers }] = await together([
+    clientVersions(['ndb_mgm', 'ndb_restore'], target.clients, run.signal),
+    checkCluster(run, facts),
+    look(logins, run),
+  ])
   const recorded = markers.find((one) => one.request === run.request)
   const creates = Creates.parse({
     databases: selection.whole,
@@ -144,6 +144,12 @@ function refuseMissingParts(run: TargetRun, facts: RondbFacts): void {
   throw new JobError('verification', `backup ${run.backupId} has no ${missing.join(', ')}`, {
     hint: 'the backup is damaged: take another one, or another storage',
   })
+}
+
+async function checkCluster(run: TargetRun, facts: RondbFacts): Promise<Pick<Detail, 'cluster' | 'workers'>> {
+  const cluster = await showCluster({ ...(run.target as Target), signal: run.signal })
+  refuseOlder(run, cluster)
+  return { cluster, workers: workersFor({ run, facts, cluster }) }
 }
 
 /** NDB reads backups of older versions, not of newer majors. */
