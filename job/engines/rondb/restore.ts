@@ -106,7 +106,12 @@ async function fetch(run: TargetRun, reader: Reader, state: Progress) {
   const parts = run.parts.filter((part) => part.path.startsWith('rondb/'))
   const bytes = run.parts.reduce((sum, part) => sum + part.size, 0)
   // named like a worker's: swept by the next one when this process is killed
-  state.folder = await mkdtemp(join(run.staging, `holdfast-${process.pid}-`))
+  state.folder = await mkdtemp(join(run.staging, `holdfast-${process.pid}-`)).catch((cause) => {
+    throw new JobError('configuration', `${run.at}.staging: the folder ${run.staging} cannot be used`, {
+      hint: 'create it, or name another one there or with --tmp-dir',
+      cause,
+    })
+  })
   const partsOf = (node: number) => parts.filter((part) => part.path.startsWith(`rondb/${node}/`))
   const room = (worker: string) =>
     nodesOf(detail)

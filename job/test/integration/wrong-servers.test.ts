@@ -513,7 +513,7 @@ describe.skipIf(!cluster)('a cluster', () => {
             {
               code: 2,
               message: /staging has 0 MB free, the files need \d+ MB/,
-              hint: `name a larger folder with ${target}.staging`,
+              hint: 'name a larger folder with `staging` of the target',
             },
             { through: within(`mount -t tmpfs -o size=16k tmpfs '${staging}'`) },
           ),
