@@ -23,6 +23,8 @@ interface Options {
   name: string
   hello: Hello
   progress: Progress
+  /** The run's: when it is aborted, its workers are told to end, and say so. */
+  signal: AbortSignal
   send(message: ToWorker): void
   /** Nothing was heard for a minute: the worker must be ended. */
   onSilence(): void
@@ -36,7 +38,7 @@ interface Waiting {
   reject: (error: unknown) => void
 }
 
-export function converse({ name, hello, progress, send, onSilence }: Options): Conversation {
+export function converse({ name, hello, progress, signal, send, onSilence }: Options): Conversation {
   const waiting = new Map<number, Waiting>()
   let queue: Promise<unknown> = Promise.resolve()
   let nextId = 1
@@ -74,8 +76,9 @@ export function converse({ name, hello, progress, send, onSilence }: Options): C
 
   function errorOf({ kind, message, hint }: Extract<FromWorker, { type: 'error' }>): JobError {
     const stopped = kind === 'terminated' || kind === 'interrupted'
-    // we were not stopped: the exit code must not say so
-    if (stopped) return new JobError('server', `worker ${name} was ended by somebody else: ${message}`, { hint: retry })
+    // the run goes on: its exit code must not say that it was stopped
+    if (stopped && !signal.aborted)
+      return new JobError('server', `worker ${name} was ended by somebody else: ${message}`, { hint: retry })
     return new JobError(kind, `worker ${name}: ${message}`, { hint })
   }
 

@@ -70,6 +70,7 @@ function startLocal(name: string, { hello, progress, signal, logLevel }: Options
     name,
     hello,
     progress,
+    signal,
     send: (message) => child.stdin.write(`${JSON.stringify(message)}\n`),
     onSilence: () => child.kill('SIGKILL'),
   })

@@ -91,7 +91,14 @@ async function start(options: Options, { order, name }: { order: Order; name: st
   }
   log.info({ pod: name, worker: order.worker }, 'worker pod started')
   const line = openLine(cluster, { pod: name, container: template.pod.spec.containers[0]?.name ?? 'worker' })
-  const conversation = converse({ name: order.worker, hello, progress, send: line.send, onSilence: line.hangUp })
+  const conversation = converse({
+    name: order.worker,
+    hello,
+    progress,
+    signal,
+    send: line.send,
+    onSilence: line.hangUp,
+  })
   const stop = () =>
     conversation.fail(
       signal.reason instanceof JobError ? signal.reason : new JobError('interrupted', textOf(signal.reason)),
