@@ -132,7 +132,11 @@ async function takeNative(run: SourceRun): Promise<NativeBackup> {
   try {
     run.log.info({ backup: run.backupId, snapshot: source.snapshot }, 'native backup started')
     const outcome = await startBackup(management, { id: run.backupId, snapshot: source.snapshot, password })
-    if ('done' in outcome) return outcome.done
+    if ('done' in outcome) {
+      const { records, bytes, logBytes } = outcome.done
+      run.log.info({ backup: run.backupId, records, bytes: bytes + logBytes }, 'native backup done')
+      return outcome.done
+    }
     const what =
       outcome.refused === 'id-taken'
         ? `NDB has seen backup id ${run.backupId} before`
