@@ -22,7 +22,7 @@ describe('storage values', () => {
     { s3: { bucket: 'b', endpoint: 'https://minio:9000', tls: { ca: { secret: 'ca' } }, signatureVersion: 's3v4' } },
     { s3: { bucket: 'b', sse: 'aws:kms', kmsKeyId: 'key', storageClass: 'STANDARD_IA', checksums: 'when-required' } },
     { filesystem: { claim: 'backups', path: '/' } },
-    { filesystem: { path: '/backups' }, pod: { anything: [1, { at: 'all' }] } },
+    { filesystem: { path: '/backups' }, pod: { labels: { team: 'data' } } },
   ])('take %j', (values) => {
     expect(StorageValues.safeParse(values).error).toBeUndefined()
   })
