@@ -35,7 +35,7 @@ export interface RenderOptions {
   set?: string[]
 }
 
-/** Every major of Helm that is found: on PATH, or among the test tools of the workplace (HOLDFAST_TEST_KIT, shared/kit). */
+/** Every major of Helm that is found: on PATH, or among the test tools beside the checkout (HOLDFAST_TEST_KIT, ../shared/kit). */
 export const helms = await findHelms()
 export const noHelm = helms.length === 0
 if (noHelm) {

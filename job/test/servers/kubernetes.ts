@@ -7,16 +7,16 @@ import { parse, stringify } from 'yaml'
 
 const run = promisify(execFile)
 
-/** The cluster of KUBECONFIG, with the image of this tree loaded: HOLDFAST_TEST_IMAGE. */
+/** The cluster of KUBECONFIG, with the image of this tree loaded: HOLDFAST_IMAGE. */
 export const cluster = {
   kubeconfig: process.env.KUBECONFIG,
-  image: process.env.HOLDFAST_TEST_IMAGE,
+  image: process.env.HOLDFAST_IMAGE,
 }
 
 /** Why tests with pods cannot run here; undefined when they can. */
 export function missingCluster(): string | undefined {
   if (!cluster.kubeconfig) return 'no KUBECONFIG'
-  if (!cluster.image) return 'no HOLDFAST_TEST_IMAGE: test_scripts/image names the image that it has loaded'
+  if (!cluster.image) return 'no HOLDFAST_IMAGE: eval the output of test_scripts/cluster_up'
   return undefined
 }
 
