@@ -31,6 +31,12 @@ given_a_seeded_primary() {
   save_contents "$primary" "$contents"
 }
 
+given_a_seeded_standby() {
+  await_storage
+  given_an_empty_standby
+  seed_database "$standby" 10
+}
+
 given_an_empty_standby() {
   give_storage_keys "$standby"
   if [[ ! -f $shared/standby ]]; then await_database "$standby" && touch "$shared/standby"; fi
