@@ -5,12 +5,13 @@ import { type Plan, seconds } from '../config.ts'
 import type { BackupFacts, OtherRuns, RunContext, SourceRun, SourceState } from '../engine.ts'
 import { engineOf } from '../engines/index.ts'
 import { JobError, textOf } from '../errors.ts'
+import { together } from '../io/parallel.ts'
 import { type Result, sizeText } from '../io/print.ts'
 import { openSink, type SourceSink } from '../io/sink.ts'
 import type { Manifest, SourceFacts } from '../manifest.ts'
 import { version } from '../version.ts'
 import { planNamed } from './catalogs.ts'
-import { checkSources } from './check.ts'
+import { checkSources, type FoundSource } from './check.ts'
 import type { Job } from './job.ts'
 import { pruneAfterBackup } from './prune.ts'
 
@@ -39,11 +40,12 @@ const freshIds = 3
 /** One backup of a plan: check, claim an id, every source in turn, commit, retention. */
 export async function backup(job: Job, options: BackupOptions): Promise<Result> {
   const plan = planNamed(job.config, options.plan)
-  const catalogs = await openCatalogs(job, options.plan, plan.storages)
-  if (options.dryRun) return planned(job, options.plan, plan)
-  if (options.resume !== undefined)
-    return runOnce(await takeUp({ job, name: options.plan, plan, catalogs, pick: options.resume }))
-  let checked = (await checkSources(job, options.plan))[0]?.state
+  const opening = openCatalogs(job, options.plan, plan.storages)
+  if (options.resume !== undefined && !options.dryRun)
+    return runOnce(await takeUp({ job, name: options.plan, plan, catalogs: await opening, pick: options.resume }))
+  const [catalogs, sources] = await together([opening, checkSources(job, options.plan)])
+  if (options.dryRun) return planned(options.plan, plan, sources)
+  let checked = sources[0]?.state
   for (let tries = 1; ; tries++) {
     const run = await begin({ job, name: options.plan, plan, catalogs })
     try {
@@ -60,8 +62,8 @@ async function openCatalogs(job: Job, plan: string, storages: string[]): Promise
   return Promise.all(storages.map(async (name) => openCatalog({ storage: await job.storage(name), plan })))
 }
 
-async function planned(job: Job, name: string, plan: Plan): Promise<Result> {
-  const sources = (await checkSources(job, name)).map(({ shown }) => shown)
+function planned(name: string, plan: Plan, found: FoundSource[]): Result {
+  const sources = found.map(({ shown }) => shown)
   const rows = sources.map(({ source, engine, server }) => [
     source,
     engine,

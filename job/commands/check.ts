@@ -12,7 +12,7 @@ export interface CheckedSource {
   tools: Record<string, string>
 }
 
-interface Found {
+export interface FoundSource {
   /** What people see. */
   shown: CheckedSource
   state: SourceState
@@ -41,8 +41,8 @@ export async function check(job: Job, { plan: name }: { plan: string }): Promise
 }
 
 /** Every source of a plan, in its order. */
-export async function checkSources(job: Job, name: string): Promise<Found[]> {
-  const found: Found[] = []
+export async function checkSources(job: Job, name: string): Promise<FoundSource[]> {
+  const found: FoundSource[] = []
   for (const [i, source] of planNamed(job.config, name).sources.entries()) {
     const { engine, values } = engineOf(source)
     const state = await engine.check({

@@ -31,4 +31,4 @@ export async function together<T extends readonly unknown[]>(works: readonly [..
   return Promise.all(works) as Promise<unknown> as Promise<T>
 }
 
-type Promises<T extends readonly unknown[]> = { [K in keyof T]: Promise<T[K]> }
+type Promises<T extends readonly unknown[]> = { [K in keyof T]: Promise<T[K]> | T[K] }

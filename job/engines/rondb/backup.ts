@@ -17,13 +17,16 @@ export async function backup(run: SourceRun, sink: Sink): Promise<BackupFacts> {
   if (run.resumed) return upload({ run, sink, kept: run.resumed, nodes: await survey(run, sink, nodesIn(run.resumed)) })
   const checked = (run.checked?.detail as Checked | undefined) ?? (await examine(run))
   const login = checked.logins[0] as Login
-  const [, seen, { databases, local }] = await together([
-    reachNodes(run, sink, checked),
-    look(run, login),
+  // elsewhere a worker may find no place: that is known first; a process of this machine can start while NDB writes
+  const elsewhere = (run.source as Source).files.access !== 'local'
+  const [counts, { databases, local }, waited] = await together([
+    withMysql(login, countRecords, run),
     dump(run, sink, login),
+    waitForOther(run),
+    elsewhere ? reachNodes(run, sink, checked) : undefined,
   ])
-  const before = (await waitForOther(run)) ? await look(run, login) : seen
-  const native = await takeNative(run)
+  const before = waited ? await look(run, login) : { nodes: checked.started.map((node) => node.id), counts }
+  const [native] = await together([takeNative(run), elsewhere ? undefined : callWorkers(run, sink, before.nodes)])
   const [after, nodes] = await together([lookAgain(run, login, before), survey(run, sink, before.nodes)])
 
   const facts = factsBefore({ run, checked, native, before, after, databases, local: local.map(keyOf) })
@@ -33,17 +36,19 @@ export async function backup(run: SourceRun, sink: Sink): Promise<BackupFacts> {
 
 /** Every node's files are within reach, and there is room for the native backup. */
 async function reachNodes(run: SourceRun, sink: Sink, { started, needs }: Checked): Promise<void> {
-  const places = await placesOf(
-    run,
-    started.map((node) => node.id),
-  )
-  await Promise.all(
-    [...places].map(async ([node, beside]) => {
+  const ids = started.map((node) => node.id)
+  for (const { id, room } of await callWorkers(run, sink, ids)) {
+    if (room) refuseFull([{ where: `the volume of data node ${id}`, free: room.free, bytes: needs.get(id) ?? 0 }])
+  }
+}
+
+/** Resolves when there is a worker beside each node, to the room that it sees; null where it cannot be known. */
+async function callWorkers(run: SourceRun, sink: Sink, ids: number[]) {
+  return Promise.all(
+    [...(await placesOf(run, ids))].map(async ([id, beside]) => {
       const order: Work = { do: 'room' }
-      const room = await sink.delegate({ do: 'engine', worker: workerOf(node), beside, engine: 'rondb', order })
-      if (room === null) return
-      const { free } = room as { free: number }
-      refuseFull([{ where: `the volume of data node ${node}`, free, bytes: needs.get(node) ?? 0 }])
+      const room = await sink.delegate({ do: 'engine', worker: workerOf(id), beside, engine: 'rondb', order })
+      return { id, room: room as { free: number } | null }
     }),
   )
 }
@@ -152,7 +157,7 @@ async function takeNative(run: SourceRun): Promise<NativeBackup> {
   }
 }
 
-/** True when there was one. */
+/** True when there was one. One that begins later makes START BACKUP fail, and the flow try again. */
 async function waitForOther(run: SourceRun): Promise<boolean> {
   const source = run.source as Source
   const management = { ...source, signal: run.signal }
