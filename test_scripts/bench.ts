@@ -224,9 +224,10 @@ grants, proof of every record and table. By hand: \`rclone copy\`, then \`ndb_re
 
 const opening = `# Benchmarks
 
-What holdfast costs, against the same work done by hand with other programs: same data, same S3 server, in turn, each run begun
-on an idle machine, and done again when other programs took more than ${disturbedShare * 100} % of it meanwhile. Figures are medians, with the
-lowest and the highest in brackets; the ratio is that of the medians. Seconds depend on the machine, ratios much less.
+What holdfast costs, against the same work done by hand with other programs: same data, same S3 server, in turn. Every side runs
+once before it counts. Each run waits for an idle machine, and is done again when other programs took more than ${disturbedShare * 100} % of it
+meanwhile; a section says when they always did. Figures are medians, with the lowest and the highest in brackets; the ratio is
+that of the medians. Seconds depend on the machine, ratios much less.
 \`test_scripts/bench\` measures it all again, on your machine, and writes this page.
 
 Everything runs on one small machine: client, S3 server and cluster share its cores, so that less CPU time for the client leaves
@@ -316,7 +317,7 @@ ${what}
 ${rows.join('\n')}
 
 ${verdict({ ours, sides, rival, memory })}
-${counted} rounds on ${new Date().toISOString().slice(0, 10)}. ${machine()}; ${versions}.
+${counted} rounds${disturbance(runs)} on ${new Date().toISOString().slice(0, 10)}. ${machine()}; ${versions}.
 `.trimStart()
 }
 
@@ -338,6 +339,12 @@ function verdict({
     ...(rival ? [said(`at most ${rival.most} × the time of ${rival.side}`, Number(ratio) <= rival.most)] : []),
     ...(memory ? [said(`at most ${memory} MiB in every run`, most <= memory)] : []),
   ].join(' ')
+}
+
+/** Runs that were disturbed time and again count in the end: then the page says so. */
+function disturbance(runs: Run[]): string {
+  if (Math.max(...runs.map((run) => run.others)) <= disturbedShare) return ''
+  return `, while other programs took ${spread(runs, (run) => 100 * run.others, 0)} % of the machine,`
 }
 
 function ratioOf(ours: Run[], theirs: Run[]): string {
