@@ -163,8 +163,8 @@ export interface RestoreStep {
 
 /** Takes the parts of one source. Counted, hashed and sent to every storage of the plan; nothing is kept in memory. */
 export interface Sink {
-  /** Writes one part. A failed producer must error the stream: an early end cannot be told from a short dump. */
-  write(path: string, data: Readable, options?: { size?: number }): Promise<Part>
+  /** Writes one part, compressed unless `plain`. A failed producer must error the stream: an early end cannot be told from a short dump. */
+  write(path: string, data: Readable, options?: WriteOptions): Promise<Part>
   /** A worker beside the data uploads many parts. Resolves to what `<path>/parts.json` says, not to what the worker said. */
   delegate(order: UploadOrder): Promise<Part[]>
   delegate(order: EngineOrder): Promise<unknown>
@@ -172,9 +172,16 @@ export interface Sink {
   keepFacts(facts: BackupFacts): Promise<void>
 }
 
+export interface WriteOptions {
+  /** Bytes, when known. */
+  size?: number
+  /** Stored as it is: for what is compressed already, and for programs that read it in the storage. */
+  plain?: boolean
+}
+
 /** Gives the parts of one backup back. */
 export interface Reader {
-  /** The stored bytes of a part; the stream errors at its end when size or hash differ from the manifest. */
+  /** What was written, no longer compressed; the stream errors at its end when size or hash differ from the manifest. */
   read(path: string): Promise<Readable>
   /** A worker carries the order out. Orders of one worker name go to the same worker, in turn, and it keeps its files between them. */
   delegate(order: DownloadOrder): Promise<void>
@@ -227,6 +234,11 @@ export interface EngineOrder extends AnyOrder {
   do: 'engine'
   engine: string
   order: unknown
+  /** In a backup: what the work writes becomes parts below it, and `<path>/parts.json` is written last. */
+  path?: string
+  /** In a restore: what the work reads, under their paths without `strip`. */
+  parts?: readonly Part[]
+  strip?: string
 }
 
 /** The files at a place, for whoever is beside it. Paths are relative to it. Rejects with `server` when it cannot be read. */
@@ -257,6 +269,10 @@ export interface WorkContext {
   readonly folder: string
   /** What lies where the order says that it must be beside; a bug without. */
   readonly beside: Folder
-  /** Bytes done since the last call. */
+  /** As a Sink's, below the `path` of the order. */
+  write(path: string, data: Readable, options?: WriteOptions): Promise<Part>
+  /** As a Reader's, of the `parts` of the order. */
+  read(path: string): Promise<Readable>
+  /** Bytes done since the last call; those that `write` takes are counted by itself. */
   progress(bytes: number): void
 }

@@ -11,12 +11,13 @@ const path = z
   .string()
   .regex(/^(?!\.{1,2}(\/|$))[^/\\\0]+(\/(?!\.{1,2}(\/|$))[^/\\\0]+)*$/, 'not a path inside a backup')
 
-/** One stored object. Size and sha256 are those of the stored bytes. */
-export const Part = z.object({
-  path,
-  size: z.int().nonnegative(),
-  sha256: z.string().regex(/^[0-9a-f]{64}$/),
-})
+const content = { size: z.int().nonnegative(), sha256: z.string().regex(/^[0-9a-f]{64}$/) }
+
+/** One stored object. Size and sha256 are those of the stored bytes; `plain` those of what was compressed to them. */
+export const Part = z
+  .object({ path, ...content, codec: z.enum(['zstd']).optional(), plain: z.object(content).optional() })
+  .refine((part) => (part.codec === undefined) === (part.plain === undefined), 'a codec and what is plain go together')
+  .refine((part) => part.codec === undefined || part.path.endsWith('.zst'), 'a compressed part is named .zst')
 export type Part = z.infer<typeof Part>
 
 /** What one engine says of one source: enough to restore it and to prove the restore. */

@@ -12,10 +12,11 @@ import { engineNamed } from '../engines/index.ts'
 import { JobError, textOf } from '../errors.ts'
 import { localFolder } from '../io/folder.ts'
 import { inParallel } from '../io/parallel.ts'
-import { store, tap, verified } from '../io/pipeline.ts'
+import { type Backup, ownPath, readPart, writePart } from '../io/parts.ts'
+import { store, tap } from '../io/pipeline.ts'
 import { type FromWorker, type Hello, heartbeatMs, messages, silenceMs, type ToWorker } from '../io/protocol.ts'
 import { Part } from '../manifest.ts'
-import { isMissing, type Storage } from '../storage.ts'
+import type { Storage } from '../storage.ts'
 import { openStorage, StorageValues } from '../storages/index.ts'
 
 interface Streams {
@@ -123,7 +124,7 @@ function carryOut(desk: Desk, order: Order): Promise<unknown> {
 interface Desk {
   hello: Hello
   storages: Storage[]
-  context: Omit<WorkContext, 'beside'>
+  context: Omit<WorkContext, 'beside' | 'write' | 'read'>
   close(): Promise<void>
 }
 
@@ -204,12 +205,7 @@ async function upload(desk: Desk, order: UploadOrder): Promise<Part[]> {
       onBytes: desk.context.progress,
     })
   })
-  const list = Buffer.from(`${JSON.stringify(parts, null, 1)}\n`)
-  for (const storage of desk.storages)
-    await storage.put(partsKey(desk.hello.plan, desk.hello.backupId, order.path), list, {
-      size: list.length,
-      signal: desk.context.signal,
-    })
+  await writeList(desk, order.path, parts)
   return parts
 }
 
@@ -250,14 +246,14 @@ async function download(desk: Desk, order: DownloadOrder): Promise<void> {
   const parts = z.array(Part).parse(order.parts)
   await refuseFull(desk, order)
   await inParallel(parts, filesAtOnce, async (part) => {
-    const to = join(desk.context.folder, part.path.slice(order.strip.length))
+    const to = join(desk.context.folder, ownPath(part).slice(order.strip.length))
     await mkdir(dirname(to), { recursive: true })
     await fetchPart(desk, part, to)
   })
 }
 
 async function refuseFull({ context }: Desk, { parts }: DownloadOrder): Promise<void> {
-  const bytes = parts.reduce((sum, part) => sum + part.size, 0)
+  const bytes = parts.reduce((sum, part) => sum + (part.plain ?? part).size, 0)
   const { bavail, bsize } = await statfs(context.folder)
   if (bavail * bsize > bytes) return
   throw new JobError(
@@ -269,40 +265,75 @@ async function refuseFull({ context }: Desk, { parts }: DownloadOrder): Promise<
 
 /** From the first storage that has the part intact. */
 async function fetchPart(desk: Desk, part: Part, to: string): Promise<void> {
+  const { signal, progress } = desk.context
   let failure: unknown
   for (const storage of desk.storages) {
     try {
-      const source = await storage.get(partKey(desk.hello.plan, desk.hello.backupId, part.path), {
-        signal: desk.context.signal,
-      })
-      const checked = verified(source, part, `${part.path} in storage ${storage.name}`)
-      checked.on('data', (chunk: Buffer) => desk.context.progress(chunk.length))
-      return await pipeline(checked, createWriteStream(to, { highWaterMark: 1024 * 1024 }), {
-        signal: desk.context.signal,
-      })
+      const checked = await readPart(part, { ...backupOf(desk), storage })
+      checked.on('data', (chunk: Buffer) => progress(chunk.length))
+      return await pipeline(checked, createWriteStream(to, { highWaterMark: 1024 * 1024 }), { signal })
     } catch (error) {
-      if (desk.context.signal.aborted) throw error
-      failure = isMissing(error)
-        ? new JobError('verification', `storage ${storage.name} has no ${part.path}`, {
-            hint: 'the backup is damaged: restore another one',
-          })
-        : error
+      if (signal.aborted) throw error
+      failure = error
     }
   }
   throw failure
+}
+
+/** A stream that was begun cannot be gone on with from another storage: the first one that has the part counts. */
+async function openPart(desk: Desk, part: Part): Promise<Readable> {
+  let failure: unknown
+  for (const storage of desk.storages) {
+    try {
+      return await readPart(part, { ...backupOf(desk), storage })
+    } catch (error) {
+      desk.context.signal.throwIfAborted()
+      failure = error
+    }
+  }
+  throw failure
+}
+
+function backupOf({ hello, context }: Desk): Backup {
+  return { plan: hello.plan, id: hello.backupId, signal: context.signal }
 }
 
 async function work(desk: Desk, order: EngineOrder): Promise<unknown> {
   const engine = engineNamed(order.engine)
   if (!engine.work) throw new JobError('bug', `engine ${engine.name} gives orders but carries none out`)
   const beside = order.beside && (await openFolder(desk, order.beside))
-  return engine.work(order.order, {
+  const written: Part[] = []
+  const readable = new Map((order.parts ?? []).map((part) => [ownPath(part).slice(order.strip?.length ?? 0), part]))
+  const result = await engine.work(order.order, {
     ...desk.context,
     get beside() {
       if (beside) return beside
       throw new JobError('bug', `an order of ${engine.name} has no place, but needs one`)
     },
+    write: async (path, data, options = {}) => {
+      if (order.path === undefined) throw new JobError('bug', `an order of ${engine.name} writes, but names no path`)
+      const { storages, context } = desk
+      const target = { ...backupOf(desk), path: `${order.path}/${path}`, storages, onBytes: context.progress }
+      const part = await writePart({ ...target, data, ...options })
+      written.push(part)
+      return part
+    },
+    read: async (path) => {
+      const part = readable.get(path)
+      if (!part) throw new JobError('verification', `the backup has no part ${order.strip ?? ''}${path}`)
+      return openPart(desk, part)
+    },
   })
+  if (order.path !== undefined) await writeList(desk, order.path, written)
+  return result
+}
+
+/** Written last: the coordinator believes it, not what we say. */
+async function writeList(desk: Desk, path: string, parts: Part[]): Promise<void> {
+  const list = Buffer.from(`${JSON.stringify(parts, null, 1)}\n`)
+  const { plan, backupId } = desk.hello
+  for (const storage of desk.storages)
+    await storage.put(partsKey(plan, backupId, path), list, { size: list.length, signal: desk.context.signal })
 }
 
 /** A volume is reached by a pod beside it, to which it is a local folder; whoever else gets the order cannot carry it out. */

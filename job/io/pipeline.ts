@@ -143,7 +143,7 @@ function drained(branch: PassThrough): Promise<void> {
 }
 
 /** A stored part as a stream that errors at its end when it is not what the manifest says. */
-export function verified(source: Readable, part: Part, where: string): Readable {
+export function verified(source: Readable, part: Pick<Part, 'size' | 'sha256'>, where: string): Readable {
   const hash = createHash('sha256')
   let size = 0
   const check = new Transform({

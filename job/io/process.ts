@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { closeSync, openSync, unlinkSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Readable } from 'node:stream'
+import { pipeline as pipelined, type Readable, Transform, type Writable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
 import { execa } from 'execa'
 import { JobError } from '../errors.ts'
 
@@ -14,6 +15,8 @@ export interface Program {
   input?: string
   /** Texts that the child reads from /dev/fd/3, /dev/fd/4 …: option files that never touch a disk. */
   files?: string[]
+  /** Beside our own environment, for what is not secret: where the files are, how to talk to the server. */
+  env?: Record<string, string>
   /** How long it may take to end after TERM, in ms, before KILL follows; 10 s unless told. */
   graceMs?: number
 }
@@ -48,32 +51,76 @@ export async function run(program: Program, { onLine, keep = defaultKeep }: RunO
 }
 
 /**
- * The standard output of a program as a stream that ends only when the program ended with 0 and its last bytes match `trailer`.
- * A dump that is silently short, or whose program died after the last byte, errors the stream instead.
+ * The standard output of a program as a stream that ends only when the program ended with 0 and, where its kind of output has one,
+ * with `trailer`. A dump that is silently short, or whose program died after the last byte, errors the stream instead. The program
+ * starts now, and a pipe holds it back until it is read. A stream that is destroyed ends it.
  */
-export function output(program: Program, trailer: RegExp): Readable {
-  return Readable.from(checked(program, trailer), { objectMode: false, highWaterMark: 1024 * 1024 })
-}
-
-async function* checked(program: Program, trailer: RegExp): AsyncGenerator<Buffer> {
+export function output(program: Program, trailer?: RegExp): Readable {
   const child = start(program)
   const errors = collect(child.stderr, 4096)
   let tail = ''
-  for await (const chunk of child.stdout) {
-    tail = (tail + (chunk as Buffer).subarray(-256).toString('latin1')).slice(-256)
-    yield chunk as Buffer
+  const stream = new Transform({
+    readableHighWaterMark: 1024 * 1024,
+    transform(chunk: Buffer, _, done) {
+      if (trailer) tail = (tail + chunk.subarray(-256).toString('latin1')).slice(-256)
+      done(null, chunk)
+    },
+    flush(done) {
+      complete().then(() => done(), done)
+    },
+    destroy(error, done) {
+      child.kill('SIGTERM')
+      done(error)
+    },
+  })
+  async function complete(): Promise<void> {
+    await wellEnded(program, child, errors)
+    if (trailer && !trailer.test(tail))
+      throw new JobError('server', `${nameOf(program)} ended without saying that its output is complete`)
   }
+  pipelined(child.stdout, stream, () => {})
+  return stream
+}
+
+/**
+ * Feeds a stream to the standard input of a program, and resolves to what it said when it ended with 0. When the stream fails the
+ * program is killed: an early end of its input would look like the whole of it.
+ */
+export async function consume(program: Program, source: Readable): Promise<{ stdout: string; stderr: string }> {
+  const child = start(program, 'pipe')
+  const said = Promise.all([collect(child.stdout, defaultKeep), collect(child.stderr, 64 * 1024)])
+  let failure: unknown
+  const fed = pipeline(source, child.stdin as Writable).catch((error) => {
+    failure = error
+    child.kill('SIGKILL')
+  })
+  const [result] = await Promise.all([child, fed])
+  program.signal.throwIfAborted()
+  // a program that gave up says why better than the pipe that broke
+  if (failure === undefined || result.exitCode) {
+    await wellEnded(
+      program,
+      child,
+      said.then(([, errors]) => errors),
+    )
+  }
+  if (failure !== undefined)
+    throw failure instanceof JobError
+      ? failure
+      : new JobError('server', `${nameOf(program)} did not get all of its input`, { cause: failure })
+  const [stdout, stderr] = await said
+  return { stdout, stderr }
+}
+
+async function wellEnded(program: Program, child: Child, errors: Promise<string>): Promise<void> {
   const result = await child
   refuseUnstarted(program, result)
   program.signal.throwIfAborted()
-  if (result.exitCode !== 0) {
-    throw new JobError(
-      'server',
-      `${nameOf(program)} ended with ${result.exitCode ?? result.signal}: ${lastLines(await errors)}`,
-    )
-  }
-  if (!trailer.test(tail))
-    throw new JobError('server', `${nameOf(program)} ended without saying that its output is complete`)
+  if (result.exitCode === 0) return
+  throw new JobError(
+    'server',
+    `${nameOf(program)} ended with ${result.exitCode ?? result.signal}: ${lastLines(await errors)}`,
+  )
 }
 
 /**
@@ -95,11 +142,15 @@ export function startWorker({ args, signal }: { args: string[]; signal: AbortSig
   return child
 }
 
-function start({ file, args, signal, input, files = [], graceMs = graceful }: Program) {
+type Child = ReturnType<typeof start>
+
+function start(program: Program, stdin: 'ignore' | 'pipe' = program.input === undefined ? 'ignore' : 'pipe') {
+  const { file, args, signal, input, files = [], env = {}, graceMs = graceful } = program
   const nameless = files.map(namelessFile)
   const child = execa(file, args, {
     // execa's types do not know descriptors behind the third; Node does
-    stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', ...(nameless as unknown as 'pipe'[])],
+    stdio: [stdin, 'pipe', 'pipe', ...(nameless as unknown as 'pipe'[])],
+    env,
     buffer: false,
     reject: false,
     cancelSignal: signal,

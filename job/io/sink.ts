@@ -6,7 +6,7 @@ import type { BackupFacts, Order, Sink } from '../engine.ts'
 import { JobError } from '../errors.ts'
 import { Part } from '../manifest.ts'
 import { readAll, type Storage } from '../storage.ts'
-import { store } from './pipeline.ts'
+import { writePart } from './parts.ts'
 import type { Progress } from './progress.ts'
 import type { Workers } from './workers.ts'
 
@@ -42,28 +42,18 @@ export function openSink({ catalogs, id, source, engine, workers, progress, sign
   }
 
   async function delegate(order: Order): Promise<never> {
-    if (order.do !== 'upload') return (await workers.order(order)) as never
+    if (order.do === 'download' || order.path === undefined) return (await workers.order(order)) as never
     const path = pathOf(order.path)
-    await workers.order({ ...order, path })
+    const said = await workers.order({ ...order, path })
     const stored = await readParts(storages, partsKey(plan, id, path))
     for (const part of stored) keep(part)
-    return stored as never
+    return (order.do === 'upload' ? stored : said) as never
   }
 
   return {
     write: async (path: string, data: Readable, options = {}) => {
-      const full = pathOf(path)
-      return keep(
-        await store({
-          key: partKey(plan, id, full),
-          path: full,
-          data,
-          storages,
-          signal,
-          ...options,
-          onBytes: (bytes) => progress.add(path, bytes),
-        }),
-      )
+      const onBytes = (bytes: number) => progress.add(path, bytes)
+      return keep(await writePart({ plan, id, path: pathOf(path), data, storages, signal, ...options, onBytes }))
     },
     delegate,
     keepFacts: async (facts: BackupFacts) => {

@@ -64,8 +64,8 @@ async function dump(run: SourceRun, sink: Sink, login: Login) {
     run,
   )
   await together([
-    sink.write('users.sql', usersSql(dumping)),
-    sink.write('databases.sql', databasesSql(dumping, databases)),
+    sink.write('users.sql', usersSql(dumping), { plain: true }),
+    sink.write('databases.sql', databasesSql(dumping, databases), { plain: true }),
   ])
   if (local.length > 0) await keepLocalTables({ run, sink, dumping, local })
   return { databases, local }
@@ -84,7 +84,7 @@ async function keepLocalTables({
 }): Promise<void> {
   const names = local.map(keyOf)
   if (dumping.source.localTables === 'dump') {
-    await sink.write('local-tables.sql', localTablesSql(dumping, local))
+    await sink.write('local-tables.sql', localTablesSql(dumping, local), { plain: true })
     return
   }
   run.warn(

@@ -1,8 +1,9 @@
 import type { RunContext, ServerFacts, SourceRun, SourceState } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
+import { clientVersions } from '../../io/clients.ts'
 import { roomAt } from '../../io/folder.ts'
 import { together } from '../../io/parallel.ts'
-import { clientVersions } from './clients.ts'
+import { versionIn } from './clients.ts'
 import { type Cluster, type DataNode, runningBackup, showCluster } from './management.ts'
 import { type Login, loginsOf, quoteText, type Session, withMysql } from './mysql.ts'
 import { localPlace } from './places.ts'
@@ -30,7 +31,7 @@ export async function examine(run: SourceRun): Promise<Checked> {
   if (source.encryption) run.secret(source.encryption, source.encryption.key, `${run.at}.encryption`)
   const logins = loginsOf(source.mysql, run, run.at)
   const [tools, { cluster, started }, used] = await together([
-    clientVersions(['ndb_mgm', 'ndb_restore', 'mysqldump'], source.clients, run.signal),
+    clientVersions(['ndb_mgm', 'ndb_restore', 'mysqldump'], { folder: source.clients, signal: run.signal, versionIn }),
     examineCluster(run),
     examineServers(logins, run),
   ])

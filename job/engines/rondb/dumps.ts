@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
+import { client } from '../../io/clients.ts'
 import { output } from '../../io/process.ts'
 import { dumpAccounts } from './accounts.ts'
-import { client } from './clients.ts'
 import { type Login, open, optionFile, quoteName } from './mysql.ts'
 import type { Source } from './values.ts'
 

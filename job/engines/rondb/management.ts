@@ -1,6 +1,7 @@
 import { JobError } from '../../errors.ts'
+import { client } from '../../io/clients.ts'
 import { lastLines, run } from '../../io/process.ts'
-import { client, connectString } from './clients.ts'
+import { connectString } from './clients.ts'
 
 /** What `ndb_mgm -e SHOW` says of the cluster. */
 export interface Cluster {

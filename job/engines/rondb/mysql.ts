@@ -1,7 +1,7 @@
 import type { Connection, RowDataPacket } from 'mysql2/promise'
 import type { RunContext } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
-import { certificates } from '../../io/certificates.ts'
+import { accountOf, type TlsTexts, tlsTexts } from '../../io/connection.ts'
 import type { Mysql } from './values.ts'
 
 /** One MySQL server and how to log in to it. Holds the password: never logged, never serialised. */
@@ -13,31 +13,15 @@ export interface Login {
   socketPath?: string
   user: string
   password: string
-  tls: Tls
-}
-
-interface Tls {
-  mode: Mysql['tls']['mode']
-  ca?: string
-  cert?: string
-  key?: string
+  tls: TlsTexts
 }
 
 /** A login for every MySQL server that the values name, in that order. Throws `configuration` when a secret is missing. */
 export function loginsOf(mysql: Mysql, { secret }: Pick<RunContext, 'secret'>, at: string): Login[] {
   const { credentials } = mysql
-  const where = `${at}.mysql.credentials`
-  const user = credentials.username ?? secret(credentials, credentials.usernameKey, where)
-  const password = secret(credentials, credentials.passwordKey, where)
-  const tls: Tls = { mode: mysql.tls.mode }
-  for (const file of ['ca', 'cert', 'key'] as const) {
-    const ref = mysql.tls[file]
-    const path = `${at}.mysql.tls.${file}`
-    if (!ref) continue
-    const text = secret(ref, ref.key, path)
-    tls[file] = file === 'key' ? text : certificates(text, path)
-  }
-  return addresses(mysql).map((address) => ({ ...address, user, password, tls }))
+  const account = accountOf(credentials, secret, `${at}.mysql.credentials`)
+  const tls = tlsTexts(mysql.tls, secret, `${at}.mysql.tls`)
+  return addresses(mysql).map((address) => ({ ...address, ...account, tls }))
 }
 
 function addresses(mysql: Mysql): Pick<Login, 'server' | 'host' | 'port' | 'socketPath'>[] {
@@ -129,7 +113,7 @@ async function connect(login: Login, bytes: boolean): Promise<Connection> {
   }
 }
 
-function sslOf({ mode, ca, cert, key }: Tls) {
+function sslOf({ mode, ca, cert, key }: TlsTexts) {
   return {
     rejectUnauthorized: mode !== 'required',
     verifyIdentity: mode === 'verify-identity',

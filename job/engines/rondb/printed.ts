@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { JobError } from '../../errors.ts'
+import { client } from '../../io/clients.ts'
 import { lastLines, run } from '../../io/process.ts'
-import { client } from './clients.ts'
 
 interface Printing {
   /** The node's folder, and the files below it. */

@@ -1,7 +1,8 @@
 import type { RestoreStep, TargetRun, TargetState } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
+import { clientVersions } from '../../io/clients.ts'
 import { together } from '../../io/parallel.ts'
-import { clientVersions } from './clients.ts'
+import { versionIn } from './clients.ts'
 import { type Clears, Creates, clearsOf, type DiskObjects, foreign, hasTables, look } from './content.ts'
 import { factsOf, missingParts, type RondbFacts } from './facts.ts'
 import { type Cluster, showCluster } from './management.ts'
@@ -48,7 +49,7 @@ export async function checkTarget(run: TargetRun): Promise<TargetState> {
   refuseMissingParts(run, facts)
   const logins = loginsOf(target.mysql, run, run.at)
   const [tools, { cluster, workers }, { content, markers }] = await together([
-    clientVersions(['ndb_mgm', 'ndb_restore'], target.clients, run.signal),
+    clientVersions(['ndb_mgm', 'ndb_restore'], { folder: target.clients, signal: run.signal, versionIn }),
     checkCluster(run, facts),
     look(logins, run),
   ])

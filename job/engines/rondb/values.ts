@@ -1,6 +1,6 @@
 import { z } from 'zod'
+import { Credentials, secretName as secret, Tls } from '../../io/connection.ts'
 
-const secret = z.string().min(1).describe('name of the Secret, a folder of files in the secrets folder')
 const key = z.string().min(1)
 
 const duration = z.string().regex(/^[1-9]\d*[smhd]$/, 'a duration is a number with s, m, h or d, such as 30m')
@@ -23,34 +23,8 @@ const Mysql = z
       .min(1)
       .optional()
       .describe('all MySQL servers of the cluster, instead of host: host:port or socket'),
-    credentials: z
-      .strictObject({
-        secret,
-        usernameKey: key.default('username'),
-        passwordKey: key.default('password'),
-        username: z.string().optional(),
-      })
-      .describe('the account; `username` says the name itself instead of a key of the Secret'),
-    tls: z
-      .strictObject({
-        mode: z
-          .enum(['verify-identity', 'verify-ca', 'required', 'disabled'])
-          .default('verify-identity')
-          .describe('as --ssl-mode of the MySQL clients'),
-        ca: z
-          .strictObject({ secret, key: key.default('ca.crt') })
-          .optional()
-          .describe('CA that signed the server certificate'),
-        cert: z
-          .strictObject({ secret, key: key.default('tls.crt') })
-          .optional()
-          .describe('client certificate'),
-        key: z
-          .strictObject({ secret, key: key.default('tls.key') })
-          .optional()
-          .describe('key of the client certificate'),
-      })
-      .default({ mode: 'verify-identity' }),
+    credentials: Credentials,
+    tls: Tls,
   })
   .refine((mysql) => [mysql.host, mysql.socket, mysql.servers].filter(Boolean).length === 1, {
     message: 'name one of host, socket and servers',

@@ -1,9 +1,11 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
-import { lastLines, output, run } from '../../io/process.ts'
+import { JobError } from '../../errors.ts'
+import { consume, lastLines, output, run } from '../../io/process.ts'
 
 const file = join(import.meta.dirname, '../bin/talker')
 const signal = new AbortController().signal
@@ -137,3 +139,49 @@ test.each([
   ['one\n', 'one'],
   ['1\n2\n 3\n4\n5\n', '2 \u00b7 3 \u00b7 4 \u00b7 5'],
 ])('the last lines of %j are %j', (said, expected) => expect(lastLines(said)).toBe(expected))
+
+describe('a program that is fed', () => {
+  const sink = (script: string) => ({ file: '/bin/sh', args: ['-c', script], signal })
+
+  test('gets all of a stream, and gives what it said', async () => {
+    const source = Readable.from([Buffer.alloc(3_000_000, 'x'), Buffer.from('end')])
+    expect(await consume(sink('wc -c; echo done >&2'), source)).toEqual({ stdout: '3000003\n', stderr: 'done\n' })
+  })
+
+  test('whose stream fails is killed before it can take the end for the whole', async () => {
+    const source = Readable.from(
+      (async function* () {
+        yield 'first half'
+        throw new JobError('verification', 'the part is cut')
+      })(),
+    )
+    const said = join(folder, 'said')
+    await expect(consume(sink(`cat >/dev/null; echo whole >'${said}'`), source)).rejects.toThrow('the part is cut')
+    await expect(readFile(said)).rejects.toThrow('ENOENT')
+  })
+
+  test.each([
+    ['says why', 'head -c 10 >/dev/null; echo "table is full" >&2; exit 3', /sh ended with 3: table is full/],
+    ['says that all is well', 'head -c 10 >/dev/null; exit 0', /sh did not get all of its input/],
+  ])('that gives up in the middle and %s has failed', async (_, script, says) => {
+    const endless = new Readable({
+      read() {
+        this.push(Buffer.alloc(65_536))
+      },
+    })
+    await expect(consume(sink(script), endless)).rejects.toThrow(says)
+    expect(endless.destroyed).toBe(true)
+  })
+
+  test('that is not there is a matter of configuration', async () => {
+    const program = { file: '/nowhere/mysql', args: [], signal }
+    await expect(consume(program, Readable.from(['x']))).rejects.toMatchObject({ kind: 'configuration' })
+  })
+})
+
+test('an output that nobody wants any more ends its program', async () => {
+  const stream = output({ file: '/bin/sh', args: ['-c', 'echo $$; exec sleep 600'], signal })
+  const pid = Number(String((await stream[Symbol.asyncIterator]().next()).value))
+  stream.destroy()
+  await vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow('ESRCH'))
+})

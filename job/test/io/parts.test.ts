@@ -1,0 +1,86 @@
+import { spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { Readable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
+import { describe, expect, test, vi } from 'vitest'
+import { readPart, writePart } from '../../io/parts.ts'
+import { readAll } from '../../storage.ts'
+import { faulty } from '../fakes/faulty.ts'
+import { memoryStorage } from '../fakes/memory.ts'
+
+const signal = new AbortController().signal
+const backup = { plan: 'nightly', id: '1', signal }
+const onBytes = () => {}
+
+const contents: [string, Buffer][] = [
+  ['nothing', Buffer.alloc(0)],
+  ['one byte', Buffer.from('x')],
+  ['exactly one frame', Buffer.alloc(4 * 1024 * 1024, 'row')],
+  ['several frames that compress', Buffer.alloc(19 * 1024 * 1024 + 7, 'INSERT INTO t VALUES (1);\n')],
+  ['several frames that do not', randomBytes(9 * 1024 * 1024 + 1)],
+]
+
+describe('a compressed part', () => {
+  test.each(contents)('of %s comes back, and zstd reads it too', async (_, content) => {
+    const storage = memoryStorage()
+    const chunks = Array.from({ length: Math.ceil(content.length / 65_000) }, (_, i) =>
+      content.subarray(i * 65_000, (i + 1) * 65_000),
+    )
+    const data = Readable.from(chunks, { objectMode: false })
+    const part = await writePart({ ...backup, path: 'shop/orders.sql', data, storages: [storage], onBytes })
+    expect(part).toMatchObject({ path: 'shop/orders.sql.zst', codec: 'zstd', plain: { size: content.length } })
+    const back = await buffer(await readPart(part, { ...backup, storage }))
+    expect(back.equals(content)).toBe(true)
+    const stored = await readAll(storage, 'nightly/1/shop/orders.sql.zst')
+    expect(stored.length).toBe(part.size)
+    expect((await unzstd(stored)).equals(content)).toBe(true)
+  })
+
+  test('whose producer fails is not stored', async () => {
+    const storage = memoryStorage()
+    const data = Readable.from(
+      (async function* () {
+        yield Buffer.alloc(9_000_000)
+        throw new Error('the dump broke off')
+      })(),
+    )
+    const writing = writePart({ ...backup, path: 'a', data, storages: [storage], onBytes })
+    await expect(writing).rejects.toThrow('the dump broke off')
+    expect(await storage.head('nightly/1/a.zst')).toBeUndefined()
+  })
+
+  test('whose storage fails ends its producer', async () => {
+    const data = new Readable({
+      read() {
+        this.push(randomBytes(1_000_000))
+      },
+    })
+    const storage = faulty(memoryStorage(), { on: 'put', how: 'fail', error: new Error('the disk is full') })
+    await expect(writePart({ ...backup, path: 'a', data, storages: [storage], onBytes })).rejects.toThrow('full')
+    await vi.waitFor(() => expect(data.destroyed).toBe(true))
+  })
+
+  test.each([
+    ['cut', (stored: Buffer) => stored.subarray(0, -1), /bytes/],
+    [
+      'changed',
+      (stored: Buffer) => Buffer.concat([stored.subarray(0, -1), Buffer.from([(stored.at(-1) as number) ^ 1])]),
+      /sha256|zstd|checksum|match/i,
+    ],
+  ])('that was %s errors before its end', async (_, spoil, says) => {
+    const storage = memoryStorage()
+    const data = Readable.from([randomBytes(5_000_000)])
+    const part = await writePart({ ...backup, path: 'a', data, storages: [storage], onBytes })
+    const key = 'nightly/1/a.zst'
+    const stored = await readAll(storage, key)
+    await storage.delete([key])
+    await storage.put(key, spoil(stored), { signal })
+    await expect(buffer(await readPart(part, { ...backup, storage }))).rejects.toThrow(says)
+  })
+})
+
+function unzstd(stored: Buffer): Promise<Buffer> {
+  const child = spawn('zstd', ['-dc'], { stdio: ['pipe', 'pipe', 'inherit'] })
+  child.stdin.end(stored)
+  return buffer(child.stdout)
+}
