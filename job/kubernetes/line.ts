@@ -12,11 +12,14 @@ export interface Line {
   send(message: ToWorker): void
   /**
    * Keeps attached until the pod has ended or `hangUp`: a connection that broke, or is silent for longer than two heartbeats, is made
-   * again. Resolves when `ended` says why the worker is gone.
+   * again. Resolves when the worker is gone.
    */
-  keep(conversation: Conversation, ended: () => Promise<boolean>): Promise<void>
+  keep(conversation: Conversation, look: () => Promise<Look>): Promise<void>
   hangUp(): void
 }
+
+/** What became of our worker's pod; unknown while the API server is away. */
+export type Look = 'running' | 'ended' | 'unknown'
 
 const retryMs = 1000
 
@@ -28,14 +31,16 @@ export function openLine(
   let socket: Awaited<ReturnType<Attach['attach']>> | undefined
   let over = false
 
-  async function connection(conversation: Conversation): Promise<void> {
+  async function connection(conversation: Conversation, look: () => Promise<Look>): Promise<void> {
     const output = new PassThrough()
     const attached = new PassThrough()
     // stdin of the container stays open: it is not told that this end is gone (stdinOnce: false)
     socket = await new Attach(kubeConfig).attach(namespace, pod, container, output, null, attached, false)
     const closed = new Promise<void>((resolve) => socket?.once('close', () => resolve()))
     socket.once('error', () => {})
-    if (over) socket.terminate()
+    // attach knows names only: when our pod is there now, it was there a moment ago, and not the next run's
+    if ((await look()) !== 'running' || over) socket.terminate()
+    if (socket.readyState !== socket.OPEN) return
     const began = Date.now()
     const watch = setInterval(() => {
       const silent = Math.min(conversation.silence(), Date.now() - began)
@@ -57,15 +62,15 @@ export function openLine(
 
   return {
     send: (message) => void input?.write(`${JSON.stringify(message)}\n`),
-    keep: async (conversation, ended) => {
+    keep: async (conversation, look) => {
       while (!over && !conversation.gone) {
         try {
-          await connection(conversation)
+          await connection(conversation, look)
         } catch (error) {
           const why = refused(`attach to worker pod ${pod}`, error)
-          if (!why.retryable && !(await ended())) conversation.fail(why)
+          if (!why.retryable && (await look()) !== 'ended') conversation.fail(why)
         }
-        if (over || conversation.gone || (await ended())) return
+        if (over || conversation.gone || (await look()) === 'ended') return
         await pause(retryMs)
       }
     },

@@ -10,8 +10,18 @@ import type { Cluster } from './client.ts'
 /** How often a pod is looked at while something is waited for; watching would need a right more, for no gain. */
 const lookEveryMs = 500
 
+/** One pod, and never another one that took its name since: names of workers are used again by the next run. */
+export interface PodRef {
+  name: string
+  uid: string
+}
+
 export function nameOf(pod: V1Pod): string {
   return pod.metadata?.name ?? ''
+}
+
+export function refOf(pod: V1Pod): PodRef {
+  return { name: nameOf(pod), uid: pod.metadata?.uid ?? '' }
 }
 
 /** The pod that has the address, among those that are chosen. Throws `server` naming those that were looked at. */
@@ -71,35 +81,46 @@ export async function readPod(
   }
 }
 
+/** Undefined when it is gone, also when another one has its name now. */
+export async function readThis(
+  cluster: Cluster,
+  { name, uid }: PodRef,
+  signal?: AbortSignal,
+): Promise<V1Pod | undefined> {
+  const pod = await readPod(cluster, name, signal)
+  return pod?.metadata?.uid === uid ? pod : undefined
+}
+
 /** The pods with the labels that are named `<names>-<number>`. */
 export async function numberedPods(
   cluster: Cluster,
   { names, labels, signal }: { names: string; labels: Record<string, string>; signal: AbortSignal },
-): Promise<string[]> {
+): Promise<PodRef[]> {
   const selector = Object.entries(labels).map(([key, value]) => `${key}=${value}`)
-  const pods = await labelled(cluster, selector.join(','), signal)
-  return pods.map(nameOf).filter((name) => name.startsWith(`${names}-`) && /^\d+$/.test(name.slice(names.length + 1)))
+  const pods = (await labelled(cluster, selector.join(','), signal)).map(refOf)
+  return pods.filter(({ name }) => name.startsWith(`${names}-`) && /^\d+$/.test(name.slice(names.length + 1)))
 }
 
 /** Deletes a pod and awaits that it is gone. One that is not there is gone. */
 export async function removePod(
   cluster: Cluster,
-  name: string,
+  pod: PodRef,
   { graceSeconds, signal }: { graceSeconds: number; signal?: AbortSignal },
 ): Promise<void> {
   const { core, namespace } = cluster
+  const { name, uid } = pod
+  const body = { gracePeriodSeconds: graceSeconds, preconditions: { uid } }
   try {
-    await ask(
-      `delete pod ${name}`,
-      (options) => core.deleteNamespacedPod({ namespace, name, gracePeriodSeconds: graceSeconds }, options),
-      { signal },
-    )
+    await ask(`delete pod ${name}`, (options) => core.deleteNamespacedPod({ namespace, name, body }, options), {
+      signal,
+    })
   } catch (error) {
-    if (error instanceof ApiError && error.status === 404) return
+    // 409: another pod has the name
+    if (error instanceof ApiError && (error.status === 404 || error.status === 409)) return
     throw error
   }
   const until = Date.now() + graceSeconds * 1000 + 60_000
-  while (await readPod(cluster, name, signal)) {
+  while (await readThis(cluster, pod, signal)) {
     if (Date.now() > until) {
       throw new JobError('server', `pod ${name} was deleted but does not go`, {
         hint: `kubectl -n ${namespace} get pod ${name} -o wide: is its machine away? Delete it with --force only when the machine is surely off`,
@@ -116,13 +137,14 @@ const hopeless = ['InvalidImageName', 'ErrImageNeverPull']
 /** Resolves when the pod's container runs. Throws `server` with Kubernetes' own reason. */
 export async function untilRunning(
   cluster: Cluster,
-  name: string,
+  ref: PodRef,
   { signal, onReason }: { signal: AbortSignal; onReason: (reason: string) => void },
 ): Promise<void> {
+  const { name } = ref
   const until = Date.now() + startMs
   let said = ''
   for (;;) {
-    const pod = await readPod(cluster, name, signal)
+    const pod = await readThis(cluster, ref, signal)
     if (pod && isRunning(pod)) return
     const why = pod ? reasonOf(pod) : { reason: 'Deleted', text: 'somebody deleted it' }
     if (!pod || hasEnded(pod) || hopeless.includes(why.reason) || Date.now() > until) {

@@ -1,3 +1,4 @@
+import type { ConfigurationOptions } from '@kubernetes/client-node'
 import type { Logger } from 'pino'
 import type { Order, Place } from '../engine.ts'
 import { JobError, textOf } from '../errors.ts'
@@ -7,8 +8,19 @@ import type { Hello } from '../io/protocol.ts'
 import type { Workers } from '../io/workers.ts'
 import { ApiError, ask } from './ask.ts'
 import type { Cluster } from './client.ts'
-import { openLine } from './line.ts'
-import { endOf, findPod, isRunning, numberedPods, readPod, removePod, untilRunning } from './pods.ts'
+import { type Look, openLine } from './line.ts'
+import {
+  endOf,
+  findPod,
+  isRunning,
+  numberedPods,
+  type PodRef,
+  readPod,
+  readThis,
+  refOf,
+  removePod,
+  untilRunning,
+} from './pods.ts'
 import { placeInside, type Template, workerBeside, workerWithRoom } from './template.ts'
 
 interface Options {
@@ -76,17 +88,17 @@ async function clear(cluster: Cluster, { names, pod }: Template, signal: AbortSi
   // other labels change with the chart's version
   const stable = Object.entries(pod.metadata.labels).filter(([key]) => /\/(name|instance|component)$/.test(key))
   const left = await numberedPods(cluster, { names, labels: Object.fromEntries(stable), signal })
-  await Promise.all(left.map((name) => removePod(cluster, name, { graceSeconds, signal })))
+  await Promise.all(left.map((pod) => removePod(cluster, pod, { graceSeconds, signal })))
 }
 
 async function start(options: Options, { order, name }: { order: Order; name: string }): Promise<PodWorker> {
   const { cluster, template, signal, log, hello, progress } = options
-  await create(options, { order, name })
+  const pod = await create(options, { order, name })
   const onReason = (reason: string) => log.info({ pod: name, reason }, 'waiting for a worker pod')
   try {
-    await untilRunning(cluster, name, { signal, onReason })
+    await untilRunning(cluster, pod, { signal, onReason })
   } catch (error) {
-    await removePod(cluster, name, { graceSeconds: 0 }).catch(() => {})
+    await removePod(cluster, pod, { graceSeconds: 0 }).catch(() => {})
     throw error
   }
   log.info({ pod: name, worker: order.worker }, 'worker pod started')
@@ -104,7 +116,7 @@ async function start(options: Options, { order, name }: { order: Order; name: st
       signal.reason instanceof JobError ? signal.reason : new JobError('interrupted', textOf(signal.reason)),
     )
   signal.addEventListener('abort', stop, { once: true })
-  const kept = line.keep(conversation, () => hasEnded({ cluster, name, worker: order.worker, conversation }))
+  const kept = line.keep(conversation, () => look({ cluster, pod, worker: order.worker, conversation }))
   return {
     order: conversation.order,
     close: async () => {
@@ -112,14 +124,14 @@ async function start(options: Options, { order, name }: { order: Order; name: st
       line.hangUp()
       conversation.close()
       await kept
-      await removePod(cluster, name, { graceSeconds }).catch((error) =>
+      await removePod(cluster, pod, { graceSeconds }).catch((error) =>
         log.warn({ pod: name }, `a worker pod stays: ${textOf(error)}`),
       )
     },
   }
 }
 
-async function create(options: Options, { order, name }: { order: Order; name: string }): Promise<void> {
+async function create(options: Options, { order, name }: { order: Order; name: string }): Promise<PodRef> {
   const { cluster, template, hello, signal, run } = options
   const { core, namespace, identity } = cluster
   const making = { template, name, job: identity.job, backupId: hello.backupId, run }
@@ -127,14 +139,13 @@ async function create(options: Options, { order, name }: { order: Order; name: s
     ? await besideIts(cluster, { place: order.beside as Extract<Place, { access: 'volume' }>, making, signal })
     : workerWithRoom({ ...making, room: order.do === 'download' ? order.room : 0 })
   try {
-    await ask(`create worker pod ${name}`, (settings) => core.createNamespacedPod({ namespace, body }, settings), {
-      signal,
-    })
+    const request = (settings: ConfigurationOptions) => core.createNamespacedPod({ namespace, body }, settings)
+    return refOf(await ask(`create worker pod ${name}`, request, { signal }))
   } catch (error) {
     if (!(error instanceof ApiError && error.status === 409)) throw error
     // the answer to our own request was lost, or a pod has the name that is none of our workers
     const there = await readPod(cluster, name, signal)
-    if (there?.metadata?.annotations?.['holdfast/run'] === run) return
+    if (there?.metadata?.annotations?.['holdfast/run'] === run) return refOf(there)
     throw new JobError('server', `a pod ${name} is in the way of a worker`, {
       hint: `kubectl -n ${namespace} delete pod ${name}`,
     })
@@ -154,24 +165,20 @@ async function besideIts(cluster: Cluster, { place, making, signal }: Beside) {
 
 interface Watched {
   cluster: Cluster
-  name: string
+  pod: PodRef
   worker: string
   conversation: Conversation
 }
 
-/** Whether the worker itself is gone, or only the connection to it. The API server may be away for a while, too. */
-async function hasEnded({ cluster, name, worker, conversation }: Watched): Promise<boolean> {
+/** Whether the worker itself is gone, which its conversation is told, or only the connection to it. */
+async function look({ cluster, pod, worker, conversation }: Watched): Promise<Look> {
   try {
-    const pod = await readPod(cluster, name)
-    if (pod && isRunning(pod)) return false
-    const how = await endOf(cluster, name, pod)
-    conversation.fail(
-      new JobError('server', `worker ${worker} (pod ${name}) ${how}`, {
-        hint: retry,
-      }),
-    )
-    return true
+    const there = await readThis(cluster, pod)
+    if (there && isRunning(there)) return 'running'
+    const how = await endOf(cluster, pod.name, there)
+    conversation.fail(new JobError('server', `worker ${worker} (pod ${pod.name}) ${how}`, { hint: retry }))
+    return 'ended'
   } catch {
-    return false
+    return 'unknown'
   }
 }

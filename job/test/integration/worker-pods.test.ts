@@ -112,18 +112,29 @@ describe.skipIf(missing !== undefined)('worker pods', () => {
     })
   })
 
-  test('of a run that died are removed before the next begins', async () => {
-    start()
+  test('of a run that died are removed before the next begins, and it cannot touch those of the next', async () => {
+    const folder = await mkdtemp(join(dir, 'held-up-'))
+    const { server } = kubeconfigBy('unknown', folder)
+    const way = await startTcpProxy({ host: server.hostname, port: Number(server.port || 443) })
+    start({ by: kubeconfigBy(`127.0.0.1:${way.port}`, folder).file })
     await team.order(upload('small'))
     const before = await workerPods()
-    // a run that died: nobody closes its workers
-    const dead = team
+    // it is only held up, and nobody closes its workers
+    const heldUp = team
+    way.close()
     start()
     await team.order(upload('small'))
     const after = await workerPods()
     expect(after.map((pod) => pod.name)).toEqual(before.map((pod) => pod.name))
     expect(after[0]?.uid).not.toBe(before[0]?.uid)
-    await dead.close().catch(() => {})
+
+    way.open()
+    await expect(heldUp.order(upload('small'))).rejects.toThrow('worker node-1 (pod worker-pods-worker-0) was deleted')
+    await heldUp.close()
+    await way.stop()
+    expect(await workerPods()).toEqual(after)
+    expect(byPath((await team.order(upload('small'))) as Part[])).toEqual(await partsIn('small'))
+    expect(await log('worker-pods-worker-0')).toHaveLength(2)
   })
 
   test('get a volume of their own for what they download', async () => {
@@ -223,13 +234,13 @@ describe.skipIf(missing !== undefined)('worker pods', () => {
   })
 })
 
-function start({ image = cluster.image }: { image?: string | undefined } = {}): void {
+function start({ image = cluster.image, by = config }: { image?: string | undefined; by?: string } = {}): void {
   stop = new AbortController()
   sent = 0
   onBytes = () => {}
   const local: Workers = { order: () => Promise.reject(new Error('no local worker is wanted')), close: async () => {} }
   team = podWorkers({
-    cluster: connect({ kubeconfig: config, podNamespace: namespace }),
+    cluster: connect({ kubeconfig: by, podNamespace: namespace }),
     template: template(image as string),
     hello: {
       plan: 'nightly',
