@@ -12,7 +12,15 @@ equal() { # WANTED FOUND
   [[ $1 == "$2" ]] || fail "wanted: $1"$'\n'"found:  $2"
 }
 
+# What a command prints. One that failed has not answered: `equal '' "$(kubectl …)"` would be content with it.
+prints() { # WANTED COMMAND...
+  local found
+  found=$("${@:2}") || fail "failed: ${*:2}"
+  equal "$1" "$found"
+}
+
 contains() { # WANTED TEXT
+  [[ -n $1 ]] || fail "there is nothing to look for in: $2"
   [[ $2 == *"$1"* ]] || fail "wanted: $1"$'\n'"in:     $2"
 }
 
@@ -63,8 +71,10 @@ job_ended() { job_status "$1" "$2" | grep -qE '^(Complete|Failed)$'; }
 
 # Complete, Failed, or neither.
 job_status() { # NAMESPACE JOB
-  kubectl -n "$1" get job "$2" -o jsonpath='{range .status.conditions[?(@.status=="True")]}{.type}{"\n"}{end}' |
-    grep -E '^(Complete|Failed)$' || true
+  local conditions
+  conditions=$(kubectl -n "$1" get job "$2" \
+    -o jsonpath='{range .status.conditions[?(@.status=="True")]}{.type}{"\n"}{end}') || return
+  grep -E '^(Complete|Failed)$' <<<"$conditions" || true
 }
 
 await_success() { # NAMESPACE JOB [SECONDS]

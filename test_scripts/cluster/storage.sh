@@ -45,8 +45,8 @@ stored_backups() { # PLAN
   stored_files | sed -nE "s|^$1/([0-9]+)\.json$|\1|p" | sort -n
 }
 
-# Paths below the scenario's folder.
+# Paths below the scenario's folder, sorted.
 stored_files() {
   kubectl -n "$storage_namespace" exec deployment/s3 -- sh -c \
-    "if [ -d /data/backups/$folder ]; then cd /data/backups/$folder && find . -type f; fi" | sed 's|^\./||'
+    "if [ -d /data/backups/$folder ]; then cd /data/backups/$folder && find . -type f; fi" | sed 's|^\./||' | sort
 }
