@@ -4,7 +4,8 @@ What the accounts and pods of this release may do, for rbac.yaml, admission-poli
 ACCOUNT is one that may make worker pods: {name, kinds, workloads}. When backups and restores are told to share an account it
 is one ACCOUNT of two kinds, because every policy that matches a request has to allow it.
 
-  holdfast.admissionPolicy   $          whether there are admission policies
+  holdfast.guardsPods        $          whether admission policies say which pods the accounts make
+  holdfast.guardsJobs        $          whether one says what they change of Jobs
   holdfast.guardedAccounts   $          list of ACCOUNTs
   holdfast.workerNames       WORKLOAD   list of the names its worker pods may have
   holdfast.rondbFiles        WORKLOAD   list of the `files` of its rondb sources
@@ -14,11 +15,19 @@ is one ACCOUNT of two kinds, because every policy that matches a request has to 
   holdfast.storagePorts      $          list of the ports of the storages
 */}}
 
-{{- define "holdfast.admissionPolicy" -}}
+{{/* `auto`: where holdfast.rules has the right that a policy guards. */}}
+{{- define "holdfast.guardsPods" -}}
 {{- if eq (toString .Values.admissionPolicy.enabled) "auto" }}
 {{- range include "holdfast.workloads" . | fromJsonArray }}
 {{- if include "holdfast.usesWorkers" (merge (dict "root" $) .) }}true{{ break }}{{ end }}
 {{- end }}
+{{- else if .Values.admissionPolicy.enabled }}true
+{{- end }}
+{{- end }}
+
+{{- define "holdfast.guardsJobs" -}}
+{{- if eq (toString .Values.admissionPolicy.enabled) "auto" }}
+{{- if and (eq .Values.coordination "lease") (or .Values.backups .Values.restores) }}true{{ end }}
 {{- else if .Values.admissionPolicy.enabled }}true
 {{- end }}
 {{- end }}

@@ -23,7 +23,7 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- range $name, $restore := .Values.restores }}
 {{- include "holdfast.validateRestore" (dict "root" $ "name" $name "restore" $restore) }}
 {{- end }}
-{{- if include "holdfast.admissionPolicy" . }}{{ include "holdfast.validateAdmissionPolicy" . }}{{ end }}
+{{- if include "holdfast.guardsPods" . }}{{ include "holdfast.validateAdmissionPolicy" . }}{{ end }}
 {{- end }}
 
 {{- define "holdfast.validateKeys" -}}

@@ -202,7 +202,10 @@ export const chartValues = {
     .describe("pods beside the data nodes' volumes, and of restores"),
   admissionPolicy: z
     .strictObject({
-      enabled: z.literal([true, false, 'auto']).optional().describe('auto: where workers are used'),
+      enabled: z
+        .literal([true, false, 'auto'])
+        .optional()
+        .describe('auto: where the accounts have rights that need it'),
       labels: z.array(z.string()).optional().describe('keys of labels that the cluster itself puts on new pods'),
       claims: z
         .array(z.string())
@@ -214,7 +217,7 @@ export const chartValues = {
         .describe("audiences of tokens that the cluster itself mounts for a cloud's identity"),
     })
     .optional()
-    .describe('keeps the accounts from making pods other than their workers'),
+    .describe('keeps the accounts to pods that are their workers, and to annotations of their Jobs'),
   networkPolicy: z
     .strictObject({
       enabled: z.boolean().optional().describe('make NetworkPolicies for the pods'),
