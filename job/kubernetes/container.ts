@@ -10,6 +10,7 @@ import { JobError } from '../errors.ts'
 import { inParallel } from '../io/parallel.ts'
 import { backoff, realPacing } from '../storages/backoff.ts'
 import { type Cluster, connect } from './client.ts'
+import { opened } from './opened.ts'
 import { findPod, nameOf } from './pods.ts'
 import { refused } from './refused.ts'
 
@@ -174,13 +175,13 @@ async function execute(
     stderr = (stderr + chunk.toString('utf8')).slice(-4096)
   })
   let status: V1Status | undefined
-  const socket = await new Exec(kubeConfig)
-    .exec(namespace, pod, container, command, stdout, errors, null, false, (said) => {
-      status = said
-    })
-    .catch((error) => {
-      throw refused(what, error)
-    })
+  const opening = new Exec(kubeConfig).exec(namespace, pod, container, command, stdout, errors, null, false, (said) => {
+    status = said
+  })
+  const socket = await opened(opening, signal).catch((error) => {
+    signal.throwIfAborted()
+    throw refused(what, error)
+  })
   const watch = setInterval(() => {
     if (Date.now() - heard > silenceMs) socket.terminate()
   }, 5000)

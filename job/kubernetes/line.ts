@@ -4,6 +4,7 @@ import { Attach } from '@kubernetes/client-node'
 import type { Conversation } from '../io/conversation.ts'
 import { type FromWorker, heartbeatMs, messages, type ToWorker } from '../io/protocol.ts'
 import type { Cluster } from './client.ts'
+import { opened } from './opened.ts'
 import { refused } from './refused.ts'
 
 /** Lines to and from a worker's pod over attach. */
@@ -14,7 +15,7 @@ export interface Line {
    * Keeps attached until the pod has ended or `hangUp`: a connection that broke, or is silent for longer than two heartbeats, is made
    * again. Resolves when the worker is gone.
    */
-  keep(conversation: Conversation, look: () => Promise<Look>): Promise<void>
+  keep(conversation: Conversation, look: (signal: AbortSignal) => Promise<Look>): Promise<void>
   hangUp(): void
 }
 
@@ -29,17 +30,19 @@ export function openLine(
 ): Line {
   let input: PassThrough | undefined
   let socket: Awaited<ReturnType<Attach['attach']>> | undefined
-  let over = false
+  const over = new AbortController()
+  const { signal } = over
 
-  async function connection(conversation: Conversation, look: () => Promise<Look>): Promise<void> {
+  async function connection(conversation: Conversation, look: (signal: AbortSignal) => Promise<Look>): Promise<void> {
     const output = new PassThrough()
     const attached = new PassThrough()
     // stdin of the container stays open: it is not told that this end is gone (stdinOnce: false)
-    socket = await new Attach(kubeConfig).attach(namespace, pod, container, output, null, attached, false)
+    const opening = new Attach(kubeConfig).attach(namespace, pod, container, output, null, attached, false)
+    socket = await opened(opening, signal)
     const closed = new Promise<void>((resolve) => socket?.once('close', () => resolve()))
     socket.once('error', () => {})
     // attach knows names only: when our pod is there now, it was there a moment ago, and not the next run's
-    if ((await look()) !== 'running' || over) socket.terminate()
+    if ((await look(signal)) !== 'running' || signal.aborted) socket.terminate()
     if (socket.readyState !== socket.OPEN) return
     const began = Date.now()
     const watch = setInterval(() => {
@@ -63,19 +66,19 @@ export function openLine(
   return {
     send: (message) => void input?.write(`${JSON.stringify(message)}\n`),
     keep: async (conversation, look) => {
-      while (!over && !conversation.gone) {
+      while (!signal.aborted && !conversation.gone) {
         try {
           await connection(conversation, look)
         } catch (error) {
           const why = refused(`attach to worker pod ${pod}`, error)
-          if (!why.retryable && (await look()) !== 'ended') conversation.fail(why)
+          if (!why.retryable && (await look(signal)) !== 'ended') conversation.fail(why)
         }
-        if (over || conversation.gone || (await look()) === 'ended') return
-        await pause(retryMs)
+        if (signal.aborted || conversation.gone || (await look(signal)) === 'ended') return
+        await pause(retryMs, undefined, { signal }).catch(() => {})
       }
     },
     hangUp: () => {
-      over = true
+      over.abort()
       socket?.terminate()
     },
   }

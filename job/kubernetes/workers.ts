@@ -116,7 +116,9 @@ async function start(options: Options, { order, name }: { order: Order; name: st
       signal.reason instanceof JobError ? signal.reason : new JobError('interrupted', textOf(signal.reason)),
     )
   signal.addEventListener('abort', stop, { once: true })
-  const kept = line.keep(conversation, () => look({ cluster, pod, worker: order.worker, conversation }))
+  const kept = line.keep(conversation, (until) =>
+    look({ cluster, pod, worker: order.worker, conversation, signal: until }),
+  )
   return {
     order: conversation.order,
     close: async () => {
@@ -168,12 +170,13 @@ interface Watched {
   pod: PodRef
   worker: string
   conversation: Conversation
+  signal: AbortSignal
 }
 
 /** Whether the worker itself is gone, which its conversation is told, or only the connection to it. */
-async function look({ cluster, pod, worker, conversation }: Watched): Promise<Look> {
+async function look({ cluster, pod, worker, conversation, signal }: Watched): Promise<Look> {
   try {
-    const there = await readThis(cluster, pod)
+    const there = await readThis(cluster, pod, signal)
     if (there && isRunning(there)) return 'running'
     const how = await endOf(cluster, pod.name, there)
     conversation.fail(new JobError('server', `worker ${worker} (pod ${pod.name}) ${how}`, { hint: retry }))

@@ -5,8 +5,8 @@ export interface FakePods {
   cluster: Cluster
   /** What there is, by name. */
   pods: Map<string, V1Pod>
-  /** Makes a pod that runs, with labels, in the place of one that has its name. */
-  run(name: string, uid: string, labels?: Record<string, string>): void
+  /** Makes a pod that runs, in the place of one that has its name. */
+  run(name: string, uid: string, labels?: Record<string, string>, ip?: string): void
 }
 
 /** An API server with pods, which go as soon as they are deleted. */
@@ -38,9 +38,10 @@ export function fakePods(): FakePods {
   return {
     cluster: { namespace: 'shop', core: core as unknown as CoreV1Api, identity: {} } as Cluster,
     pods,
-    run: (name, uid, labels = {}) => {
+    run: (name, uid, labels = {}, ip) => {
       const containerStatuses = [{ name: 'worker', state: { running: {} } }]
-      pods.set(name, { metadata: { name, uid, labels }, status: { phase: 'Running', containerStatuses } } as V1Pod)
+      const status = { phase: 'Running', containerStatuses, podIPs: [{ ip }] }
+      pods.set(name, { metadata: { name, uid, labels }, status } as V1Pod)
     },
   }
 }
