@@ -51,13 +51,15 @@ const Restore = z.strictObject({
   pick: z
     .union([z.string(), z.int()])
     .default('latest')
-    .describe('`latest`, a backup id, or a time: then the newest backup not after it'),
+    .describe(
+      '`latest`, a backup id, or a time: then the newest backup not after it; without a schedule it is looked up once, when the restore first begins',
+    ),
   maxAge: duration.optional().describe('refuse a backup older than this'),
   overwrite: z.boolean().default(false).describe('replace what the target holds of the chosen tables and databases'),
   token: z
     .union([z.string(), z.int()])
     .optional()
-    .describe('any text; another text carries a finished request out again'),
+    .describe('any text; another text carries out again what was restored once'),
   targets: z.array(TargetValues).min(1).describe('what is restored, and where to'),
   schedule: z.string().nullish(),
   timeZone: z.string().nullish(),

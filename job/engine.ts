@@ -29,12 +29,20 @@ export interface Engine {
   targetOf(source: unknown): unknown
   /** Pure: what of the target's values makes two requests different ones, such as its selection. JSON. */
   requestOf(target: unknown): unknown
+  /**
+   * No side effect, and the first that is asked of a target, before a backup is chosen for it: the marker of this request, when there
+   * is one. Rejects when the server cannot be reached.
+   */
+  findMarker(run: RequestRun): Promise<Marker | undefined>
   /** No side effect: what the target is and what is in it, and what of the backup the values choose. */
   checkTarget(run: TargetRun): Promise<TargetState>
   /** No side effect; also what --dry-run prints. Steps run in this order. */
   planRestore(run: TargetRun, state: TargetState): Promise<RestoreStep[]>
-  /** Keeps the marker in the target. Writing `begun` is the first change made to a target. */
-  mark(run: TargetRun, marker: Marker): Promise<void>
+  /**
+   * Keeps the marker in the target, in place of the one of this request; the engine adds what it `creates`. Writing `begun` is the first
+   * change made to a target, and takes the markers of other requests away: what they brought can be relied on no longer.
+   */
+  mark(run: TargetRun, marker: Omit<Marker, 'creates'>): Promise<void>
   /** One step. All steps of a plan can be begun again from the first after a crash at any point. Resolves to figures for the summary. */
   restore(run: TargetRun, step: RestoreStep, reader: Reader): Promise<Record<string, unknown>>
   /** Ends a restore, whether it went well or not: its locks are let go, and what it kept on this machine is removed. Never rejects. */
@@ -81,17 +89,28 @@ export interface SourceRun extends RunContext {
   readonly resumed?: BackupFacts
 }
 
-export interface TargetRun extends RunContext {
+/** What is asked of one target, whichever backup it will be. */
+export interface RequestRun extends RunContext {
+  /** Values path of the target, for errors: `restores.once.targets.0.rondb`. */
   readonly at: string
+  /** The target as the engine's schema parsed it. */
   readonly target: unknown
+  /** Hash of what was asked for. The same request is carried out once; one with a schedule once for each backup. */
+  readonly request: string
+}
+
+export interface TargetRun extends RequestRun {
   /** What the manifest says of the source that is restored. */
   readonly source: SourceFacts
   /** Its parts, under the paths that the engine gave them. */
   readonly parts: readonly Part[]
   readonly plan: string
   readonly backupId: string
-  /** Hash of what was asked for; the same request is carried out once. */
-  readonly request: string
+  /**
+   * The marker of this request, when a run of it began and did not finish. What it lists is ours: not among the `contents` that are refused,
+   * and dropped where it is. It may be of an older backup, when the request has a schedule.
+   */
+  readonly unfinished?: Marker
   readonly overwrite: boolean
   /** Folder that the workers keep their files in. */
   readonly staging: string
@@ -136,8 +155,6 @@ export interface BackupFacts extends ServerFacts {
 export interface TargetState extends ServerFacts {
   /** What is in the target and would not be ours to touch, as a person would name it: `database shop (12 tables)`. */
   contents: string[]
-  /** The marker of this very request, when there is one. */
-  marker?: Marker
   /** The engine's own findings, handed on to planRestore and mark. */
   detail: unknown
 }
@@ -148,7 +165,10 @@ export interface Marker {
   backupId: string
   plan: string
   state: 'begun' | 'finished'
-  /** The engine's list of what it is going to create: after a crash only this may be dropped. */
+  /**
+   * The engine's list of what it is going to create: after a crash only this may be dropped. What the `unfinished` marker before it
+   * lists is in it, too, for that may still be there.
+   */
   creates: unknown
 }
 

@@ -1,6 +1,5 @@
 import { z } from 'zod'
 import type { Marker, TargetRun } from '../../engine.ts'
-import { JobError } from '../../errors.ts'
 import { readMarkers } from './marker.ts'
 import { type Login, type Session, withMysql } from './mysql.ts'
 import { isUserTable, named, utf8 } from './tables.ts'
@@ -37,6 +36,17 @@ export const Creates = z.object({
 })
 export type Creates = z.infer<typeof Creates>
 
+/** Pure: what an unfinished run made of an older backup goes, too, even if this backup has nothing of that name. */
+export function withEarlier(creates: Omit<Creates, 'accounts'>, earlier: Creates | undefined): Creates {
+  const both = (key: keyof typeof creates) => [...new Set([...creates[key], ...(earlier?.[key] ?? [])])]
+  return {
+    databases: both('databases'),
+    objects: both('objects'),
+    tables: both('tables'),
+    accounts: earlier?.accounts ?? {},
+  }
+}
+
 /** What has to go first: after a crash, or with `overwrite`. */
 export interface Clears {
   databases: string[]
@@ -54,7 +64,6 @@ export async function look(logins: Login[], run: TargetRun): Promise<{ content: 
       login,
       async (session) => {
         if (i === 0) {
-          await refuseWeak(session, login)
           markers = await readMarkers(session)
           await lookInNdb(session, content)
         }
@@ -64,33 +73,6 @@ export async function look(logins: Login[], run: TargetRun): Promise<{ content: 
     )
   }
   return { content, markers }
-}
-
-const needed = [
-  'SELECT',
-  'INSERT',
-  'CREATE',
-  'DROP',
-  'CREATE VIEW',
-  'CREATE ROUTINE',
-  'ALTER ROUTINE',
-  'TRIGGER',
-  'EVENT',
-  'CREATE USER',
-  'SYSTEM_VARIABLES_ADMIN',
-]
-
-async function refuseWeak(session: Session, login: Login): Promise<void> {
-  const rows = await session.rows<{ privilege: string }>(
-    `SELECT privilege_type AS privilege FROM information_schema.user_privileges
-      WHERE grantee = CONCAT("'", SUBSTRING_INDEX(CURRENT_USER(), '@', 1), "'@'", SUBSTRING_INDEX(CURRENT_USER(), '@', -1), "'")`,
-  )
-  const held = new Set(rows.map((row) => row.privilege))
-  const missing = needed.filter((privilege) => !held.has(privilege))
-  if (missing.length === 0) return
-  throw new JobError('server', `account ${login.user} on MySQL server ${login.server} lacks ${missing.join(', ')}`, {
-    hint: 'a restore makes databases, accounts and grants: it needs ALL PRIVILEGES WITH GRANT OPTION (docs/engines/rondb.md)',
-  })
 }
 
 async function lookInNdb(session: Session, content: Content): Promise<void> {
@@ -127,8 +109,8 @@ function add(content: Content, database: string, thing: Thing): void {
 
 interface Guard {
   content: Content
-  creates: Creates
-  unfinished: boolean
+  /** What an unfinished run of this request was going to make. */
+  ours: Creates | undefined
   overwrite: boolean
   markers: Marker[]
 }
@@ -137,14 +119,13 @@ interface Guard {
  * Pure: what the restore may not touch but would have to. Empty target: nothing. With `overwrite`: what it replaces is allowed, the rest
  * stays untouched beside it. After a crash of this request: what its marker lists is ours, anything else in those databases is foreign.
  */
-export function foreign({ content, creates, unfinished, overwrite, markers }: Guard): string[] {
+export function foreign({ content, ours, overwrite, markers }: Guard): string[] {
   if (overwrite) return []
-  const ours = (database: string, thing: Thing) =>
-    unfinished &&
-    (isTable(thing) ? creates.tables.includes(`${database}.${thing.name}`) : creates.objects.includes(database))
+  const isOurs = (database: string, thing: Thing) =>
+    isTable(thing) ? ours?.tables.includes(`${database}.${thing.name}`) : ours?.objects.includes(database)
   const found: string[] = []
   for (const [database, things] of content.databases) {
-    const others = things.filter((thing) => !ours(database, thing))
+    const others = things.filter((thing) => !isOurs(database, thing))
     if (others.length === 0) continue
     const names = others.slice(0, 3).map((thing) => thing.name)
     found.push(
@@ -152,18 +133,8 @@ export function foreign({ content, creates, unfinished, overwrite, markers }: Gu
     )
   }
   const other = markers.find((marker) => marker.state === 'begun')
-  if (found.length > 0 && other && !unfinished) found.push(`an unfinished restore of backup ${other.backupId}`)
+  if (found.length > 0 && other && !ours) found.push(`an unfinished restore of backup ${other.backupId}`)
   return found
-}
-
-/** Every table that a restore made is still there. */
-export function hasTables(content: Content, creates: Creates): boolean {
-  const there = new Set(
-    [...content.databases].flatMap(([database, things]) =>
-      things.filter(isTable).map((thing) => `${database}.${thing.name}`),
-    ),
-  )
-  return creates.tables.every((table) => there.has(table))
 }
 
 function isTable({ kind }: Thing): boolean {

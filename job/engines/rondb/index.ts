@@ -2,6 +2,7 @@ import type { Engine } from '../../engine.ts'
 import { afterCommit, backup } from './backup.ts'
 import { check } from './check.ts'
 import { adopt, inspect } from './inspect.ts'
+import { findMarker } from './marker.ts'
 import { work } from './native.ts'
 import { mark, release, restore } from './restore.ts'
 import { checkTarget, planRestore, requestOf, targetOf } from './target.ts'
@@ -18,6 +19,7 @@ export const rondb: Engine = {
   afterCommit,
   targetOf,
   requestOf,
+  findMarker,
   checkTarget,
   planRestore,
   mark,

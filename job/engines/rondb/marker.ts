@@ -1,10 +1,51 @@
-import type { Marker } from '../../engine.ts'
-import { type Session, SqlError } from './mysql.ts'
+import type { Marker, RequestRun } from '../../engine.ts'
+import { JobError } from '../../errors.ts'
+import { type Login, loginsOf, type Session, SqlError, withMysql } from './mysql.ts'
+import type { Target } from './values.ts'
 
 /** The marker is a row in an NDB table, so that every MySQL server of the target sees it. */
 const table = 'holdfast.restores'
 
-/** The row of this request, and whether another restore is unfinished. */
+export async function findMarker(run: RequestRun): Promise<Marker | undefined> {
+  const [login] = loginsOf((run.target as Target).mysql, run, run.at) as [Login]
+  return withMysql(
+    login,
+    async (session) => {
+      await refuseWeak(session, login)
+      return (await readMarkers(session)).find((marker) => marker.request === run.request)
+    },
+    run,
+  )
+}
+
+const needed = [
+  'SELECT',
+  'INSERT',
+  'CREATE',
+  'DROP',
+  'CREATE VIEW',
+  'CREATE ROUTINE',
+  'ALTER ROUTINE',
+  'TRIGGER',
+  'EVENT',
+  'CREATE USER',
+  'SYSTEM_VARIABLES_ADMIN',
+]
+
+async function refuseWeak(session: Session, login: Login): Promise<void> {
+  const rows = await session.rows<{ privilege: string }>(
+    `SELECT privilege_type AS privilege FROM information_schema.user_privileges
+      WHERE grantee = CONCAT("'", SUBSTRING_INDEX(CURRENT_USER(), '@', 1), "'@'", SUBSTRING_INDEX(CURRENT_USER(), '@', -1), "'")`,
+  )
+  const held = new Set(rows.map((row) => row.privilege))
+  const missing = needed.filter((privilege) => !held.has(privilege))
+  if (missing.length === 0) return
+  throw new JobError('server', `account ${login.user} on MySQL server ${login.server} lacks ${missing.join(', ')}`, {
+    hint: 'a restore makes databases, accounts and grants: it needs ALL PRIVILEGES WITH GRANT OPTION (docs/engines/rondb.md)',
+  })
+}
+
+/** All of them: that of another request may say that its restore is unfinished. */
 export async function readMarkers(session: Session): Promise<Marker[]> {
   try {
     const rows = await session.rows<{
@@ -39,7 +80,8 @@ export async function writeMarker(session: Session, marker: Marker): Promise<voi
   )
   await session.rows(
     `INSERT INTO ${table} (request, plan, backup_id, state, creates, finished) VALUES (?, ?, ?, ?, ?, IF(? = 'finished', CURRENT_TIMESTAMP, NULL))
-     ON DUPLICATE KEY UPDATE state = VALUES(state), creates = VALUES(creates), finished = VALUES(finished)`,
+     ON DUPLICATE KEY UPDATE begun = IF(backup_id = VALUES(backup_id), begun, CURRENT_TIMESTAMP), backup_id = VALUES(backup_id),
+       state = VALUES(state), creates = VALUES(creates), finished = VALUES(finished)`,
     [marker.request, marker.plan, marker.backupId, marker.state, JSON.stringify(marker.creates), marker.state],
   )
   if (marker.state === 'begun') await session.rows(`DELETE FROM ${table} WHERE request <> ?`, [marker.request])

@@ -28,7 +28,7 @@ interface Progress {
 const progress = new WeakMap<object, Progress>()
 
 /** The first mark takes the target's lock, which its MySQL servers free when this process is gone, and looks at the target again. */
-export async function mark(run: TargetRun, marker: Marker): Promise<void> {
+export async function mark(run: TargetRun, marker: Omit<Marker, 'creates'>): Promise<void> {
   const sessions = locks.get(run) ?? (await lock(run))
   await writeMarker(sessions[0] as Session, { ...marker, creates: detailOf(run).creates })
 }
@@ -197,7 +197,7 @@ async function diskOptions(run: TargetRun, { disk, logins }: Detail): Promise<st
     return without
   }
   // a crashed try of this restore may have made the log file group only
-  if (run.state?.marker?.state !== 'begun') return []
+  if (!run.unfinished) return []
   for (const group of disk.logFileGroups) {
     const session = await openRestoring(logins[0] as Login, run, { bytes: false })
     await session.execute(`DROP LOGFILE GROUP ${quoteName(group)} ENGINE NDBCLUSTER`).finally(() => session.close())
@@ -282,13 +282,7 @@ async function accounts(run: TargetRun, _: Reader, state: Progress) {
       run,
     )
   }
-  await mark(run, {
-    request: run.request,
-    backupId: run.backupId,
-    plan: run.plan,
-    state: 'begun',
-    creates: detail.creates,
-  })
+  await mark(run, { request: run.request, backupId: run.backupId, plan: run.plan, state: 'begun' })
   await onAll(detail.logins, run, async (session) => {
     const bytes = await openRestoring(detail.logins.find((login) => login.server === session.server) as Login, run, {
       bytes: true,

@@ -1,9 +1,9 @@
-import type { RestoreStep, TargetRun, TargetState } from '../../engine.ts'
+import type { Marker, RestoreStep, TargetRun, TargetState } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { clientVersions } from '../../io/clients.ts'
 import { together } from '../../io/parallel.ts'
 import { versionIn } from './clients.ts'
-import { type Clears, Creates, clearsOf, type DiskObjects, foreign, hasTables, look } from './content.ts'
+import { type Clears, Creates, clearsOf, type DiskObjects, foreign, look, withEarlier } from './content.ts'
 import { factsOf, missingParts, type RondbFacts } from './facts.ts'
 import { type Cluster, showCluster } from './management.ts'
 import { type Login, loginsOf } from './mysql.ts'
@@ -20,6 +20,7 @@ export interface Detail {
   passwords: Record<string, string>
   disk: DiskObjects
   clears: Clears
+  markers: Marker[]
   workers: number
 }
 
@@ -53,17 +54,9 @@ export async function checkTarget(run: TargetRun): Promise<TargetState> {
     checkCluster(run, facts),
     look(logins, run),
   ])
-  const recorded = markers.find((one) => one.request === run.request)
-  const creates = Creates.parse({
-    databases: selection.whole,
-    objects: selection.objects,
-    tables: [...selection.tables.map(keyOf), ...localNames(facts, selection)],
-    accounts: Creates.safeParse(recorded?.creates).data?.accounts,
-  })
-  // a finished restore whose tables are gone is none
-  const marker = recorded?.state === 'finished' && !hasTables(content, creates) ? undefined : recorded
-  const unfinished = marker?.state === 'begun'
-  const contents = foreign({ content, creates, unfinished, overwrite: run.overwrite, markers })
+  const tables = [...selection.tables.map(keyOf), ...localNames(facts, selection)]
+  const ours = madeBefore(run)
+  const creates = withEarlier({ databases: selection.whole, objects: selection.objects, tables }, ours)
   const detail: Detail = {
     cluster,
     logins,
@@ -73,15 +66,19 @@ export async function checkTarget(run: TargetRun): Promise<TargetState> {
     passwords,
     disk: content.disk,
     clears: clearsOf(content, creates),
+    markers,
     workers,
   }
   return {
     server: { product: cluster.product, version: cluster.version },
     tools,
-    contents,
+    contents: foreign({ content, ours, overwrite: run.overwrite, markers }),
     detail,
-    ...(marker ? { marker } : {}),
   }
+}
+
+function madeBefore({ unfinished }: TargetRun): Creates | undefined {
+  return unfinished && Creates.safeParse(unfinished.creates).data
 }
 
 /**
@@ -91,8 +88,8 @@ export async function checkTarget(run: TargetRun): Promise<TargetState> {
 export async function recheck(run: TargetRun): Promise<void> {
   const detail = run.state?.detail as Detail
   const { content, markers } = await look(detail.logins, run)
-  const unfinished = run.state?.marker?.state === 'begun'
-  const [found] = foreign({ content, creates: detail.creates, unfinished, overwrite: run.overwrite, markers })
+  refuseOvertaken(run, detail.markers, markers)
+  const [found] = foreign({ content, ours: madeBefore(run), overwrite: run.overwrite, markers })
   const same = JSON.stringify(clearsOf(content, detail.creates)) === JSON.stringify(detail.clears)
   if (found === undefined && same) return
   throw new JobError(
@@ -102,6 +99,18 @@ export async function recheck(run: TargetRun): Promise<void> {
       hint: 'nothing was changed; look at what was made there, and run the restore again',
     },
   )
+}
+
+/** A lease keeps runs of one request apart, but not every run has one. */
+function refuseOvertaken(run: TargetRun, before: Marker[], after: Marker[]): void {
+  const ours = (markers: Marker[]) => {
+    const marker = markers.find(({ request }) => request === run.request)
+    return marker && `${marker.state} ${marker.backupId}`
+  }
+  if (ours(before) === ours(after)) return
+  throw new JobError('busy', 'another run of the same request restored meanwhile', {
+    hint: 'nothing was changed by this one; run it again to see what became of the other',
+  })
 }
 
 /** Tables that are not NDB come back with their database when the backup has them. */

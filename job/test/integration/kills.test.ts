@@ -1,4 +1,4 @@
-import { readdir, readFile, rm } from 'node:fs/promises'
+import { readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -15,6 +15,7 @@ import {
   type Started,
   sourceOf,
   succeeds,
+  targetOf,
   type Workspace,
 } from './harness.ts'
 import { diskObjects, programs } from './programs.ts'
@@ -246,6 +247,112 @@ describe.skipIf(!s3 || !cluster)('a run that is killed', () => {
       await held.release()
       await succeeds(first.done)
       expect(await compare(before, rondb.mysql[0]?.socket ?? '')).toBe('')
+    })
+  })
+
+  describe('whose request is made again', () => {
+    let older: string
+    let newer: string
+    let restores: Workspace['values']['restores']
+
+    beforeAll(async () => {
+      const from = { plan: 'small', storages: ['local'] }
+      const targets = [targetOf(rondb, { clients: clients.folder })]
+      work.values.storages.local = { filesystem: { path: work.store } }
+      work.values.backups.small = { storages: ['local'], sources: [sourceOf(rondb, { clients: clients.folder })] }
+      restores = { once: { from, targets }, standby: { from, targets, schedule: '0 4 * * *' } }
+      await emptyCluster(rondb)
+      await rondb.sql(`CREATE DATABASE small; CREATE TABLE small.both_have (a INT PRIMARY KEY) ENGINE=NDB;
+        CREATE TABLE small.older_has (a INT PRIMARY KEY) ENGINE=NDB; INSERT INTO small.both_have VALUES (1)`)
+      older = `${(await succeeds(work.holdfast('backup', 'small'))).summary.backup}`
+      await rondb.sql(`DROP TABLE small.older_has; CREATE TABLE small.newer_has (a INT PRIMARY KEY) ENGINE=NDB;
+        INSERT INTO small.both_have VALUES (2)`)
+      newer = `${(await succeeds(work.holdfast('backup', 'small'))).summary.backup}`
+    })
+
+    beforeEach(async () => {
+      work.values.restores = structuredClone(restores)
+      await emptyCluster(rondb)
+      // a test that failed may have left it away
+      await rename(manifestOf(newer), join(work.dir, newer)).catch(() => {})
+    })
+
+    const manifestOf = (id: string) => join(work.store, 'small', `${id}.json`)
+    // the manifest is what makes it a backup
+    const takeNewer = () => rename(join(work.dir, newer), manifestOf(newer))
+    const halfway: Point = { client: 'ndb_restore', pattern: '*--restore-data*', when: 'after' }
+
+    async function content() {
+      const tables = await rondb.sql<{ name: string }>(
+        "SELECT table_name AS name FROM information_schema.tables WHERE table_schema = 'small' ORDER BY name",
+      )
+      const rows = await rondb.sql<{ a: number }>('SELECT a FROM small.both_have ORDER BY a')
+      return { tables: tables.map(({ name }) => name), rows: rows.map(({ a }) => a) }
+    }
+    const contentOf = {
+      older: { tables: ['both_have', 'older_has'], rows: [1] },
+      newer: { tables: ['both_have', 'newer_has'], rows: [1, 2] },
+    }
+
+    test('completes with the backup that it began with, though there is a newer one by now', async () => {
+      await killAt(halfway, 'restore', 'once')
+      await takeNewer()
+      work.values.restores.once = { ...work.values.restores.once, maxAge: '1s' }
+      const { summary } = await succeeds(work.holdfast('restore', 'once'))
+      expect(summary.backup).toBe(older)
+      expect(await content()).toEqual(contentOf.older)
+    })
+
+    test('is carried out once, whatever came since: a newer backup, lost tables, age, overwrite', async () => {
+      await succeeds(work.holdfast('restore', 'once'))
+      await takeNewer()
+      await rondb.sql('DROP TABLE small.older_has; INSERT INTO small.both_have VALUES (99)')
+      work.values.restores.once = { ...work.values.restores.once, maxAge: '1s' }
+      const again = await succeeds(work.holdfast('restore', 'once', '--overwrite'))
+      expect(again.summary).toMatchObject({ backup: older, steps: { rondb: 'already restored' } })
+      expect(again.stdout).toContain(`restored backup ${older}; another --token carries it out again`)
+      expect(await content()).toEqual({ tables: ['both_have'], rows: [1, 99] })
+      const token = await work.holdfast('restore', 'once', '--overwrite', '--token', 'again')
+      expect(token).toMatchObject({ code: 20, summary: { error: expect.stringContaining('maxAge') } })
+    })
+
+    test('says so when the backup that it began with is gone, and changes nothing', async () => {
+      await killAt(halfway, 'restore', 'once')
+      await takeNewer()
+      await rename(manifestOf(older), join(work.dir, older))
+      const ran = await work.holdfast('restore', 'once')
+      await rename(join(work.dir, older), manifestOf(older))
+      expect(ran).toMatchObject({ code: 20, summary: { error: expect.stringContaining(`no backup ${older}, and rondb was begun with it`) } })
+      expect((await content()).rows).toEqual([1])
+    })
+
+    test('with a schedule takes the newest backup, in place of what was left unfinished of an older one', async () => {
+      await killAt(halfway, 'restore', 'standby')
+      await takeNewer()
+      await rondb.sql('CREATE TABLE small.foreign_one (a INT PRIMARY KEY) ENGINE=NDB')
+      const refused = await work.holdfast('restore', 'standby')
+      expect(refused).toMatchObject({
+        code: 21,
+        summary: { error: expect.stringContaining('(1 object: foreign_one)') },
+      })
+      await rondb.sql('DROP TABLE small.foreign_one')
+      await killAt({ step: 'fetch' }, 'restore', 'standby')
+      expect((await succeeds(work.holdfast('restore', 'standby'))).summary.backup).toBe(newer)
+      expect(await content()).toEqual(contentOf.newer)
+      const again = await succeeds(work.holdfast('restore', 'standby'))
+      expect(again.summary).toMatchObject({ backup: newer, steps: { rondb: 'already restored' } })
+      work.values.restores.standby = { ...work.values.restores.standby, maxAge: '1s' }
+      expect((await work.holdfast('restore', 'standby')).code).toBe(20)
+    })
+
+    test('with a schedule restores every newer backup, over a finished one only with overwrite', async () => {
+      await succeeds(work.holdfast('restore', 'standby'))
+      expect(await content()).toEqual(contentOf.older)
+      await takeNewer()
+      expect((await work.holdfast('restore', 'standby')).code).toBe(21)
+      expect(await content()).toEqual(contentOf.older)
+      await succeeds(work.holdfast('restore', 'standby', '--overwrite'))
+      expect(await content()).toEqual(contentOf.newer)
     })
   })
 

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import type { Marker } from '../../../engine.ts'
-import { foreign } from '../../../engines/rondb/content.ts'
+import { type Creates, foreign, withEarlier } from '../../../engines/rondb/content.ts'
 
 type Things = Parameters<typeof foreign>[0]['content']['databases'] extends Map<string, infer T> ? T : never
 
@@ -32,8 +32,7 @@ function found({ content = {}, unfinished = false, overwrite = false, markers = 
   const disk = { tablespaces: [], logFileGroups: [] }
   return foreign({
     content: { disk, databases: new Map(Object.entries(content)) },
-    creates,
-    unfinished,
+    ours: unfinished ? creates : undefined,
     overwrite,
     markers,
   })
@@ -98,3 +97,15 @@ test.each<[string, Case, string[]]>([
   ],
   ['an unfinished one that left nothing is no obstacle', { markers: [marker('begun')] }, []],
 ])('%s', (_, state, expected) => expect(found(state)).toEqual(expected))
+
+test('an unfinished run of an older backup is cleared away with what it made', () => {
+  const earlier: Creates = { ...creates, accounts: { 'db:3306': ['shopper@%'] } }
+  const { accounts: _, ...now } = { ...creates, databases: ['blog'], objects: ['blog'], tables: ['blog.posts'] }
+  expect(withEarlier(now, earlier)).toEqual({
+    databases: ['blog', 'shop'],
+    objects: ['blog', 'shop', 'crm'],
+    tables: ['blog.posts', 'shop.orders', 'shop.items', 'crm.people'],
+    accounts: { 'db:3306': ['shopper@%'] },
+  })
+  expect(withEarlier(now, undefined)).toEqual({ ...now, accounts: {} })
+})

@@ -1,0 +1,149 @@
+import { createHash } from 'node:crypto'
+import type { Config, Restore } from '../config.ts'
+import type { Engine, Marker, RequestRun } from '../engine.ts'
+import { engineOf } from '../engines/index.ts'
+import { JobError } from '../errors.ts'
+import { contextOf } from './backup.ts'
+import type { Job } from './job.ts'
+
+export interface RestoreOptions {
+  /** A restore of the values; left out with `backup`. */
+  restore?: string | undefined
+  /** A plan of the values: its sources are the targets. */
+  backup?: string | undefined
+  pick?: string | undefined
+  overwrite?: boolean | undefined
+  token?: string | undefined
+  /** Only these sources. */
+  sources?: string[] | undefined
+  dryRun?: boolean | undefined
+}
+
+/** What is asked for, before a backup is chosen. */
+export interface Request extends Pick<Restore, 'from' | 'pick' | 'maxAge' | 'overwrite'> {
+  /** Values path of the restore, or of the plan that it is made of. */
+  at: string
+  /** Every backup that is newer is restored, once; without a schedule the pick is looked up once. */
+  scheduled: boolean
+  targets: Asked[]
+}
+
+/** One target, and what is asked of it. */
+export interface Asked {
+  /** Values path. */
+  at: string
+  name: string
+  engine: Engine
+  run: RequestRun
+}
+
+export function requestOf(job: Job, options: RestoreOptions): Request {
+  const { at, restore } = restoreOf(job.config, options)
+  const scheduled = Boolean(restore.schedule)
+  const { from, pick, maxAge, overwrite } = restore
+  const asked = restore.targets.map((target, i) => askedOf({ job, at: `${at}.targets.${i}`, restore, target }))
+  return { at, scheduled, from, pick, maxAge, overwrite, targets: chosen(asked, options) }
+}
+
+/** A restore of the values, with what the command line changes; or one made of a plan, into its own sources. */
+function restoreOf({ restores, backups }: Config, options: RestoreOptions): { at: string; restore: Restore } {
+  const changes = {
+    ...(options.pick === undefined ? {} : { pick: options.pick }),
+    ...(options.overwrite === undefined ? {} : { overwrite: options.overwrite }),
+    ...(options.token === undefined ? {} : { token: options.token }),
+  }
+  if (options.restore !== undefined) {
+    const restore = restores[options.restore]
+    if (restore) return { at: `restores.${options.restore}`, restore: { ...restore, ...changes } }
+    throw new JobError(
+      'configuration',
+      `restores: no restore named "${options.restore}" (there are: ${Object.keys(restores).join(', ') || 'none'})`,
+      {
+        hint: 'or restore a plan into its own sources: holdfast restore --backup PLAN --pick latest',
+      },
+    )
+  }
+  const name = options.backup
+  const plan = name === undefined ? undefined : backups[name]
+  if (!plan || name === undefined) {
+    throw new JobError(
+      'configuration',
+      `backups: no plan named "${name ?? ''}" (there are: ${Object.keys(backups).join(', ') || 'none'})`,
+    )
+  }
+  const targets = plan.sources.map((source) => {
+    const { engine, values } = engineOf(source)
+    return { name: source.name, [engine.name]: engine.targetOf(values) }
+  })
+  const from = { plan: name, storages: plan.storages }
+  return { at: `backups.${name}`, restore: { from, pick: 'latest', overwrite: false, targets, ...changes } as Restore }
+}
+
+interface Asking {
+  job: Job
+  at: string
+  restore: Restore
+  target: Restore['targets'][number]
+}
+
+function askedOf({ job, at, restore, target }: Asking): Asked {
+  const { engine, values } = engineOf(target)
+  const request = hashOf(restore, { name: target.name, wanted: engine.requestOf(values) })
+  return {
+    at,
+    name: target.name,
+    engine,
+    run: { ...contextOf(job), at: `${at}.${engine.name}`, target: values, request },
+  }
+}
+
+/**
+ * The pick as it is written, not the backup that it leads to: a request that was carried out must not become another one because
+ * a backup was taken since. With a schedule the backup stands beside it, in the marker.
+ */
+function hashOf(restore: Restore, { name, wanted }: { name: string; wanted: unknown }): string {
+  const { from, pick, schedule, token } = restore
+  const asked = {
+    plan: from.plan,
+    ...(schedule ? { scheduled: true } : { pick: String(pick).trim() }),
+    source: name,
+    token: token?.toString(),
+    wanted,
+  }
+  return createHash('sha256').update(JSON.stringify(asked)).digest('hex')
+}
+
+function chosen(targets: Asked[], { sources }: RestoreOptions): Asked[] {
+  const unknown = sources?.find((name) => !targets.some((target) => target.name === name))
+  if (unknown)
+    throw new JobError(
+      'configuration',
+      `--source ${unknown}: no target of that name (there are: ${targets.map((target) => target.name).join(', ')})`,
+    )
+  return sources ? targets.filter((target) => sources.includes(target.name)) : targets
+}
+
+/** What the marker of a target says of a request. */
+type Known = Marker | undefined
+
+/**
+ * Pure: the backup that all targets of a request are restored from; undefined when nothing is left to do. Without a schedule the first run
+ * looked it up, and those after it go on with the same, so that no target is newer than the others.
+ */
+export function pickOf(
+  { pick, scheduled }: Pick<Request, 'pick' | 'scheduled'>,
+  markers: Known[],
+): string | number | undefined {
+  if (scheduled) return pick
+  if (markers.every((marker) => marker?.state === 'finished')) return undefined
+  const ids = (state: Marker['state']) =>
+    markers
+      .flatMap((marker) => (marker?.state === state ? [marker.backupId] : []))
+      .sort((a, b) => Number(a) - Number(b))
+  return ids('begun').at(-1) ?? ids('finished').at(-1) ?? pick
+}
+
+/** Pure: nothing is left to do for this target. */
+export function isDone({ scheduled }: Pick<Request, 'scheduled'>, marker: Known, backupId: string): boolean {
+  return marker?.state === 'finished' && (!scheduled || marker.backupId === backupId)
+}

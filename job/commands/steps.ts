@@ -1,0 +1,58 @@
+import type { Engine, Reader, RestoreStep, TargetRun, TargetState } from '../engine.ts'
+import { openReader } from '../io/reader.ts'
+import type { Manifest } from '../manifest.ts'
+import type { Storage } from '../storage.ts'
+import type { Job } from './job.ts'
+
+/** What is going to be done to one target. */
+export interface Task {
+  name: string
+  engine: Engine
+  run: TargetRun
+  state: TargetState
+  steps: RestoreStep[]
+}
+
+interface Carrying {
+  job: Job
+  task: Task
+  manifest: Manifest
+  storage: Storage
+}
+
+/** Resolves to the figures of each step. */
+export async function carryOut({ job, task, manifest, storage }: Carrying): Promise<Record<string, unknown>> {
+  const { name, engine, run } = task
+  const { staging } = run.target as { staging?: string }
+  const workers = job.workers({ plan: manifest.plan, id: manifest.id, storages: [storage.name], staging })
+  const reader = openReader({ storage, manifest, source: name, workers, signal: job.signal })
+  try {
+    return await stepByStep(job, task, reader)
+  } finally {
+    // the next target's workers may need their places
+    await workers.close().finally(() => engine.release?.(run))
+  }
+}
+
+async function stepByStep(job: Job, { name, engine, run, steps }: Task, reader: Reader) {
+  const { request, backupId, plan } = run
+  const figures: Record<string, unknown> = {}
+  let marked = false
+  for (const step of steps) {
+    job.signal.throwIfAborted()
+    if (step.writes && !marked) await engine.mark(run, { request, backupId, plan, state: 'begun' })
+    marked ||= step.writes
+    job.progress.begin(`${name}: ${step.name}`, step.name === 'fetch' ? bytesOf(run.parts) : undefined)
+    const begun = job.now().getTime()
+    const figure = await engine.restore(run, step, reader)
+    job.progress.end()
+    figures[step.name] = { ...figure, seconds: (job.now().getTime() - begun) / 1000 }
+    job.log.info({ source: name, step: step.name, ...figure }, 'step done')
+  }
+  await engine.mark(run, { request, backupId, plan, state: 'finished' })
+  return figures
+}
+
+function bytesOf(parts: readonly { size: number }[]): number {
+  return parts.reduce((sum, part) => sum + part.size, 0)
+}
