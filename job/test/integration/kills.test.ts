@@ -322,7 +322,10 @@ describe.skipIf(!s3 || !cluster)('a run that is killed', () => {
       await rename(manifestOf(older), join(work.dir, older))
       const ran = await work.holdfast('restore', 'once')
       await rename(join(work.dir, older), manifestOf(older))
-      expect(ran).toMatchObject({ code: 20, summary: { error: expect.stringContaining(`no backup ${older}, and rondb was begun with it`) } })
+      expect(ran).toMatchObject({
+        code: 20,
+        summary: { error: expect.stringContaining(`no backup ${older}, and rondb was begun with it`) },
+      })
       expect((await content()).rows).toEqual([1])
     })
 
