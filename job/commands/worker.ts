@@ -34,7 +34,7 @@ const filesAtOnce = 3
 const progressMs = 250
 
 /**
- * The worker's life: hello, then orders in turn until its input ends. Then, or when nothing is heard for a minute, everything it
+ * The worker's life: hello, then orders until its input ends; those of one name in turn, those of others beside them. Then, or when nothing is heard for a minute, everything it
  * started is aborted: a dead coordinator leaves nobody behind.
  */
 export async function worker({ input, output, log, signal }: Streams): Promise<void> {
@@ -53,26 +53,23 @@ export async function worker({ input, output, log, signal }: Streams): Promise<v
   signal.addEventListener('abort', () => end(signal.reason))
   output.on('error', () => end(new JobError('interrupted', 'the coordinator is gone')))
 
-  let done = 0
+  const done = new Map<string, number>()
   const tell = () => {
-    if (done > 0) send({ type: 'progress', bytes: done })
-    done = 0
+    for (const [name, bytes] of done) send({ type: 'progress', worker: name, bytes })
+    done.clear()
   }
   const teller = setInterval(tell, progressMs)
 
   let desk: Promise<Desk> | undefined
   // an order may be given again after a broken connection: it is carried out once, and its answer said again
   const answers = new Map<number, Promise<FromWorker>>()
-  let queue: Promise<void> = Promise.resolve()
+  const queues = new Map<string, Promise<void>>()
   try {
     for await (const message of messages<ToWorker>(input)) {
       heard = Date.now()
       // said again after a broken connection
       if (message.type === 'hello' && !desk) {
-        const progress = (bytes: number) => {
-          done += bytes
-        }
-        desk = openDesk({ hello: message.hello, signal: abort.signal, log, progress })
+        desk = openDesk({ hello: message.hello, signal: abort.signal, log })
         // why it cannot be opened is the answer to every order
         desk.catch(() => {})
       }
@@ -82,19 +79,24 @@ export async function worker({ input, output, log, signal }: Streams): Promise<v
         answers.get(id)?.then(send)
         continue
       }
-      const result = queue.then(() => answer(id, async () => carryOut(await (desk as Promise<Desk>), order), log))
+      const name = order.worker
+      const progress = (bytes: number) => void done.set(name, (done.get(name) ?? 0) + bytes)
+      const work = async () => carryOut(await deskOf(await (desk as Promise<Desk>), { name, progress }), order)
+      const turn = queues.get(name) ?? Promise.resolve()
+      const result = turn.then(() => answer(id, work, log))
       answers.set(id, result)
-      queue = result.then((said) => {
+      const answered = result.then((said) => {
         tell()
         send(said)
       })
+      queues.set(name, answered)
     }
   } catch (error) {
     // reading ends with an error when it is we who end it
     if (!abort.signal.aborted) throw error
   } finally {
     abort.abort(new JobError('interrupted', 'the coordinator is gone'))
-    await queue
+    await Promise.all(queues.values())
     clearInterval(pulse)
     clearInterval(teller)
     await desk?.then(
@@ -128,17 +130,7 @@ interface Desk {
   close(): Promise<void>
 }
 
-async function openDesk({
-  hello,
-  signal,
-  log,
-  progress,
-}: {
-  hello: Hello
-  signal: AbortSignal
-  log: Logger
-  progress: (bytes: number) => void
-}): Promise<Desk> {
+async function openDesk({ hello, signal, log }: { hello: Hello; signal: AbortSignal; log: Logger }): Promise<Desk> {
   await sweepDead(hello.staging)
   const folder = await mkdtemp(join(hello.staging, `holdfast-${process.pid}-`)).catch((cause) => {
     throw new JobError('configuration', `no folder for temporary files can be made in ${hello.staging}`, {
@@ -160,12 +152,22 @@ async function openDesk({
   return {
     hello,
     storages,
-    context: { signal, secret, log, folder, progress },
+    context: { signal, secret, log, folder, progress: () => {} },
     close: async () => {
       await Promise.all(storages.map((storage) => storage.close()))
       await rm(folder, { recursive: true, force: true })
     },
   }
+}
+
+/** Workers that share the process share its storages, but not their files. */
+async function deskOf(
+  desk: Desk,
+  { name, progress }: { name: string; progress: (bytes: number) => void },
+): Promise<Desk> {
+  const folder = join(desk.context.folder, name)
+  await mkdir(folder, { recursive: true })
+  return { ...desk, context: { ...desk.context, folder, progress } }
 }
 
 /** Folders of workers that were killed: their process is gone. */
@@ -252,13 +254,13 @@ async function download(desk: Desk, order: DownloadOrder): Promise<void> {
   })
 }
 
-async function refuseFull({ context }: Desk, { parts }: DownloadOrder): Promise<void> {
+async function refuseFull({ context, hello }: Desk, { parts }: DownloadOrder): Promise<void> {
   const bytes = parts.reduce((sum, part) => sum + (part.plain ?? part).size, 0)
   const { bavail, bsize } = await statfs(context.folder)
   if (bavail * bsize > bytes) return
   throw new JobError(
     'configuration',
-    `${dirname(context.folder)} has ${Math.round((bavail * bsize) / 1e6)} MB free, the files need ${Math.round(bytes / 1e6)} MB`,
+    `${hello.staging} has ${Math.round((bavail * bsize) / 1e6)} MB free, the files need ${Math.round(bytes / 1e6)} MB`,
     { hint: 'name a larger folder with `staging` of the target, or with --tmp-dir' },
   )
 }

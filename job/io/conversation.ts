@@ -3,9 +3,9 @@ import { JobError } from '../errors.ts'
 import type { Progress } from './progress.ts'
 import { type FromWorker, type Hello, heartbeatMs, silenceMs, type ToWorker } from './protocol.ts'
 
-/** The coordinator's side of what passes between it and one worker, whatever carries the lines. */
+/** The coordinator's side of what passes between it and one process of workers, whatever carries the lines. */
 export interface Conversation {
-  /** Orders go one after the other. Rejects with the worker's own error, or with why the worker is gone. */
+  /** Orders of one worker go one after the other. Rejects with the worker's own error, or with why the worker is gone. */
   order(order: Order): Promise<unknown>
   heard(message: FromWorker): void
   /** Says the hello and every order without an answer again: after another line to the same worker was opened, it may have missed them. */
@@ -20,6 +20,7 @@ export interface Conversation {
 }
 
 interface Options {
+  /** Of the process, for errors: the worker's own, unless several share it. */
   name: string
   hello: Hello
   progress: Progress
@@ -40,7 +41,7 @@ interface Waiting {
 
 export function converse({ name, hello, progress, signal, send, onSilence }: Options): Conversation {
   const waiting = new Map<number, Waiting>()
-  let queue: Promise<unknown> = Promise.resolve()
+  const queues = new Map<string, Promise<unknown>>()
   let nextId = 1
   let lastHeard = Date.now()
   let gone: JobError | undefined
@@ -66,20 +67,20 @@ export function converse({ name, hello, progress, signal, send, onSilence }: Opt
 
   function heard(message: FromWorker): void {
     lastHeard = Date.now()
-    if (message.type === 'progress') progress.add(name, message.bytes)
+    if (message.type === 'progress') progress.add(message.worker, message.bytes)
     if (message.type !== 'result' && message.type !== 'error') return
     const pending = waiting.get(message.id)
     waiting.delete(message.id)
     if (message.type === 'result') pending?.resolve(message.value)
-    else pending?.reject(errorOf(message))
+    else pending?.reject(errorOf(pending.order.worker, message))
   }
 
-  function errorOf({ kind, message, hint }: Extract<FromWorker, { type: 'error' }>): JobError {
+  function errorOf(worker: string, { kind, message, hint }: Extract<FromWorker, { type: 'error' }>): JobError {
     const stopped = kind === 'terminated' || kind === 'interrupted'
     // the run goes on: its exit code must not say that it was stopped
     if (stopped && !signal.aborted)
-      return new JobError('server', `worker ${name} was ended by somebody else: ${message}`, { hint: retry })
-    return new JobError(kind, `worker ${name}: ${message}`, { hint })
+      return new JobError('server', `worker ${worker} was ended by somebody else: ${message}`, { hint: retry })
+    return new JobError(kind, `worker ${worker}: ${message}`, { hint })
   }
 
   function ask(order: Order): Promise<unknown> {
@@ -94,8 +95,10 @@ export function converse({ name, hello, progress, signal, send, onSilence }: Opt
   send({ type: 'hello', hello })
   return {
     order: (order) => {
-      const result = queue.then(() => ask(order))
-      queue = result.catch(() => {})
+      const turn = queues.get(order.worker) ?? Promise.resolve()
+      const result = turn.then(() => ask(order))
+      const answered = result.catch(() => {})
+      queues.set(order.worker, answered)
       return result
     },
     heard,

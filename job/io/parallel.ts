@@ -25,6 +25,21 @@ export async function inParallel<T, R>(
   return results
 }
 
+/** Seats for so many at once; who comes later waits in turn. Resolves to what gives the seat back. */
+export function seats(count: number): () => Promise<() => void> {
+  const waiting: (() => void)[] = []
+  let free = count
+  return async () => {
+    if (free > 0) free -= 1
+    else await new Promise<void>((resolve) => waiting.push(resolve))
+    return () => {
+      const next = waiting.shift()
+      if (next) next()
+      else free += 1
+    }
+  }
+}
+
 /** Awaits all, then throws the first failure in their order: nothing is left running, and who was faster does not decide what is said. */
 export async function together<T extends readonly unknown[]>(works: readonly [...Promises<T>]): Promise<T> {
   for (const settled of await Promise.allSettled(works)) if (settled.status === 'rejected') throw settled.reason

@@ -9,7 +9,7 @@ export type ToWorker =
   | { type: 'heartbeat' }
 
 export type FromWorker =
-  | { type: 'progress'; bytes: number }
+  | { type: 'progress'; worker: string; bytes: number }
   | { type: 'result'; id: number; value: unknown }
   | { type: 'error'; id: number; kind: ErrorKind; message: string; hint?: string | undefined }
   | { type: 'heartbeat' }

@@ -47,8 +47,9 @@ export function localWorkers(options: Options): Workers {
   const workers = new Map<string, Worker>()
   return {
     order: (order) => {
-      const worker = workers.get(order.worker) ?? startLocal(order.worker, options)
-      workers.set(order.worker, worker)
+      const name = processOf(order)
+      const worker = workers.get(name) ?? startLocal(name, options)
+      workers.set(name, worker)
       return worker.order(order)
     },
     close: async () => {
@@ -56,6 +57,11 @@ export function localWorkers(options: Options): Workers {
       workers.clear()
     },
   }
+}
+
+/** All that is read through containers shares one: others would cost memory with each data node, and the API server is slower than one. */
+function processOf({ worker, beside }: Order): string {
+  return beside?.access === 'exec' ? 'exec' : worker
 }
 
 function startLocal(name: string, { hello, progress, signal, logLevel }: Options): Worker {

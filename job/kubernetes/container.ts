@@ -7,7 +7,7 @@ import { Exec, type V1Status } from '@kubernetes/client-node'
 import { environment } from '../config.ts'
 import type { Folder, Place } from '../engine.ts'
 import { JobError } from '../errors.ts'
-import { inParallel } from '../io/parallel.ts'
+import { inParallel, seats } from '../io/parallel.ts'
 import { backoff, realPacing } from '../storages/backoff.ts'
 import { type Cluster, connect } from './client.ts'
 import { opened } from './opened.ts'
@@ -19,6 +19,8 @@ import { refused } from './refused.ts'
  * looks like the end of a stream: what counts is the exit status and the length of each range, which is asked for again.
  */
 const rangeBytes = 16 * 1024 * 1024
+/** Files that are read at once, of all containers together: each takes up to three ranges of memory. */
+const seat = seats(6)
 const attempts = 4
 /** A command that says nothing for so long hangs. */
 const silenceMs = 60_000
@@ -101,13 +103,18 @@ export function containerFolder(
     const size = sizes.get(path)
     if (size === undefined) throw new JobError('bug', `${path} was not listed before it was read`)
     const get = (start: number) => (start < size ? range(path, start, Math.min(rangeBytes, size - start)) : undefined)
-    let next = get(0)
-    for (let start = 0; next; start += rangeBytes) {
-      const bytes = await next
-      next = get(start + rangeBytes)
-      // its failure is told when its turn comes
-      next?.catch(() => {})
-      yield bytes
+    const leave = await seat()
+    try {
+      let next = get(0)
+      for (let start = 0; next; start += rangeBytes) {
+        const bytes = await next
+        next = get(start + rangeBytes)
+        // its failure is told when its turn comes
+        next?.catch(() => {})
+        yield bytes
+      }
+    } finally {
+      leave()
     }
   }
 

@@ -1,8 +1,11 @@
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { pino } from 'pino'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { worker } from '../../commands/worker.ts'
-import { heartbeatMs, silenceMs } from '../../io/protocol.ts'
+import { type FromWorker, heartbeatMs, messages, silenceMs, type ToWorker } from '../../io/protocol.ts'
 
 beforeEach(() => vi.useFakeTimers())
 afterEach(() => vi.useRealTimers())
@@ -33,4 +36,41 @@ test('a worker stays as long as it hears a heartbeat now and then', async () => 
   expect(ended).not.toHaveBeenCalled()
   input.end()
   await life
+})
+
+test('workers that share a process carry out their orders side by side, each in its own folder', async () => {
+  vi.useRealTimers()
+  const root = await mkdtemp(join(tmpdir(), 'holdfast-worker-'))
+  const id = '1795218000'
+  await mkdir(join(root, `BACKUP-${id}`))
+  for (const file of [`BACKUP-${id}-0.1.Data`, `BACKUP-${id}.1.ctl`, `BACKUP-${id}.1.log`])
+    await writeFile(join(root, `BACKUP-${id}`, file), '')
+  const input = new PassThrough()
+  const output = new PassThrough()
+  const life = worker({ input, output, log: pino({ level: 'silent' }), signal: new AbortController().signal })
+  const answers: FromWorker[] = []
+  const listening = (async () => {
+    for await (const message of messages<FromWorker>(output)) if (message.type !== 'heartbeat') answers.push(message)
+  })()
+  const say = (message: ToWorker) => input.write(`${JSON.stringify(message)}\n`)
+
+  const hello = { plan: 'nightly', backupId: id, storages: {}, secretsDir: root, volumesDir: root, staging: root }
+  say({ type: 'hello', hello })
+  const clients = join(import.meta.dirname, '../bin/hanging')
+  const survey = { do: 'survey', node: 1, plan: 'nightly', backupId: id, clients }
+  const beside = { access: 'local', folder: root } as const
+  say({ type: 'order', id: 1, order: { do: 'engine', worker: 'node-1', beside, engine: 'rondb', order: survey } })
+  const nothing = { do: 'download', parts: [], strip: '', room: 0 } as const
+  say({ type: 'order', id: 2, order: { ...nothing, worker: 'node-1' } })
+  say({ type: 'order', id: 3, order: { ...nothing, worker: 'node-2' } })
+  await vi.waitFor(() => expect(answers).toMatchObject([{ type: 'result', id: 3 }]), { timeout: 10_000 })
+  const [own = ''] = (await readdir(root)).filter((name) => name.startsWith(`holdfast-${process.pid}-`))
+  expect((await readdir(join(root, own))).sort()).toEqual(['node-1', 'node-2'])
+
+  input.end()
+  await life
+  output.end()
+  await listening
+  expect(answers.slice(1)).toMatchObject([{ type: 'error', id: 1, message: 'the coordinator is gone' }, { id: 2 }])
+  await rm(root, { recursive: true })
 })

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pino } from 'pino'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import type { Order, Place } from '../../engine.ts'
-import type { Workers } from '../../io/workers.ts'
+import { localWorkers, type Workers } from '../../io/workers.ts'
 import { connect } from '../../kubernetes/client.ts'
 import { containerFolder } from '../../kubernetes/container.ts'
 import type { Template } from '../../kubernetes/template.ts'
@@ -31,6 +31,15 @@ let sent: number
 let onBytes: () => void
 
 const selector = 'app=database'
+const hello = {
+  plan: 'nightly',
+  backupId: id,
+  storages: { volume: { filesystem: { claim: 'backups', path: '/' } } },
+  secretsDir: '/secrets',
+  volumesDir: '/volumes',
+  staging: '/scratch',
+}
+const unseen = { begin: () => {}, end: () => {}, add: () => {} }
 const container = { securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } } }
 const podSecurity = { runAsNonRoot: true, runAsUser: 1000, seccompProfile: { type: 'RuntimeDefault' } }
 
@@ -49,6 +58,7 @@ describe.skipIf(missing !== undefined)('worker pods', () => {
   })
 
   afterEach(async () => {
+    vi.unstubAllEnvs()
     proxy.open()
     stop?.abort(new Error('the test is over'))
     await team?.close()
@@ -215,6 +225,43 @@ describe.skipIf(missing !== undefined)('worker pods', () => {
       expect(hash.digest('hex')).toBe(wanted?.sha256)
     })
 
+    test('is read beside those of other data nodes by one process', async () => {
+      for (const name of ['s', 'stored']) await mkdir(join(dir, name))
+      const beside = {
+        access: 'exec',
+        pod: { address, selector },
+        container: 'database',
+        folder: '/data/backups/BACKUP',
+      }
+      const exec = (worker: string) => ({ ...upload('medium'), worker, path: `rondb/${worker}`, beside }) as Order
+      vi.stubEnv('HOLDFAST_POD_NAMESPACE', namespace)
+      stop = new AbortController()
+      const began: string[] = []
+      team = localWorkers({
+        hello: {
+          ...hello,
+          storages: { volume: { filesystem: { path: join(dir, 'stored') } } },
+          staging: join(dir, 's'),
+        },
+        progress: { ...unseen, add: (name) => void (began.includes(name) || began.push(name)) },
+        signal: stop.signal,
+        logLevel: 'error',
+      })
+      const names = ['node-1', 'node-2', 'node-3', 'node-4']
+      const begunBefore: number[] = []
+      const orders = names.map((name) =>
+        team.order(exec(name)).then((parts) => {
+          begunBefore.push(began.length)
+          return parts as Part[]
+        }),
+      )
+      const wanted = await partsIn('medium')
+      for (const [i, parts] of (await Promise.all(orders)).entries())
+        expect(byPath(parts)).toEqual(wanted.map((part) => ({ ...part, path: part.path.replace('1', `${names[i]}`) })))
+      expect(begunBefore[0]).toBeGreaterThan(1)
+      expect(await readdir(join(dir, 's'))).toHaveLength(1)
+    })
+
     test('takes marks, and gives up what is removed', async () => {
       start()
       const beside = folder()
@@ -242,18 +289,10 @@ function start({ image = cluster.image, by = config }: { image?: string | undefi
   team = podWorkers({
     cluster: connect({ kubeconfig: by, podNamespace: namespace }),
     template: template(image as string),
-    hello: {
-      plan: 'nightly',
-      backupId: id,
-      storages: { volume: { filesystem: { claim: 'backups', path: '/' } } },
-      secretsDir: '/secrets',
-      volumesDir: '/volumes',
-      staging: '/scratch',
-    },
+    hello,
     run: `${Math.random()}`,
     progress: {
-      begin: () => {},
-      end: () => {},
+      ...unseen,
       add: (_, bytes) => {
         sent += bytes
         if (sent > MiB) onBytes()

@@ -30,6 +30,7 @@ beforeEach(async () => {
 })
 
 afterEach(async () => {
+  vi.unstubAllEnvs()
   await team.close()
   await rm(root, { recursive: true })
 })
@@ -142,7 +143,7 @@ describe('a download', () => {
 
   async function fetched(): Promise<string> {
     const [folder = ''] = await readdir(join(root, 'staging'))
-    return join(root, 'staging', folder, '1')
+    return join(root, 'staging', folder, 'node-1', '1')
   }
 
   test('brings every part into the worker\u2019s own folder', async () => {
@@ -240,6 +241,22 @@ describe('a worker', () => {
     await restart({})
     await team.order(upload())
     expect(await readdir(join(root, 'staging'))).toHaveLength(1)
+  })
+
+  test('shares its process with all others that read through containers', async () => {
+    const pod = { address: '10.0.0.7', names: ['node-0'] }
+    const beside = { access: 'exec', pod, container: 'ndbmtd', folder: '/data' } as const
+    const order = (name: string) => team.order({ ...upload(), worker: name, beside } as Order)
+    // the worker's answer: there is no API server
+    vi.stubEnv('KUBECONFIG', '')
+    await Promise.all(
+      ['node-1', 'node-2', 'node-3'].map((name) =>
+        expect(order(name)).rejects.toThrow(`worker ${name}: this pod has no token for the API server`),
+      ),
+    )
+    const [folder = '', ...others] = await readdir(join(root, 'staging'))
+    expect(others).toEqual([])
+    expect((await readdir(join(root, 'staging', folder))).sort()).toEqual(['node-1', 'node-2', 'node-3'])
   })
 
   test('that cannot make its folder says so in answer to its orders', async () => {
