@@ -79,7 +79,11 @@ export function workerBeside({
   ]
   spec.affinity = { ...spec.affinity, nodeAffinity: onMachine(owner.spec?.nodeName ?? '') }
   spec.tolerations = [...(spec.tolerations ?? []), ...(owner.spec?.tolerations ?? [])]
-  spec.securityContext = { ...spec.securityContext, ...idsOf(owner), fsGroupChangePolicy: 'OnRootMismatch' }
+  spec.securityContext = {
+    ...spec.securityContext,
+    ...idsOf(owner, place.volume),
+    fsGroupChangePolicy: 'OnRootMismatch',
+  }
   return pod
 }
 
@@ -135,10 +139,11 @@ function onMachine(node: string) {
   }
 }
 
-/** The ids that own the files of the volume. */
-function idsOf({ spec }: V1Pod): V1PodSecurityContext {
+/** The ids that own the files of the volume: those of the container that has it, which a sidecar may stand before. */
+function idsOf({ spec }: V1Pod, volume: string): V1PodSecurityContext {
   const pod = spec?.securityContext ?? {}
-  const container = spec?.containers[0]?.securityContext ?? {}
+  const owner = spec?.containers.find(({ volumeMounts = [] }) => volumeMounts.some(({ name }) => name === volume))
+  const container = (owner ?? spec?.containers[0])?.securityContext ?? {}
   const ids = {
     runAsUser: container.runAsUser ?? pod.runAsUser,
     runAsGroup: container.runAsGroup ?? pod.runAsGroup,
