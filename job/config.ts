@@ -5,6 +5,7 @@ import { z } from 'zod'
 import type { SecretReader } from './engine.ts'
 import { SourceValues, TargetValues } from './engines/index.ts'
 import { JobError } from './errors.ts'
+import { Hooks } from './hooks.ts'
 import { chartValues, job, pod } from './kubernetes/values.ts'
 import { StorageValues } from './storages/index.ts'
 
@@ -26,6 +27,7 @@ const Plan = z.strictObject({
   storages: z.array(name).min(1).describe('names of the storages that get the backup'),
   sources: z.array(SourceValues).min(1).describe('what is backed up, in this order'),
   retention: Retention.optional(),
+  hooks: Hooks.optional(),
   schedule: z.string().nullish().describe('cron schedule; the job only prints the next run'),
   timeZone: z.string().nullish().describe('time zone of the schedule, such as Europe/Stockholm'),
   suspend: z.boolean().nullish(),
@@ -61,6 +63,7 @@ const Restore = z.strictObject({
     .optional()
     .describe('any text; another text carries out again what was restored once'),
   targets: z.array(TargetValues).min(1).describe('what is restored, and where to'),
+  hooks: Hooks.optional(),
   schedule: z.string().nullish(),
   timeZone: z.string().nullish(),
   suspend: z.boolean().nullish(),
@@ -171,14 +174,16 @@ export function parseValues(values: unknown, file: string): Values {
       hint: 'docs/values.md lists every value with its meaning',
     })
   }
-  for (const [plan, { storages, sources }] of Object.entries(parsed.data.backups)) {
+  for (const [plan, { storages, sources, hooks }] of Object.entries(parsed.data.backups)) {
+    refuseScaledTwice(`backups.${plan}`, [hooks, ...sources.map((source) => source.hooks)])
     knowStorages(`backups.${plan}.storages`, storages, parsed.data)
     refuseTwice(
       `backups.${plan}.sources`,
       sources.map((source) => source.name),
     )
   }
-  for (const [restore, { from, targets }] of Object.entries(parsed.data.restores)) {
+  for (const [restore, { from, targets, hooks }] of Object.entries(parsed.data.restores)) {
+    refuseScaledTwice(`restores.${restore}`, [hooks, ...targets.map((target) => target.hooks)])
     knowStorages(`restores.${restore}.from.storages`, from.storages, parsed.data)
     refuseTwice(
       `restores.${restore}.targets`,
@@ -203,6 +208,14 @@ function knowStorages(at: string, names: string[], values: Values): void {
 function refuseTwice(at: string, names: string[]): void {
   const twice = names.find((one, i) => names.indexOf(one) !== i)
   if (twice) throw new JobError('configuration', `${at}: "${twice}" is there twice`)
+}
+
+/** The inner one would scale it back while the outer one still wants it down. */
+function refuseScaledTwice(at: string, hooks: (Hooks | undefined)[]): void {
+  const all = hooks.flatMap(
+    (one) => one?.before.flatMap(({ scale }) => (scale ? [`${scale.kind} ${scale.name}`] : [])) ?? [],
+  )
+  refuseTwice(`${at}: hooks scale`, all)
 }
 
 /** One sentence for each wrong value, with its path. Unions report the branch that came nearest. */

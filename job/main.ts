@@ -154,6 +154,7 @@ function openJob({ request, log, stop }: { request: Request; log: Job['log']; st
         log.warn(message)
       },
       storage: async (name) => storage(name),
+      hooks: async (run) => (await import('./kubernetes/hooks.ts')).hookActions(`holdfast-${run}`),
       workers: ({ plan, id, storages: names, staging }) => {
         const values = Object.fromEntries(names.map((name) => [name, config.storages[name]]))
         const { secretsDir, volumesDir } = config

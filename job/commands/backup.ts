@@ -8,10 +8,12 @@ import { JobError, textOf } from '../errors.ts'
 import { together } from '../io/parallel.ts'
 import { type Result, sizeText } from '../io/print.ts'
 import { openSink, type SourceSink } from '../io/sink.ts'
+import type { Workers } from '../io/workers.ts'
 import type { Manifest, SourceFacts } from '../manifest.ts'
 import { version } from '../version.ts'
 import { planNamed } from './catalogs.ts'
 import { checkSources, type FoundSource } from './check.ts'
+import { type Around, between, repair } from './hooks.ts'
 import type { Job } from './job.ts'
 import { pruneAfterBackup } from './prune.ts'
 
@@ -34,12 +36,22 @@ interface Run {
   checked?: SourceState | undefined
 }
 
+type Source = Plan['sources'][number]
+
+/** A source that is backed up. */
+interface Done {
+  facts: SourceFacts
+  sink: SourceSink
+  sourceRun: SourceRun
+}
+
 /** How often another id is tried when the database has seen the first one, or takes somebody else's backup. */
 const freshIds = 3
 
 /** One backup of a plan: check, claim an id, every source in turn, commit, retention. */
 export async function backup(job: Job, options: BackupOptions): Promise<Result> {
   const plan = planNamed(job.config, options.plan)
+  if (!options.dryRun) await repair(job, hooksOf(options.plan, plan))
   const opening = openCatalogs(job, options.plan, plan.storages)
   if (options.resume !== undefined && !options.dryRun)
     return runOnce(await takeUp({ job, name: options.plan, plan, catalogs: await opening, pick: options.resume }))
@@ -56,6 +68,13 @@ export async function backup(job: Job, options: BackupOptions): Promise<Result> 
       checked = undefined
     }
   }
+}
+
+/** All hooks of a plan. */
+function hooksOf(name: string, { hooks, sources }: Plan) {
+  const run = `backup-${name}`
+  const own = sources.map((source, i) => ({ run, at: `backups.${name}.sources.${i}.hooks`, hooks: source.hooks }))
+  return [{ run, at: `backups.${name}.hooks`, hooks }, ...own]
 }
 
 async function openCatalogs(job: Job, plan: string, storages: string[]): Promise<Catalog[]> {
@@ -175,36 +194,17 @@ async function runOnce(run: Run): Promise<Result> {
 async function carryOut(run: Run, committed: Catalog[]): Promise<Result> {
   const { job, name, plan, catalogs, id, started } = run
   const workers = job.workers({ plan: name, id, storages: plan.storages })
-  const done: { facts: SourceFacts; sink: SourceSink; sourceRun: SourceRun }[] = []
+  const done: Done[] = []
+  const failures: (JobError | undefined)[] = []
   job.progress.begin(`backup ${id}`)
-  for (const [i, source] of plan.sources.entries()) {
-    const { engine, values } = engineOf(source)
-    const sink = openSink({
-      catalogs,
-      id,
-      source: source.name,
-      engine: engine.name,
-      workers,
-      progress: job.progress,
-      signal: job.signal,
-    })
-    const resumed = run.resumed[source.name]
-    if (resumed) await sink.takeUp()
-    // written again: a prune must see that this run is alive
-    if (resumed) await sink.keepFacts(resumed)
-    for (const warning of resumed?.warnings ?? []) job.warn(warning)
-    const sourceRun: SourceRun = {
-      ...contextOf(job),
-      at: `backups.${name}.sources.${i}.${engine.name}`,
-      source: values,
-      backupId: id,
-      plan: name,
-      ...(resumed ? { resumed } : {}),
-      ...(run.checked && i === 0 ? { checked: run.checked } : {}),
+  const [around, ...aroundEach] = hooksOf(name, plan)
+  const whole = await between(job, around as Around, async () => {
+    for (const [i, source] of plan.sources.entries()) {
+      const one = await between(job, aroundEach[i] as Around, () => backUp({ run, workers, source, i }))
+      done.push(one.value)
+      failures.push(one.failure)
     }
-    const { server, tools, facts } = await engine.backup(sourceRun, sink)
-    done.push({ facts: { name: source.name, engine: engine.name, server, tools, facts }, sink, sourceRun })
-  }
+  })
   job.progress.end()
 
   const manifest: Manifest = {
@@ -229,7 +229,54 @@ async function carryOut(run: Run, committed: Catalog[]): Promise<Result> {
   job.log.info({ plan: name, backup: id, parts: manifest.parts.length, bytes }, 'backup stored')
 
   await tidy({ run, done })
-  return result({ run, manifest, bytes })
+  return { ...result({ run, manifest, bytes }), failure: failureAfter(id, [...failures, whole.failure]) }
+}
+
+/** One source, into a sink of its own. */
+async function backUp({
+  run,
+  workers,
+  source,
+  i,
+}: {
+  run: Run
+  workers: Workers
+  source: Source
+  i: number
+}): Promise<Done> {
+  const { job, name, catalogs, id } = run
+  const { engine, values } = engineOf(source)
+  const sink = openSink({
+    catalogs,
+    id,
+    source: source.name,
+    engine: engine.name,
+    workers,
+    progress: job.progress,
+    signal: job.signal,
+  })
+  const resumed = run.resumed[source.name]
+  if (resumed) await sink.takeUp()
+  // written again: a prune must see that this run is alive
+  if (resumed) await sink.keepFacts(resumed)
+  for (const warning of resumed?.warnings ?? []) job.warn(warning)
+  const sourceRun: SourceRun = {
+    ...contextOf(job),
+    at: `backups.${name}.sources.${i}.${engine.name}`,
+    source: values,
+    backupId: id,
+    plan: name,
+    ...(resumed ? { resumed } : {}),
+    ...(run.checked && i === 0 ? { checked: run.checked } : {}),
+  }
+  const { server, tools, facts } = await engine.backup(sourceRun, sink)
+  return { facts: { name: source.name, engine: engine.name, server, tools, facts }, sink, sourceRun }
+}
+
+/** A backup is good whatever a hook after it did, but somebody must look after what it was to do. */
+function failureAfter(id: string, failures: (JobError | undefined)[]): JobError | undefined {
+  const failure = failures.find((one) => one !== undefined)
+  return failure && new JobError(failure.kind, `backup ${id} is stored, but ${failure.message}`, { hint: failure.hint })
 }
 
 /** A newer backup takes the place of every run that failed, but another one may be running still. */
@@ -253,13 +300,7 @@ async function confirm(catalog: Catalog, manifest: Manifest, job: Job): Promise<
 }
 
 /** After the commit nothing may fail the run: the backup exists. */
-async function tidy({
-  run,
-  done,
-}: {
-  run: Run
-  done: { facts: SourceFacts; sink: SourceSink; sourceRun: SourceRun }[]
-}): Promise<void> {
+async function tidy({ run, done }: { run: Run; done: Done[] }): Promise<void> {
   const { job, name } = run
   try {
     const otherRuns = await runsBeside(run)

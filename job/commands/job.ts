@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import type { Config } from '../config.ts'
 import type { RunContext } from '../engine.ts'
+import type { HookActions } from '../hooks.ts'
 import type { Progress } from '../io/progress.ts'
 import type { Workers } from '../io/workers.ts'
 import type { Storage } from '../storage.ts'
@@ -14,6 +15,8 @@ export interface Job extends RunContext {
   storage(name: string): Promise<Storage>
   /** Workers of one backup's run, with what they keep below `staging`; closed with the job. */
   workers(backup: { plan: string; id: string; storages: string[]; staging?: string | undefined }): Workers
+  /** What carries out hooks that need Kubernetes, loaded with the first one. `run`: backup-nightly. */
+  hooks(run: string): Promise<HookActions>
   /** Told as soon as it is known which backup the run makes or restores. */
   about(backup: { plan: string; id: string }): void
   readonly warnings: readonly string[]

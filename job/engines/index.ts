@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { Engine } from '../engine.ts'
 import { JobError } from '../errors.ts'
+import { Hooks } from '../hooks.ts'
 import { rondb } from './rondb/index.ts'
 
 /** Every engine, in the order of the docs. A new one is one line here. */
@@ -37,7 +38,7 @@ function oneEngine(schema: 'sourceSchema' | 'targetSchema') {
   const kinds = Object.fromEntries(engines.map((engine) => [engine.name, engine[schema].optional()]))
   const names = engines.map((engine) => engine.name).join(', ')
   return z
-    .strictObject({ name: sourceName, ...kinds })
+    .strictObject({ name: sourceName, ...kinds, hooks: Hooks.optional() })
     .refine((values) => engines.filter((engine) => (values as Record<string, unknown>)[engine.name]).length === 1, {
       message: `name one engine: ${names}`,
     })

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { delimiter } from 'node:path'
-import { BatchV1Api, CoordinationV1Api, CoreV1Api, EventsV1Api, KubeConfig } from '@kubernetes/client-node'
+import { AppsV1Api, BatchV1Api, CoordinationV1Api, CoreV1Api, EventsV1Api, KubeConfig } from '@kubernetes/client-node'
 import type { Surroundings } from '../config.ts'
 import { JobError } from '../errors.ts'
 
@@ -11,6 +11,7 @@ import { JobError } from '../errors.ts'
 export interface Cluster {
   /** For attach, exec and watch, which take it instead of an API object. */
   readonly kubeConfig: KubeConfig
+  readonly apps: AppsV1Api
   readonly core: CoreV1Api
   readonly batch: BatchV1Api
   readonly coordination: CoordinationV1Api
@@ -33,6 +34,7 @@ export function connect(surroundings: Surroundings): Cluster {
   const kubeConfig = loadConfig(surroundings)
   return {
     kubeConfig,
+    apps: kubeConfig.makeApiClient(AppsV1Api),
     core: kubeConfig.makeApiClient(CoreV1Api),
     batch: kubeConfig.makeApiClient(BatchV1Api),
     coordination: kubeConfig.makeApiClient(CoordinationV1Api),

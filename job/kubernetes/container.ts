@@ -165,7 +165,7 @@ interface Command {
 }
 
 /** Runs a command in a container to its end. A connection that breaks before the exit status came is a retryable error. */
-async function execute(
+export async function execute(
   { kubeConfig, namespace }: Cluster,
   { pod, container, command, signal }: Command,
 ): Promise<Said> {

@@ -58,7 +58,11 @@ async function podsNamed(cluster: Cluster, names: readonly string[], signal: Abo
   return pods.filter((pod) => pod !== undefined)
 }
 
-async function labelled({ core, namespace }: Cluster, labelSelector: string, signal: AbortSignal): Promise<V1Pod[]> {
+export async function labelled(
+  { core, namespace }: Cluster,
+  labelSelector: string,
+  signal: AbortSignal,
+): Promise<V1Pod[]> {
   const { items } = await ask(
     `list pods with ${labelSelector}`,
     (options) => core.listNamespacedPod({ namespace, labelSelector }, options),

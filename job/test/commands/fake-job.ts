@@ -3,6 +3,7 @@ import type { Job } from '../../commands/job.ts'
 import type { Config, Plan } from '../../config.ts'
 import type { Order } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
+import type { HookActions } from '../../hooks.ts'
 import type { Storage } from '../../storage.ts'
 
 /** The time that it is for commands in tests. */
@@ -14,12 +15,13 @@ export interface FakeJobOptions {
   restores?: Config['restores']
   /** What a worker answers to an order. */
   answer?: (order: Order) => unknown
+  hooks?: HookActions
   now?: Date
   signal?: AbortSignal
 }
 
 /** A job over given storages; a plan without storages has all of them. */
-export function fakeJob({ storages, backups, restores = {}, answer, signal, ...options }: FakeJobOptions): Job {
+export function fakeJob({ storages, backups, restores = {}, answer, hooks, signal, ...options }: FakeJobOptions): Job {
   const warnings: string[] = []
   const defaults = { storages: storages.map(({ name }) => name), sources: [], deadline: '24h', keepFailed: '48h' }
   const plans = Object.entries(backups).map(([name, plan]) => [name, { ...defaults, ...plan }])
@@ -35,6 +37,10 @@ export function fakeJob({ storages, backups, restores = {}, answer, signal, ...o
     warn: (message) => warnings.push(message),
     now: () => options.now ?? now,
     workers: () => ({ order: async (order) => answer?.(order), close: async () => {} }),
+    hooks: async () => {
+      if (hooks) return hooks
+      throw new JobError('configuration', 'there is no Kubernetes here')
+    },
     storage: async (name) => {
       const storage = storages.find((one) => one.name === name)
       if (storage) return storage

@@ -179,6 +179,8 @@ describe.skipIf(!cluster.kubeconfig)('a lease on a real API server', () => {
     const { renewTime } = await lease()
     await vi.waitUntil(async () => (await lease()).renewTime > renewTime, patiently)
     expect(lost.aborted).toBe(false)
+    // the API server knows of it before the holder has its answer
+    await vi.waitUntil(() => said.length > 1, patiently)
     expect(said).toEqual([expect.stringContaining('the lease is not renewed'), 'the lease is renewed again'])
   })
 
