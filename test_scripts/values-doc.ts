@@ -7,6 +7,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { z } from 'zod'
 import { parse } from '../job/cli.ts'
 import { Values } from '../job/config.ts'
+import { engines } from '../job/engines/index.ts'
 import { chartValues } from '../job/kubernetes/values.ts'
 
 const top = new URL('..', import.meta.url)
@@ -52,6 +53,7 @@ interface Section {
   without?: string[]
 }
 
+const engineNames = engines.map(({ name }) => name)
 const parts = ['cluster', 'storages', 'backups', 'restores', 'pod', 'job']
 
 const sections: Section[] = [
@@ -76,23 +78,20 @@ const sections: Section[] = [
     title: 'backups.PLAN',
     says: 'A plan: what is backed up, where to, and how long it is kept.',
     at: ['backups', '*'],
-    without: ['rondb'],
+    without: [...engineNames, 'hooks'],
   },
-  {
-    title: 'backups.PLAN.sources[].rondb',
-    says: 'A RonDB or NDB cluster as a source. [engines/rondb.md](engines/rondb.md) explains the choices.',
-    at: ['backups', '*', 'sources', '[]', 'rondb'],
-  },
+  ...engineSections('backups', 'sources'),
   {
     title: 'restores.NAME',
     says: 'A restore: which backup, and where it goes.',
     at: ['restores', '*'],
-    without: ['rondb'],
+    without: [...engineNames, 'hooks'],
   },
+  ...engineSections('restores', 'targets'),
   {
-    title: 'restores.NAME.targets[].rondb',
-    says: 'A RonDB or NDB cluster as a target.',
-    at: ['restores', '*', 'targets', '[]', 'rondb'],
+    title: 'hooks',
+    says: 'In `backups.PLAN`, `restores.NAME`, and in each of their sources and targets: what is done around them. [hooks.md](hooks.md) has examples.',
+    at: ['backups', '*', 'hooks'],
   },
   {
     title: 'The chart',
@@ -113,6 +112,14 @@ const sections: Section[] = [
     flat: true,
   },
 ]
+
+function engineSections(top: 'backups' | 'restores', list: 'sources' | 'targets'): Section[] {
+  return engineNames.map((name) => ({
+    title: `${top}.${top === 'backups' ? 'PLAN' : 'NAME'}.${list}[].${name}`,
+    says: `${list === 'sources' ? 'What is backed up' : 'What is restored, and where to'}. [engines/${name}.md](engines/${name}.md) explains the choices.`,
+    at: [top, '*', list, '[]', name],
+  }))
+}
 
 /** By the end of the path; the longest end wins. */
 const examples: Record<string, string> = {
@@ -152,6 +159,16 @@ const examples: Record<string, string> = {
   'backups.*.storages': 'storages: [main, offsite]',
   sources: 'sources: [{ name: rondb, rondb: { … } }]',
   name: 'name: rondb',
+  hooks: 'hooks: { before: [{ scale: { name: app } }] }',
+  'hooks.before': 'before: [{ scale: { name: zync-que } }]',
+  'hooks.after': 'after: [{ exec: { selector: app=system, command: [resync] } }]',
+  'exec.pod': 'pod: app-0',
+  'exec.selector': 'selector: app=system',
+  'exec.command': 'command: [sh, -c, "sync"]',
+  'http.url': 'url: "https://app.example.org/quiet"',
+  'http.headers': 'headers: { content-type: application/json }',
+  secretHeaders: 'secretHeaders: { authorization: { secret: app, key: token } }',
+  'scale.name': 'name: zync-que',
   retention: 'retention: { last: 7, maxAge: 30d }',
   'retention.last': 'last: 7',
   'retention.maxAge': 'maxAge: 30d',
@@ -288,6 +305,16 @@ const meanings: Record<string, string> = {
   'targets[].name': 'name of the source in the backup',
   's3.endpoint': 'URL of an S3 server that is not AWS, with its port',
   'backups.*.storages': 'names of the storages that get the backup; it is read once and sent to all',
+  hooks: 'what is done before and after',
+  'exec.command': 'program and arguments; there is no shell but the one that is named',
+  'scale.name': 'name of the workload',
+  'scale.replicas': 'how many replicas it has meanwhile',
+  'http.method': 'method of the request',
+  'http.headers': 'headers of the request',
+  'http.body': 'body of the request',
+  'secretHeaders.*.secret': 'name of the Secret',
+  'secretHeaders.*.key': 'key in the Secret',
+  'scale.kind': 'kind of the workload',
   retention: 'which backups are kept; without it, all',
   suspend: 'no next run is shown or started by the schedule',
   runNow: 'any text: the chart makes a Job that runs once, at once; another text runs again',
@@ -300,13 +327,13 @@ const meanings: Record<string, string> = {
   'restores.*.suspend': 'nothing is restored until this is false',
   mysql: 'MySQL servers of the cluster: one of `host`, `socket` and `servers`',
   'mysql.port': 'port of `host`, and of `servers` that name none',
-  'mysql.credentials.usernameKey': 'key of the user name in the Secret',
-  'mysql.credentials.passwordKey': 'key of the password in the Secret',
-  'mysql.credentials.username': 'the user name itself, instead of a key of the Secret',
-  'mysql.tls': 'how the connection is protected; a socket needs nothing',
-  'mysql.tls.ca.key': 'key of the PEM file in the Secret',
-  'mysql.tls.cert.key': 'key of the PEM file in the Secret',
-  'mysql.tls.key.key': 'key of the PEM file in the Secret',
+  'credentials.usernameKey': 'key of the user name in the Secret',
+  'credentials.passwordKey': 'key of the password in the Secret',
+  'credentials.username': 'the user name itself, instead of a key of the Secret',
+  tls: 'how the connection is protected; a socket needs nothing',
+  'tls.ca.key': 'key of the PEM file in the Secret',
+  'tls.cert.key': 'key of the PEM file in the Secret',
+  'tls.key.key': 'key of the PEM file in the Secret',
   'encryption.key': 'key of the password in the Secret',
   'include.databases': 'whole databases, with their views, routines and events',
   'include.tables': 'single tables, `database.table`',
@@ -425,8 +452,20 @@ function rowOf(schema: Schema, { path, full, required }: { path: string; full: s
     type: typeText(schema),
     fallback,
     meaning: lower(meaning),
-    example: longest(examples, full) ?? missing('example', full),
+    example: longest(examples, full) ?? exampleOf(path, schema),
   }
+}
+
+/** Another value than the default, where nobody thought of a better one. */
+function exampleOf(path: string, schema: Schema): string {
+  const name = path.split('.').at(-1)?.replace('[]', '') ?? ''
+  const given = schema.default
+  if (schema.enum) return `${name}: ${schema.enum.find((one) => one !== given)}`
+  if (schema.type === 'boolean') return `${name}: ${given !== true}`
+  if (schema.type === 'integer' || schema.type === 'number')
+    return `${name}: ${Number(given ?? schema.minimum ?? 1) + 1}`
+  if (schema.type === 'array') return `${name}: [${schema.items?.type === 'object' ? '{ … }' : '…'}]`
+  return schema.type === 'object' || schema.anyOf ? `${name}: { … }` : `${name}: …`
 }
 
 /** The default of an object says nothing that its members do not say. */

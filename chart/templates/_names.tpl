@@ -226,7 +226,7 @@ rondbService: {{ eq $.kind "backup" | ternary "create-backup" "restore-backup" }
 {{/* A run that only coordinates needs it for the lease and its events; to list, nothing is needed. */}}
 {{- define "holdfast.usesApi" -}}
 {{- $lease := and (ne .kind "list") (eq .root.Values.coordination "lease") }}
-{{- if or $lease (include "holdfast.usesWorkers" .) (include "holdfast.usesExec" .) }}true{{ end }}
+{{- if or $lease (include "holdfast.usesWorkers" .) (include "holdfast.usesExec" .) (include "holdfast.usesHooks" .) }}true{{ end }}
 {{- end }}
 
 {{- define "holdfast.workloads" -}}

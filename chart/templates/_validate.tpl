@@ -155,8 +155,8 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- $names := list }}
 {{- range $i, $entry := .entries }}
 {{- $names = append $names $entry.name }}
-{{- if ne (len (omit $entry "name")) 1 }}
-{{- fail (printf "%s[%d]: name one engine beside the name: rondb" $.at $i) }}
+{{- if ne (len (omit $entry "name" "hooks")) 1 }}
+{{- fail (printf "%s[%d]: name one engine beside the name, such as rondb" $.at $i) }}
 {{- end }}
 {{- end }}
 {{- include "holdfast.validateOnce" (dict "at" .at "names" $names) }}
