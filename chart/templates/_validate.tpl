@@ -120,7 +120,10 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- with $target.rondb }}
 {{- $below := dict "root" $.root "at" (printf "%s.targets[%d].rondb" $at $i) "workload" $workload }}
 {{- include "holdfast.validateMysql" (set $below "mysql" .mysql) }}
-{{- with .staging }}{{ include "holdfast.validateMounted" (dict "workload" $workload "at" (print $below.at ".staging") "path" .) }}{{ end }}
+{{- with .staging }}
+{{- include "holdfast.validateMounted" (dict "workload" $workload "at" (print $below.at ".staging") "path" .) }}
+{{- include "holdfast.validateRoom" (dict "workload" $workload "at" $at "path" .) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -216,14 +219,30 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 
 {{/* A path of this machine is nothing to a pod, unless the pod has it mounted. */}}
 {{- define "holdfast.validateMounted" -}}
-{{- $mounts := list "/scratch" }}
-{{- range (include "holdfast.podSettings" .workload | fromJson).extraVolumeMounts }}{{ $mounts = append $mounts .mountPath }}{{ end }}
-{{- $found := false }}
-{{- range $mounts }}
-{{- if or (eq . $.path) (hasPrefix (print (trimSuffix "/" .) "/") $.path) }}{{ $found = true }}{{ end }}
-{{- end }}
-{{- if not $found }}
+{{- $mounts := include "holdfast.extraMounts" .workload | fromJsonArray | concat (list "/scratch") }}
+{{- if not (include "holdfast.isBelow" (dict "path" .path "folders" $mounts)) }}
 {{- fail (printf "%s: %q is not in the job's pod (there are: %s); %sor mount it with pod.extraVolumes and pod.extraVolumeMounts" .at .path (join ", " $mounts) (.or | default "take one of these, ")) }}
+{{- end }}
+{{- end }}
+
+{{/* A pod that fills the machine's disk without having asked for room is evicted, and the next one fills it again. */}}
+{{- define "holdfast.validateRoom" -}}
+{{- $mounts := include "holdfast.extraMounts" .workload | fromJsonArray }}
+{{- $resources := (include "holdfast.podSettings" .workload | fromJson).resources | default dict }}
+{{- if not (or (include "holdfast.isBelow" (dict "path" .path "folders" $mounts)) (dig "requests" "ephemeral-storage" "" $resources)) }}
+{{- fail (printf "%s.pod.resources.requests.ephemeral-storage: missing; the whole backup is downloaded to %q, on the machine's own disk: ask for room for it" .at .path) }}
+{{- end }}
+{{- end }}
+
+{{- define "holdfast.extraMounts" -}}
+{{- $mounts := list }}
+{{- range (include "holdfast.podSettings" . | fromJson).extraVolumeMounts }}{{ $mounts = append $mounts .mountPath }}{{ end }}
+{{- $mounts | toJson }}
+{{- end }}
+
+{{- define "holdfast.isBelow" -}}
+{{- range .folders }}
+{{- if or (eq . $.path) (hasPrefix (print (trimSuffix "/" .) "/") $.path) }}true{{ break }}{{ end }}
 {{- end }}
 {{- end }}
 
