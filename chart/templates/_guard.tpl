@@ -12,7 +12,8 @@ is one ACCOUNT of two kinds, because every policy that matches a request has to 
   holdfast.statefulSetPods   `files`    list of the pods of the StatefulSets that it names
   holdfast.workersMay        (dict "root" $ "account" ACCOUNT)   what the worker pods of an account may have
   holdfast.rules             (dict "root" $ "kind" "…")           rules of the role of backups or restores
-  holdfast.storagePorts      $          list of the ports of the storages
+  holdfast.storagePorts      $          list of the ports of the storages, and of what gives keys to them
+  holdfast.usesIdentity      $          whether a storage has no keys in the values, but those of an identity
 */}}
 
 {{/* `auto`: where holdfast.rules has the right that a policy guards. */}}
@@ -199,5 +200,12 @@ are known beforehand: `create` and `list` cannot be limited to names, and nobody
 {{- $ports = $port | default (eq $url.scheme "http" | ternary 80 443) | int | append $ports }}
 {{- end }}
 {{- end }}
+{{- if include "holdfast.usesIdentity" . }}{{ $ports = append $ports 443 }}{{ end }}
 {{- $ports | uniq | sortAlpha | toJson }}
+{{- end }}
+
+{{- define "holdfast.usesIdentity" -}}
+{{- range .Values.storages }}
+{{- if and .s3 (not .s3.credentials) }}true{{ break }}{{ end }}
+{{- end }}
 {{- end }}
