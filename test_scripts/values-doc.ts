@@ -317,7 +317,8 @@ const meanings: Record<string, string> = {
   'scale.kind': 'kind of the workload',
   retention: 'which backups are kept; without it, all',
   suspend: 'no next run is shown or started by the schedule',
-  runNow: 'any text: the chart makes a Job that runs once, at once; another text runs again',
+  runNow:
+    'any text: the chart makes a Job that runs once, at once; another text runs again, and so does another plan, image or pod: take it out afterwards',
   'backups.*.deadline': 'a run that began longer ago counts as failed; Kubernetes stops it then',
   'restores.*.deadline': 'a run that takes longer is stopped by Kubernetes',
   from: 'where the backup comes from',
