@@ -4,6 +4,7 @@ import type { Engine, Marker, RequestRun } from '../engine.ts'
 import { engineOf } from '../engines/index.ts'
 import { JobError } from '../errors.ts'
 import { contextOf } from './backup.ts'
+import type { Around } from './hooks.ts'
 import type { Job } from './job.ts'
 
 export interface RestoreOptions {
@@ -26,6 +27,8 @@ export interface Request extends Pick<Restore, 'from' | 'pick' | 'maxAge' | 'ove
   /** Every backup that is newer is restored, once; without a schedule the pick is looked up once. */
   scheduled: boolean
   targets: Asked[]
+  /** What is done around it. */
+  around: Around
 }
 
 /** One target, and what is asked of it. */
@@ -35,14 +38,23 @@ export interface Asked {
   name: string
   engine: Engine
   run: RequestRun
+  around: Around
 }
 
 export function requestOf(job: Job, options: RestoreOptions): Request {
   const { at, restore } = restoreOf(job.config, options)
   const scheduled = Boolean(restore.schedule)
   const { from, pick, maxAge, overwrite } = restore
-  const asked = restore.targets.map((target, i) => askedOf({ job, at: `${at}.targets.${i}`, restore, target }))
-  return { at, scheduled, from, pick, maxAge, overwrite, targets: chosen(asked, options) }
+  const asked = restore.targets.map((target, i) =>
+    askedOf({ job, at: `${at}.targets.${i}`, run: runOf(options), restore, target }),
+  )
+  const around = { run: runOf(options), at: `${at}.hooks`, hooks: restore.hooks }
+  return { at, scheduled, from, pick, maxAge, overwrite, around, targets: chosen(asked, options) }
+}
+
+/** What no other run is called that may be at work. */
+function runOf({ restore, backup }: RestoreOptions): string {
+  return `restore-${restore ?? backup}`
 }
 
 /** A restore of the values, with what the command line changes; or one made of a plan, into its own sources. */
@@ -82,17 +94,20 @@ function restoreOf({ restores, backups }: Config, options: RestoreOptions): { at
 interface Asking {
   job: Job
   at: string
+  /** Name of the run. */
+  run: string
   restore: Restore
   target: Restore['targets'][number]
 }
 
-function askedOf({ job, at, restore, target }: Asking): Asked {
+function askedOf({ job, at, run, restore, target }: Asking): Asked {
   const { engine, values } = engineOf(target)
   const request = hashOf(restore, { name: target.name, wanted: engine.requestOf(values) })
   return {
     at,
     name: target.name,
     engine,
+    around: { run, at: `${at}.hooks`, hooks: target.hooks },
     run: { ...contextOf(job), at: `${at}.${engine.name}`, target: values, request },
   }
 }

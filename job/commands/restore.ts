@@ -7,9 +7,10 @@ import type { Result } from '../io/print.ts'
 import { ownParts } from '../io/reader.ts'
 import type { Manifest } from '../manifest.ts'
 import type { Storage } from '../storage.ts'
+import { between, repair } from './hooks.ts'
 import type { Job } from './job.ts'
 import { type Asked, isDone, pickOf, type Request, type RestoreOptions, requestOf } from './request.ts'
-import { carryOut, type Task } from './steps.ts'
+import { carryOut, finish, type Task } from './steps.ts'
 
 /** A target with what it remembers of this request. */
 interface Target extends Asked {
@@ -26,6 +27,7 @@ interface Found {
 /** One restore: ask every target what it knows of the request, find the backup, look at the targets, then carry out what was planned. */
 export async function restore(job: Job, options: RestoreOptions): Promise<Result> {
   const request = requestOf(job, options)
+  if (!options.dryRun) await repair(job, [request.around, ...request.targets.map(({ around }) => around)])
   const targets = await together(request.targets.map(remember))
   const found = await findBackup(job, request, targets)
   const open = found ? targets.filter(({ marker }) => !isDone(request, marker, found.manifest.id)) : []
@@ -46,12 +48,49 @@ export async function restore(job: Job, options: RestoreOptions): Promise<Result
   const steps = tasks.flatMap((task) => task.steps.map((step) => `${task.name}: ${step.says}`))
   job.log.info({ plan: manifest.plan, backup: manifest.id, storage: storage.name, steps }, 'restore planned')
   if (refused) throw refused
+  return result(request, [...already, ...(await carryOutAll({ job, request, tasks, found }))])
+}
+
+/**
+ * Each is finished before the next begins, but the last one only after the hooks after all of them: when one of those fails, the
+ * same request is not carried out yet.
+ */
+async function carryOutAll({ job, request, tasks, found: { manifest, storage } }: Carrying): Promise<Done[]> {
   const done: Done[] = []
-  for (const task of tasks) {
-    const figures = await carryOut({ job, task, manifest, storage })
-    done.push({ source: task.name, backup: manifest.id, figures })
+  const last = tasks.at(-1)
+  let open: Task | undefined
+  try {
+    const whole = await between(job, request.around, async () => {
+      for (const task of tasks) {
+        open = task
+        const one = await between(job, task.around, () => carryOut({ job, task, manifest, storage }))
+        if (one.failure) throw unfinished(one.failure)
+        done.push({ source: task.name, backup: manifest.id, figures: one.value })
+        if (task === last) continue
+        await finish(task)
+        await task.engine.release?.(task.run)
+        open = undefined
+      }
+    })
+    if (whole.failure) throw unfinished(whole.failure)
+    if (last) await finish(last)
+    return done
+  } finally {
+    await open?.engine.release?.(open.run)
   }
-  return result(request, [...already, ...done])
+}
+
+function unfinished({ kind, message, hint }: JobError): JobError {
+  return new JobError(kind, `the data is restored, but ${message}`, {
+    hint: hint ?? 'mend what the hook needs, and run the same restore again: it is not finished before its hooks are',
+  })
+}
+
+interface Carrying {
+  job: Job
+  request: Request
+  tasks: Task[]
+  found: Found
 }
 
 /** A server that does not answer must not hide what is wrong with the values or the backup: that is looked at first. */
@@ -161,7 +200,7 @@ async function planTask({ job, request, target, manifest }: Planning): Promise<T
   })
   if (target.failure) throw target.failure
   run.state = state
-  return { name, engine, run, state, steps: await engine.planRestore(run, state) }
+  return { name, engine, run, state, steps: await engine.planRestore(run, state), around: target.around }
 }
 
 function refusal({ name, state: { contents } }: Task, { at }: Request): JobError | undefined {

@@ -2,6 +2,7 @@ import type { Engine, Reader, RestoreStep, TargetRun, TargetState } from '../eng
 import { openReader } from '../io/reader.ts'
 import type { Manifest } from '../manifest.ts'
 import type { Storage } from '../storage.ts'
+import type { Around } from './hooks.ts'
 import type { Job } from './job.ts'
 
 /** What is going to be done to one target. */
@@ -11,6 +12,8 @@ export interface Task {
   run: TargetRun
   state: TargetState
   steps: RestoreStep[]
+  /** What is done around it. */
+  around: Around
 }
 
 interface Carrying {
@@ -20,9 +23,9 @@ interface Carrying {
   storage: Storage
 }
 
-/** Resolves to the figures of each step. */
+/** All steps; resolves to the figures of each. The marker still says `begun`. */
 export async function carryOut({ job, task, manifest, storage }: Carrying): Promise<Record<string, unknown>> {
-  const { name, engine, run } = task
+  const { name, run } = task
   const { staging } = run.target as { staging?: string }
   const workers = job.workers({ plan: manifest.plan, id: manifest.id, storages: [storage.name], staging })
   const reader = openReader({ storage, manifest, source: name, workers, signal: job.signal })
@@ -30,8 +33,14 @@ export async function carryOut({ job, task, manifest, storage }: Carrying): Prom
     return await stepByStep(job, task, reader)
   } finally {
     // the next target's workers may need their places
-    await workers.close().finally(() => engine.release?.(run))
+    await workers.close()
   }
+}
+
+/** From now on the request is known as carried out. */
+export async function finish({ engine, run }: Task): Promise<void> {
+  const { request, backupId, plan } = run
+  await engine.mark(run, { request, backupId, plan, state: 'finished' })
 }
 
 async function stepByStep(job: Job, { name, engine, run, steps }: Task, reader: Reader) {
@@ -49,7 +58,6 @@ async function stepByStep(job: Job, { name, engine, run, steps }: Task, reader: 
     figures[step.name] = { ...figure, seconds: (job.now().getTime() - begun) / 1000 }
     job.log.info({ source: name, step: step.name, ...figure }, 'step done')
   }
-  await engine.mark(run, { request, backupId, plan, state: 'finished' })
   return figures
 }
 
