@@ -5,11 +5,12 @@ import type { Part } from '../../manifest.ts'
 import { type Checked, examine, refuseFull } from './check.ts'
 import { type Dump, databasesSql, localTablesSql, usersSql } from './dumps.ts'
 import { factsOf } from './facts.ts'
-import { abortBackup, epochOf, type NativeBackup, runningBackup, showCluster, startBackup } from './management.ts'
+import { type Look, look, lookAgain, waitForOther } from './look.ts'
+import { abortBackup, epochOf, type NativeBackup, startBackup } from './management.ts'
 import { type Login, withMysql } from './mysql.ts'
 import { checkComplete, type Survey, type Work } from './native.ts'
 import { placesOf } from './places.ts'
-import { type Counts, countRecords, isUserTable, keyOf, leftRecords, localTables, userDatabases } from './tables.ts'
+import { countRecords, isUserTable, keyOf, leftRecords, localTables, userDatabases } from './tables.ts'
 import { leftOut, type Source } from './values.ts'
 
 /** users.sql and databases.sql → START BACKUP → all nodes' files at once → the backup's own table list. */
@@ -25,7 +26,11 @@ export async function backup(run: SourceRun, sink: Sink): Promise<BackupFacts> {
     waitForOther(run),
     elsewhere ? reachNodes(run, sink, checked) : undefined,
   ])
-  const before = waited ? await look(run, login) : { nodes: checked.started.map((node) => node.id), counts }
+  // what restores left is that of the time before the dumps
+  const { restores } = checked
+  const before = waited
+    ? { ...(await look(run, login)), restores }
+    : { nodes: checked.started.map((node) => node.id), counts, restores }
   const [native] = await together([takeNative(run), elsewhere ? undefined : callWorkers(run, sink, before.nodes)])
   const [after, nodes] = await together([lookAgain(run, login, before), survey(run, sink, before.nodes)])
 
@@ -92,37 +97,6 @@ async function keepLocalTables({
   )
 }
 
-/** The cluster before or after the native backup. */
-interface Look {
-  /** Ids of the started data nodes. */
-  nodes: number[]
-  counts: Counts
-}
-
-async function look(run: SourceRun, login: Login): Promise<Look> {
-  const [nodes, counts] = await together([startedIds(run), withMysql(login, countRecords, run)])
-  return { nodes, counts }
-}
-
-/** A node that joins or leaves has its rows in a folder of its own, or not at all: which ones cannot be told, so this backup is none. */
-async function lookAgain(run: SourceRun, login: Login, { nodes: before }: Look): Promise<Look> {
-  const after = await look(run, login)
-  if (before.join() === after.nodes.join()) return after
-  throw new JobError(
-    'busy',
-    `the started data nodes changed during the backup, from ${before.join(', ')} to ${after.nodes.join(', ')}`,
-    {
-      hint: 'run again when the cluster is calm',
-      retryable: true,
-    },
-  )
-}
-
-async function startedIds(run: SourceRun): Promise<number[]> {
-  const { dataNodes } = await showCluster({ ...(run.source as Source), signal: run.signal })
-  return dataNodes.filter((node) => node.state === 'started').map((node) => node.id)
-}
-
 /** START BACKUP with our id; aborted with the run. */
 async function takeNative(run: SourceRun): Promise<NativeBackup> {
   const source = run.source as Source
@@ -155,31 +129,6 @@ async function takeNative(run: SourceRun): Promise<NativeBackup> {
     run.signal.removeEventListener('abort', abort)
     await aborting
   }
-}
-
-/** True when there was one. One that begins later makes START BACKUP fail, and the flow try again. */
-async function waitForOther(run: SourceRun): Promise<boolean> {
-  const source = run.source as Source
-  const management = { ...source, signal: run.signal }
-  const until = Date.now() + milliseconds(source.waitForOther)
-  for (let said = false; ; said = true) {
-    const other = await runningBackup(management)
-    if (other === undefined) return said
-    if (Date.now() > until) {
-      throw new JobError(
-        'busy',
-        `backup ${other} has been running in the cluster for more than ${source.waitForOther}`,
-        { hint: 'run again when it is done, or raise waitForOther' },
-      )
-    }
-    if (!said) run.log.info({ other }, 'waiting for another backup of the cluster')
-    await new Promise((resolve) => setTimeout(resolve, 2000))
-    run.signal.throwIfAborted()
-  }
-}
-
-function milliseconds(duration: string): number {
-  return Number(duration.slice(0, -1)) * ({ s: 1e3, m: 6e4, h: 36e5, d: 864e5 }[duration.at(-1) as 's'] as number)
 }
 
 interface Taken {

@@ -5,6 +5,7 @@ import { roomAt } from '../../io/folder.ts'
 import { together } from '../../io/parallel.ts'
 import { versionIn } from './clients.ts'
 import { type Cluster, type DataNode, runningBackup, showCluster } from './management.ts'
+import { restoresIn } from './marker.ts'
 import { type Login, loginsOf, quoteText, type Session, withMysql } from './mysql.ts'
 import { localPlace } from './places.ts'
 import type { Source } from './values.ts'
@@ -16,6 +17,8 @@ export interface Checked extends ServerFacts {
   logins: Login[]
   /** Bytes that the native backup will take at each node. */
   needs: Map<number, number>
+  /** What restores left there. */
+  restores: string
 }
 
 export async function check(run: SourceRun): Promise<SourceState> {
@@ -30,7 +33,7 @@ export async function examine(run: SourceRun): Promise<Checked> {
   const source = run.source as Source
   if (source.encryption) run.secret(source.encryption, source.encryption.key, `${run.at}.encryption`)
   const logins = loginsOf(source.mysql, run, run.at)
-  const [tools, { cluster, started }, used] = await together([
+  const [tools, { cluster, started }, { used, restores }] = await together([
     clientVersions(['ndb_mgm', 'ndb_restore', 'mysqldump'], { folder: source.clients, signal: run.signal, versionIn }),
     examineCluster(run),
     examineServers(logins, run),
@@ -38,7 +41,8 @@ export async function examine(run: SourceRun): Promise<Checked> {
   if (logins.length > 1) await compareObjects(logins, run)
   const needs = needsRoom(started, used)
   if (source.files.access === 'local') await checkRoom(source, { started, needs, run })
-  return { server: { product: cluster.product, version: cluster.version }, tools, cluster, started, logins, needs }
+  const server = { product: cluster.product, version: cluster.version }
+  return { server, tools, cluster, started, logins, needs, restores }
 }
 
 async function examineCluster(run: SourceRun): Promise<Pick<Checked, 'cluster' | 'started'>> {
@@ -46,20 +50,20 @@ async function examineCluster(run: SourceRun): Promise<Pick<Checked, 'cluster' |
   return { cluster, started: startedNodes(cluster, run) }
 }
 
-/** All MySQL servers of a cluster say the same of what its rows take. */
-async function examineServers(logins: Login[], run: SourceRun): Promise<Map<number, number>> {
+/** All MySQL servers of a cluster say the same of what its rows take, and of what restores left; locks are those of each. */
+async function examineServers(logins: Login[], run: SourceRun) {
   const examined = logins.map((login) =>
     withMysql(
       login,
       async (session) => {
         await checkMysql(session, login)
-        return usedBytes(session)
+        return { restores: await restoresIn(session), used: await usedBytes(session) }
       },
       { signal: run.signal },
     ),
   )
-  const [used] = await together(examined)
-  return used as Map<number, number>
+  const [first] = await together(examined)
+  return first as NonNullable<typeof first>
 }
 
 /** A backup needs one started node of every group; a missing replica only means less to choose from. */

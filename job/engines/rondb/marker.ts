@@ -3,6 +3,9 @@ import { JobError } from '../../errors.ts'
 import { type Login, loginsOf, type Session, SqlError, withMysql } from './mysql.ts'
 import type { Target } from './values.ts'
 
+/** Taken on every MySQL server of a target for as long as its restore lives. */
+export const lockName = 'holdfast.restore'
+
 /** The marker is a row in an NDB table, so that every MySQL server of the target sees it. */
 const table = 'holdfast.restores'
 
@@ -43,6 +46,25 @@ async function refuseWeak(session: Session, login: Login): Promise<void> {
   throw new JobError('server', `account ${login.user} on MySQL server ${login.server} lacks ${missing.join(', ')}`, {
     hint: 'a restore makes databases, accounts and grants: it needs ALL PRIVILEGES WITH GRANT OPTION (docs/engines/rondb.md)',
   })
+}
+
+/**
+ * What restores left in a cluster that is backed up, as text to compare with another time. Half a restore is no backup: rejects with
+ * `busy` while one is at work, or when one did not end.
+ */
+export async function restoresIn(session: Session): Promise<string> {
+  const markers = await readMarkers(session)
+  const [lock] = await session.rows<{ holder: string | null }>(`SELECT IS_USED_LOCK('${lockName}') AS holder`)
+  const begun = markers.find((marker) => marker.state === 'begun')
+  if (!begun && lock?.holder == null)
+    return JSON.stringify(markers.map(({ request, backupId }) => `${request} ${backupId}`))
+  const which = begun ? `backup ${begun.backupId} of plan ${begun.plan}` : 'a backup'
+  if (lock?.holder == null) {
+    throw new JobError('busy', `the restore of ${which} into this cluster is unfinished`, {
+      hint: "run the same restore again, which completes it; or, to keep what is there, DELETE FROM holdfast.restores WHERE state = 'begun'",
+    })
+  }
+  throw new JobError('busy', `${which} is being restored into this cluster`, { hint: 'run again when that is done' })
 }
 
 /** All of them: that of another request may say that its restore is unfinished. */

@@ -6,7 +6,7 @@ import { pipeline } from 'node:stream/promises'
 import type { Marker, Reader, RestoreStep, TargetRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { createAccounts, grantAccounts, ourAccounts, readAccounts, setPasswords } from './accounts.ts'
-import { writeMarker } from './marker.ts'
+import { lockName, writeMarker } from './marker.ts'
 import { type Login, open, quoteName, type Session, SqlError, withMysql } from './mysql.ts'
 import type { Restored, Work } from './native.ts'
 import { prove } from './proof.ts'
@@ -51,7 +51,7 @@ async function lock(run: TargetRun): Promise<Session[]> {
     sessions.push(session)
     // the session idles as long as the rows are restored
     await session.execute('SET SESSION wait_timeout = 2147483')
-    const [row] = await session.rows<{ taken: string | null }>("SELECT GET_LOCK('holdfast.restore', 0) AS taken")
+    const [row] = await session.rows<{ taken: string | null }>(`SELECT GET_LOCK('${lockName}', 0) AS taken`)
     if (Number(row?.taken) === 1) continue
     for (const one of sessions) one.close()
     throw new JobError('busy', `another restore into ${session.server} is running`, {

@@ -67,6 +67,8 @@ const restorePoints: [string, Point][] = [
   ['before the grants', { step: 'objects' }],
 ]
 
+const halfway: Point = { client: 'ndb_restore', pattern: '*--restore-data*', when: 'after' }
+
 interface Held {
   held: Promise<unknown>
   release(): unknown
@@ -280,8 +282,6 @@ describe.skipIf(!s3 || !cluster)('a run that is killed', () => {
     const manifestOf = (id: string) => join(work.store, 'small', `${id}.json`)
     // the manifest is what makes it a backup
     const takeNewer = () => rename(join(work.dir, newer), manifestOf(newer))
-    const halfway: Point = { client: 'ndb_restore', pattern: '*--restore-data*', when: 'after' }
-
     async function content() {
       const tables = await rondb.sql<{ name: string }>(
         "SELECT table_name AS name FROM information_schema.tables WHERE table_schema = 'small' ORDER BY name",
@@ -356,6 +356,48 @@ describe.skipIf(!s3 || !cluster)('a run that is killed', () => {
       expect(await content()).toEqual(contentOf.older)
       await succeeds(work.holdfast('restore', 'standby', '--overwrite'))
       expect(await content()).toEqual(contentOf.newer)
+    })
+  })
+
+  describe('beside a backup of the same cluster', () => {
+    beforeAll(async () => {
+      if ((await listed()).length === 0) await succeeds(work.holdfast('backup', 'nightly'))
+    })
+
+    beforeEach(() => emptyCluster(rondb))
+
+    test('keeps it away while it restores, and until it is completed', async () => {
+      const known = await listed()
+      const held = await holdAt(halfway)
+      const run = work.start('restore', '--backup', 'nightly')
+      await atOrEnded(held.held, run)
+      for (const verb of ['backup', 'check']) {
+        const ran = await work.holdfast(verb, 'nightly')
+        expect(ran.code).toBe(25)
+        expect(ran.stderr).toContain(`backup ${known[0]} of plan nightly is being restored into this cluster`)
+      }
+      run.kill('SIGKILL')
+      await run.done
+      await held.release()
+      const { code, summary } = await work.holdfast('backup', 'nightly')
+      expect(code).toBe(25)
+      expect(summary.error).toBe(`the restore of backup ${known[0]} of plan nightly into this cluster is unfinished`)
+      expect(await listed()).toEqual(known)
+      await succeeds(work.holdfast('restore', '--backup', 'nightly'))
+      await succeeds(work.holdfast('backup', 'nightly'))
+    })
+
+    test('is noticed by one that began before it: the backup is taken anew', async () => {
+      const held = await holdAt({ client: 'ndb_mgm', pattern: '*START BACKUP*', when: 'before' })
+      const run = work.start('backup', 'nightly')
+      await atOrEnded(held.held, run)
+      await succeeds(work.holdfast('restore', '--backup', 'nightly'))
+      await held.release()
+      const { summary, stderr } = await succeeds(run.done)
+      expect(stderr).toContain('a backup was restored into the cluster during this one')
+      await emptyCluster(rondb)
+      await succeeds(work.holdfast('restore', '--backup', 'nightly', '--pick', `${summary.backup}`))
+      expect(await compare(before, rondb.mysql[0]?.socket ?? '')).toBe('')
     })
   })
 
