@@ -107,6 +107,8 @@ export interface Surroundings {
   lease?: string | undefined
   /** Wait for the holder's end instead of ending with `busy`. */
   leaseWait?: boolean | undefined
+  /** Those of the release and the plan, for what outlives the pod: the Lease. */
+  labels?: Record<string, string> | undefined
   /** File with the template of worker pods. */
   workers?: string | undefined
   /** For tests: how to reach a cluster from outside. */
@@ -129,6 +131,7 @@ export const environment = {
     jobUid: given(process.env.HOLDFAST_JOB_UID),
     lease: given(process.env.HOLDFAST_LEASE),
     leaseWait: process.env.HOLDFAST_LEASE_WAIT === 'true',
+    labels: labelsIn(process.env.HOLDFAST_LABELS),
     workers: given(process.env.HOLDFAST_WORKERS),
     kubeconfig: given(process.env.KUBECONFIG),
   } satisfies Surroundings as Surroundings,
@@ -137,6 +140,12 @@ export const environment = {
 /** The downward API gives an empty text for a label that is not there. */
 function given(text: string | undefined): string | undefined {
   return text === '' ? undefined : text
+}
+
+/** As selectors have them: `app.kubernetes.io/name=holdfast,holdfast/plan=nightly`. */
+function labelsIn(text = ''): Record<string, string> {
+  const pairs = text.split(',').map((pair) => pair.split('='))
+  return Object.fromEntries(pairs.flatMap(([key, value]) => (key && value !== undefined ? [[key, value]] : [])))
 }
 
 /** Reads and validates the config file. Throws `configuration` with the path of each wrong value. */

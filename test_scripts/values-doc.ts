@@ -359,6 +359,7 @@ const variables: Record<string, string> = {
   HOLDFAST_JOB_UID: 'uid of that Job',
   HOLDFAST_LEASE:
     'name of the Lease that keeps runs of one plan apart; without it none is held, and Kubernetes is told nothing',
+  HOLDFAST_LABELS: 'labels of the Lease, as `a=b,c=d`: those of the release and the plan',
   HOLDFAST_LEASE_WAIT: '`true`: wait for the holder of the Lease instead of ending with 25',
   HOLDFAST_WORKERS: 'file with the template of worker pods; without it workers are child processes',
 }

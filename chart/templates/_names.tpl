@@ -16,6 +16,7 @@ Lists and maps come as JSON, for fromJsonArray and fromJson. A yes is "true", a 
   holdfast.objectLabels    WORKLOAD                              all labels of an object of a workload
   holdfast.workload        WORKLOAD                              name of its CronJob and ConfigMap, 52 characters at most
   holdfast.lease           WORKLOAD                              name of its Lease
+  holdfast.leaseLabels     WORKLOAD                              labels of its Lease, as selectors have them: a=b,c=d
   holdfast.workers         WORKLOAD                              its worker pods are <this>-0 … <this>-<workers.max - 1>
   holdfast.workloadLabels  WORKLOAD                              labels of its pods
   holdfast.workerLabels    WORKLOAD                              labels of its worker pods
@@ -106,6 +107,16 @@ helm.sh/chart: {{ include "holdfast.chart" .root }}
 
 {{- define "holdfast.lease" -}}
 {{- include "holdfast.workload" . }}
+{{- end }}
+
+{{/* Those that never change: the run makes the Lease, and Helm does not know it. */}}
+{{- define "holdfast.leaseLabels" -}}
+{{- $selector := include "holdfast.selectorLabels" (dict "root" .root "component" .kind) }}
+{{- $pairs := list }}
+{{- range $key, $value := include "holdfast.planLabels" . | print $selector | fromYaml }}
+{{- $pairs = printf "%s=%s" $key $value | append $pairs }}
+{{- end }}
+{{- join "," $pairs }}
 {{- end }}
 
 {{/* Room is left for a number of three digits. */}}

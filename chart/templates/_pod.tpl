@@ -119,6 +119,7 @@ terminationMessagePolicy: FallbackToLogsOnError
 - { name: HOLDFAST_JOB_UID, valueFrom: { fieldRef: { fieldPath: "metadata.labels['batch.kubernetes.io/controller-uid']" } } }
 {{- if eq .root.Values.coordination "lease" }}
 - { name: HOLDFAST_LEASE, value: {{ include "holdfast.lease" . }} }
+- { name: HOLDFAST_LABELS, value: {{ include "holdfast.leaseLabels" . | quote }} }
 {{- if .wait }}
 - { name: HOLDFAST_LEASE_WAIT, value: "true" }
 {{- end }}

@@ -50,8 +50,8 @@ export function coordinateBy({
   return {
     begin: async (stop) => {
       const holder = { identity: identityOf(pod?.name), job: job?.uid }
-      const wait = surroundings.leaseWait === true
-      held = await hold(lease, { cluster, holder, wait, signal: stop.signal, log })
+      const { leaseWait: wait = false, labels = {} } = surroundings
+      held = await hold(lease, { cluster, holder, labels, wait, signal: stop.signal, log })
       const { lost } = held
       lost.addEventListener('abort', () => stop.abort(lost.reason), { once: true })
       event('Normal', 'Started', `${verb} ${name} started`)

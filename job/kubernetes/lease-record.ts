@@ -37,6 +37,8 @@ export interface LeaseRecordOptions {
   name: string
   cluster: Pick<Cluster, 'coordination' | 'namespace'>
   holder: Holder
+  /** By which people find it. */
+  labels: Record<string, string>
   /** Milliseconds; whole seconds. */
   duration: number
   now(): Date
@@ -45,12 +47,13 @@ export interface LeaseRecordOptions {
 /** Which Job a holder works for. */
 const jobAnnotation = 'holdfast/job-uid'
 
-export function leaseRecord({ name, cluster, holder, duration, now }: LeaseRecordOptions): LeaseRecord {
+export function leaseRecord({ name, cluster, holder, labels: own, duration, now }: LeaseRecordOptions): LeaseRecord {
   const { coordination, namespace } = cluster
 
   async function write(current: V1Lease | undefined, spec: V1LeaseSpec, options?: AskOptions) {
-    const { annotations, ...metadata } = current?.metadata ?? { name, namespace }
-    const body: V1Lease = { metadata: { ...metadata, annotations: { ...annotations, ...jobOf(holder) } }, spec }
+    const { annotations, labels, ...metadata } = current?.metadata ?? { name, namespace }
+    const ours = { annotations: { ...annotations, ...jobOf(holder) }, labels: { ...labels, ...own } }
+    const body: V1Lease = { metadata: { ...metadata, ...ours }, spec }
     const request = current
       ? ask(
           `update Lease ${name}`,

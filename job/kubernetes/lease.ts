@@ -20,6 +20,8 @@ export interface Held {
 export interface HoldOptions {
   cluster: Pick<Cluster, 'coordination' | 'namespace'>
   holder: Holder
+  /** Of the Lease. */
+  labels?: Record<string, string>
   /** Wait for the holder's end. Otherwise `busy` is thrown as soon as the holder is seen to be alive. */
   wait: boolean
   signal: AbortSignal
@@ -68,9 +70,9 @@ interface Taken {
 
 /** Takes the Lease of that name, and keeps it until it is released. */
 export async function hold(name: string, options: HoldOptions): Promise<Held> {
-  const { times = leaseTimes, clock = realClock, cluster, holder } = options
-  const record = leaseRecord({ name, cluster, holder, duration: times.duration, now: clock.now })
-  const context = { ...options, name, times, clock, record }
+  const { times = leaseTimes, clock = realClock, labels = {}, cluster, holder } = options
+  const record = leaseRecord({ name, cluster, holder, labels, duration: times.duration, now: clock.now })
+  const context = { ...options, name, times, clock, labels, record }
   return keep(context, await acquire(context))
 }
 

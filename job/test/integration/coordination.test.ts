@@ -98,6 +98,7 @@ describe.skipIf(!cluster.kubeconfig)('a run in Kubernetes', () => {
       HOLDFAST_JOB_NAME: name,
       HOLDFAST_JOB_UID: (await job(name)).metadata.uid,
       HOLDFAST_LEASE: name,
+      HOLDFAST_LABELS: 'app.kubernetes.io/instance=prod,holdfast/plan=nightly',
       HOLDFAST_TEST_BEGUN: join(work.dir, `${name}.begun`),
       HOLDFAST_TEST_KEPT: join(work.dir, `${name}.kept`),
       HOLDFAST_TEST_AT_END: `KUBECONFIG='${cluster.kubeconfig}' kubectl -n ${namespace} get lease ${name} -o jsonpath='{.spec.holderIdentity}'`,
@@ -192,6 +193,23 @@ describe.skipIf(!cluster.kubeconfig)('a run in Kubernetes', () => {
     first.kill('SIGTERM')
     await first.done
     await vi.waitUntil(async () => (await holder()).startsWith(`${lease}-fghij_`), patiently)
+  })
+
+  test('leaves its lease with the labels of the release, by which an uninstall finds it', async () => {
+    const run = await begin('backup', 'nightly')
+    run.kill('SIGTERM')
+    await run.done
+    const found = [
+      '-n',
+      namespace,
+      'get',
+      'leases',
+      '-l',
+      'app.kubernetes.io/instance=prod,holdfast/plan=nightly',
+      '-o',
+      'name',
+    ]
+    expect(await kubectl(found)).toContain(`lease.coordination.k8s.io/${lease}\n`)
   })
 
   test('writes on its Job which backup it restores, as soon as it knows', async () => {

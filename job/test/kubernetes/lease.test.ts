@@ -19,6 +19,7 @@ function world(): World {
 
 interface Contender {
   identity?: string
+  labels?: Record<string, string>
   job?: string
   wait?: boolean
   signal?: AbortSignal
@@ -26,12 +27,16 @@ interface Contender {
 }
 
 /** A contender for the lease of a world; `state` tells what became of it. */
-function contend({ api, clock, said }: World, { identity = 'a-pod_1', job, wait = false, ...more }: Contender = {}) {
+function contend(
+  { api, clock, said }: World,
+  { identity = 'a-pod_1', job, wait = false, labels = {}, ...more }: Contender = {},
+) {
   const write = { write: (line: string) => void said.push(JSON.parse(line).msg) }
   const state: { held?: Held; error?: unknown } = {}
   hold('nightly', {
     cluster: { coordination: api.coordination, namespace: 'shop' },
     holder: { identity, job },
+    labels,
     wait,
     signal: more.signal ?? new AbortController().signal,
     log: pino({}, write),
@@ -82,6 +87,16 @@ describe('a lease', () => {
         renewTime: '2026-11-21T00:00:00.000000Z',
       },
     })
+  })
+
+  test('has the labels that people find it by, also when it was made without them', async () => {
+    const at = world()
+    await (await holder(at)).release()
+    at.api.edit((lease) => ({ ...lease, metadata: { ...lease.metadata, labels: { team: 'shop' } } }))
+    await holder(at, { labels: { 'app.kubernetes.io/instance': 'prod' } })
+    expect(at.api.lease()?.metadata?.labels).toEqual({ team: 'shop', 'app.kubernetes.io/instance': 'prod' })
+    await at.clock.advance(15 * second)
+    expect(at.api.lease()?.metadata?.labels).toEqual({ team: 'shop', 'app.kubernetes.io/instance': 'prod' })
   })
 
   test('is renewed every 10 s for as long as it is held', async () => {
