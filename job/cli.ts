@@ -13,6 +13,8 @@ export type Request = { settings: Settings & { logLevel: string }; output: Forma
       overwrite: boolean | undefined
       token: string | undefined
       sources: string[] | undefined
+      /** Not these sources. */
+      exclude: string[] | undefined
       dryRun: boolean
     }
   | { verb: 'check'; plan: string }
@@ -87,7 +89,7 @@ export async function parse(args: string[], version: string): Promise<Request | 
       'restore [restore]',
       'restore a backup into a target',
       (y) => restoreFlags(y),
-      asked<RestoreFlags>(({ restore, backup, pick, overwrite, token, source, dryRun }) => ({
+      asked<RestoreFlags>(({ restore, backup, pick, overwrite, token, source, exclude, dryRun }) => ({
         verb: 'restore',
         restore,
         backup,
@@ -95,6 +97,7 @@ export async function parse(args: string[], version: string): Promise<Request | 
         overwrite,
         token,
         sources: source,
+        exclude,
         dryRun,
       })),
     )
@@ -284,6 +287,7 @@ interface RestoreFlags {
   overwrite?: boolean
   token?: string
   source?: string[]
+  exclude?: string[]
   dryRun: boolean
 }
 
@@ -311,7 +315,14 @@ function restoreFlags<T>(y: Argv<T>) {
       requiresArg: true,
       describe: 'only this source of the backup; can be given several times',
     })
+    .option('exclude', {
+      type: 'string',
+      array: true,
+      requiresArg: true,
+      describe: 'not this source of the backup; can be given several times',
+    })
     .conflicts('restore', 'backup')
+    .conflicts('source', 'exclude')
     .check(
       (flags) => flags.restore !== undefined || flags.backup !== undefined || 'name a restore, or a plan with --backup',
     )

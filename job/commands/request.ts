@@ -17,6 +17,8 @@ export interface RestoreOptions {
   token?: string | undefined
   /** Only these sources. */
   sources?: string[] | undefined
+  /** All but these sources. */
+  exclude?: string[] | undefined
   dryRun?: boolean | undefined
 }
 
@@ -128,14 +130,19 @@ function hashOf(restore: Restore, { name, wanted }: { name: string; wanted: unkn
   return createHash('sha256').update(JSON.stringify(asked)).digest('hex')
 }
 
-function chosen(targets: Asked[], { sources }: RestoreOptions): Asked[] {
-  const unknown = sources?.find((name) => !targets.some((target) => target.name === name))
-  if (unknown)
-    throw new JobError(
-      'configuration',
-      `--source ${unknown}: no target of that name (there are: ${targets.map((target) => target.name).join(', ')})`,
-    )
-  return sources ? targets.filter((target) => sources.includes(target.name)) : targets
+function chosen(targets: Asked[], { sources, exclude }: RestoreOptions): Asked[] {
+  const names = targets.map((target) => target.name)
+  const unknown = [...(sources ?? []), ...(exclude ?? [])].find((name) => !names.includes(name))
+  if (unknown !== undefined) {
+    const flag = exclude ? '--exclude' : '--source'
+    throw new JobError('configuration', `${flag} ${unknown}: no target of that name (there are: ${names.join(', ')})`)
+  }
+  const kept = targets.filter(({ name }) => (sources?.includes(name) ?? true) && !exclude?.includes(name))
+  if (kept.length > 0) return kept
+  throw new JobError(
+    'configuration',
+    `--exclude ${exclude?.join(' ')}: no target is left (there are: ${names.join(', ')})`,
+  )
 }
 
 /** What the marker of a target says of a request. */

@@ -22,6 +22,7 @@ test.each<[string, Partial<Request>]>([
     'restore --backup nightly --source a --source b',
     { verb: 'restore', restore: undefined, backup: 'nightly', sources: ['a', 'b'] },
   ],
+  ['restore once --exclude a --exclude b', { verb: 'restore', sources: undefined, exclude: ['a', 'b'] }],
   ['check nightly', { verb: 'check', plan: 'nightly' }],
   ['list', { verb: 'list', plan: undefined, storages: undefined, runs: false, last: undefined }],
   ['list nightly --runs --last 0', { verb: 'list', plan: 'nightly', runs: true, last: 0 }],

@@ -90,3 +90,21 @@ test.each<[string, Marker | undefined, boolean, boolean]>([
 ])('when %s, a request is done or not', (_, known, scheduled, done) =>
   expect(isDone({ scheduled }, known, '200')).toBe(done),
 )
+
+describe('the targets of a request', () => {
+  const names = (options: RestoreOptions) => asked({}, { restore: 'once', ...options }).targets.map(({ name }) => name)
+
+  test('are all, those that are named, or all but those', () => {
+    expect(names({})).toEqual(['rondb', 'other'])
+    expect(names({ sources: ['other'] })).toEqual(['other'])
+    expect(names({ exclude: ['other'] })).toEqual(['rondb'])
+  })
+
+  test.each<[RestoreOptions, string]>([
+    [{ sources: ['shop'] }, '--source shop: no target of that name (there are: rondb, other)'],
+    [{ exclude: ['shop'] }, '--exclude shop: no target of that name (there are: rondb, other)'],
+    [{ exclude: ['rondb', 'other'] }, '--exclude rondb other: no target is left (there are: rondb, other)'],
+  ])('cannot be chosen by %j', (options, says) => {
+    expect(() => names(options)).toThrow(says)
+  })
+})
