@@ -285,6 +285,8 @@ export interface WorkContext {
   readonly signal: AbortSignal
   readonly secret: SecretReader
   readonly log: Logger
+  /** One word: whose backups these are. A plan of the same name that stores elsewhere is another owner. */
+  readonly owner: string
   /** The worker's own folder: what earlier downloads left is here. */
   readonly folder: string
   /** What lies where the order says that it must be beside; a bug without. */

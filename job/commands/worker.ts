@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { createWriteStream } from 'node:fs'
 import { mkdir, mkdtemp, readdir, rm, statfs } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -17,7 +18,7 @@ import { store, tap } from '../io/pipeline.ts'
 import { type FromWorker, type Hello, heartbeatMs, messages, silenceMs, type ToWorker } from '../io/protocol.ts'
 import { Part } from '../manifest.ts'
 import type { Storage } from '../storage.ts'
-import { openStorage, StorageValues } from '../storages/index.ts'
+import { openStorage, placeOf, StorageValues } from '../storages/index.ts'
 
 interface Streams {
   input: Readable
@@ -34,8 +35,8 @@ const filesAtOnce = 3
 const progressMs = 250
 
 /**
- * The worker's life: hello, then orders until its input ends; those of one name in turn, those of others beside them. Then, or when nothing is heard for a minute, everything it
- * started is aborted: a dead coordinator leaves nobody behind.
+ * The worker's life: hello, then orders until its input ends; those of one name in turn, those of others beside them. Then, or when
+ * nothing is heard for a minute, everything it started is aborted: a dead coordinator leaves nobody behind.
  */
 export async function worker({ input, output, log, signal }: Streams): Promise<void> {
   const abort = new AbortController()
@@ -152,12 +153,21 @@ async function openDesk({ hello, signal, log }: { hello: Hello; signal: AbortSig
   return {
     hello,
     storages,
-    context: { signal, secret, log, folder, progress: () => {} },
+    context: { signal, secret, log, folder, owner: ownerOf(hello), progress: () => {} },
     close: async () => {
       await Promise.all(storages.map((storage) => storage.close()))
       await rm(folder, { recursive: true, force: true })
     },
   }
+}
+
+/** The plan, and a hash of where the first storage keeps its backups. */
+export function ownerOf({ plan, storages }: Pick<Hello, 'plan' | 'storages'>): string {
+  const places = Object.values(storages).map((values) => placeOf(StorageValues.parse(values)))
+  return `${plan}@${createHash('sha256')
+    .update(places[0] ?? '')
+    .digest('hex')
+    .slice(0, 16)}`
 }
 
 /** Workers that share the process share its storages, but not their files. */

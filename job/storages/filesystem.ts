@@ -19,7 +19,12 @@ const schema = z.strictObject({
 })
 
 /** A folder of a mounted volume. A key is the path of its file. */
-export const filesystem: StorageKind<typeof schema> = { name: 'filesystem', schema, open: openFolder }
+export const filesystem: StorageKind<typeof schema> = {
+  name: 'filesystem',
+  schema,
+  place: ({ claim = '', path }) => [claim, path.replace(/\/+$/, '')],
+  open: openFolder,
+}
 
 const day = 24 * 3600 * 1000
 /** Half-written files lie here, in the root: one rename away from their place, and never listed. */

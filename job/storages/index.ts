@@ -27,6 +27,12 @@ export const StorageValues = z
   .meta({ oneOf: names.map((name) => ({ required: [name] })) })
 export type StorageValues = z.output<typeof StorageValues>
 
+/** What tells the storage's place from others: the same text for the same place, whatever its name or credentials. */
+export function placeOf({ s3: bucket, filesystem: folder }: StorageValues): string {
+  const place = bucket ? ['s3', ...s3.place(bucket)] : folder ? ['filesystem', ...filesystem.place(folder)] : []
+  return JSON.stringify(place)
+}
+
 /** Opens the storage that the values describe, with retries around it. */
 export async function openStorage({
   name,

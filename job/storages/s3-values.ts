@@ -104,5 +104,10 @@ export type S3Options = z.output<typeof schema>
 export const s3: StorageKind<typeof schema> = {
   name: 's3',
   schema,
+  place: ({ endpoint = '', bucket, prefix = '' }) => [
+    endpoint.replace(/\/+$/, ''),
+    bucket,
+    prefix.replaceAll(/^\/+|\/+$/g, ''),
+  ],
   open: async (options, context) => (await import('./s3.ts')).openS3(options, context),
 }

@@ -191,7 +191,7 @@ async function survey(run: SourceRun, sink: Sink, ids: number[]): Promise<Survey
   return Promise.all(
     ids.map(async (id) => {
       const beside = places.get(id) as Place
-      const order = { do: 'survey', node: id, backupId: run.backupId, clients, encryption, plan: run.plan }
+      const order = { do: 'survey', node: id, backupId: run.backupId, clients, encryption }
       const found = await sink.delegate({ do: 'engine', worker: workerOf(id), beside, engine: 'rondb', order })
       return { id, beside, survey: found as Survey }
     }),
@@ -270,7 +270,6 @@ export async function afterCommit(
         do: 'settle',
         backupId: run.backupId,
         keep: source.keepLocal,
-        plan: run.plan,
         failed: [...otherRuns.failed],
         running: [...otherRuns.running],
       }

@@ -6,6 +6,7 @@ import { client } from '../../io/clients.ts'
 import { filesBelow } from '../../io/folder.ts'
 import { lastLines, type Program, run } from '../../io/process.ts'
 import { connectString, versionIn } from './clients.ts'
+import { markCopy, Settle, settle } from './copies.ts'
 import { countPrinted } from './printed.ts'
 import { isUserTable, named } from './tables.ts'
 
@@ -14,20 +15,12 @@ export const Work = z.discriminatedUnion('do', [
   z.object({ do: z.literal('room') }),
   z.object({
     do: z.literal('survey'),
-    plan: z.string(),
     node: z.int(),
     backupId: z.string(),
     clients: z.string().optional(),
     encryption: secretRef().optional(),
   }),
-  z.object({
-    do: z.literal('settle'),
-    backupId: z.string(),
-    keep: z.int(),
-    plan: z.string(),
-    failed: z.array(z.string()),
-    running: z.array(z.string()),
-  }),
+  Settle,
   z.object({
     do: z.literal('restore'),
     phase: z.enum(['tables', 'data', 'indexes']),
@@ -81,7 +74,7 @@ async function survey(job: Extract<Work, { do: 'survey' }>, context: WorkContext
   const { beside } = context
   const folder = `BACKUP-${job.backupId}`
   const files = await beside.files(folder)
-  await beside.write(markOf(job.backupId), `${job.plan} running\n`)
+  await markCopy(job.backupId, context)
   const parts = checkComplete(
     files.map((file) => file.path),
     job.backupId,
@@ -171,35 +164,6 @@ export function checkComplete(paths: string[], backupId: string, node: number): 
     )
   }
   return count
-}
-
-/** Beside each folder that a run of ours made: whose it is. Folders without one belong to somebody else. */
-const markOf = (backupId: string) => `BACKUP-${backupId}.holdfast`
-
-/**
- * After the commit: of this plan's local copies the newest `keep` stay, as long as they are of finished backups. Those of runs that
- * ended otherwise go with them, since this backup takes their place; those of a run that is still running stay.
- */
-async function settle(
-  { backupId, keep, plan, failed, running }: Extract<Work, { do: 'settle' }>,
-  { beside }: WorkContext,
-): Promise<void> {
-  await beside.write(markOf(backupId), `${plan} committed\n`)
-  const kept: string[] = []
-  const older = (id: string) => Number(id) <= Number(backupId) && !running.includes(id)
-  const ids = new Set<string>(failed.filter(older))
-  for (const name of await beside.names()) {
-    const id = /^BACKUP-(\d+)\.holdfast$/.exec(name)?.[1]
-    const [owner, state] = id ? (await beside.text(name)).trim().split(' ') : []
-    if (!id || owner !== plan || !older(id)) continue
-    ids.add(id)
-    if (state === 'committed') kept.push(id)
-  }
-  const staying = kept.sort((a, b) => Number(b) - Number(a)).slice(0, keep)
-  for (const id of [...ids].filter((one) => !staying.includes(one))) {
-    await beside.remove(`BACKUP-${id}`)
-    await beside.remove(markOf(id))
-  }
 }
 
 /** What ndb_restore counted, over all its parts. */

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { pino } from 'pino'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { worker } from '../../commands/worker.ts'
+import { ownerOf, worker } from '../../commands/worker.ts'
 import { type FromWorker, heartbeatMs, messages, silenceMs, type ToWorker } from '../../io/protocol.ts'
 
 beforeEach(() => vi.useFakeTimers())
@@ -73,4 +73,17 @@ test('workers that share a process carry out their orders side by side, each in 
   await listening
   expect(answers.slice(1)).toMatchObject([{ type: 'error', id: 1, message: 'the coordinator is gone' }, { id: 2 }])
   await rm(root, { recursive: true })
+})
+
+test.each<[string, object, boolean]>([
+  ['other credentials', { s3: { bucket: 'b', prefix: 'prod', credentials: { secret: 's3' } } }, true],
+  ['the prefix written otherwise', { s3: { bucket: 'b', prefix: '/prod/' } }, true],
+  ['another prefix', { s3: { bucket: 'b', prefix: 'test' } }, false],
+  ['another bucket', { s3: { bucket: 'c', prefix: 'prod' } }, false],
+  ['another server', { s3: { bucket: 'b', prefix: 'prod', endpoint: 'https://minio:9000' } }, false],
+  ['another kind of storage', { filesystem: { path: '/b' } }, false],
+])('a plan of the same name with %s has the same owner or not', (_, main, same) => {
+  const owner = (values: object) =>
+    ownerOf({ plan: 'nightly', storages: { main: values, other: { s3: { bucket: 'o' } } } })
+  expect(owner(main) === owner({ s3: { bucket: 'b', prefix: 'prod' } })).toBe(same)
 })
