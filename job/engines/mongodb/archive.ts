@@ -1,0 +1,174 @@
+import { Readable } from 'node:stream'
+import { JobError } from '../../errors.ts'
+import { countOplog, type Oplog } from './oplog.ts'
+
+/** One collection as an archive of mongodump has it. */
+export interface Archived {
+  database: string
+  name: string
+  type: string
+  /** Of time series the buckets, as mongodump reads them. */
+  documents: number
+  indexes: string[]
+}
+
+export interface Contents {
+  collections: Archived[]
+  oplog: Oplog | undefined
+}
+
+export interface Walk {
+  /** The same bytes; errors at the end when the archive is not whole. */
+  stream: Readable
+  /** Once the stream ended. */
+  contents(): Contents
+}
+
+/** What it is for people, and whose fault a broken one is: the server's while it is made, the backup's later. */
+interface Kind {
+  what: string
+  kind: 'server' | 'verification'
+}
+
+const magic = 0x8199e26d | 0
+const terminator = -1
+/** BSON documents have at most 16 MiB, those of the server's own a little more. */
+const largest = 64 * 1024 * 1024
+
+/**
+ * Walks over the documents of an archive as it flows by, and counts them: each collection has an end of its own, so an archive that is
+ * cut is found, also where mongodump says that all went well. Format: mongo-tools, common/archive.
+ */
+export async function walkArchive(source: Readable, { what, kind }: Kind): Promise<Walk> {
+  const { BSON } = await import('mongodb')
+  const walker = archiveWalker((bytes) => BSON.deserialize(bytes, { promoteLongs: true, promoteBuffers: true }), {
+    what,
+    kind,
+  })
+  async function* flow() {
+    for await (const chunk of source) {
+      walker.write(chunk as Buffer)
+      yield chunk
+    }
+    walker.end()
+  }
+  return { stream: Readable.from(flow(), { objectMode: false, highWaterMark: 1024 * 1024 }), contents: walker.contents }
+}
+
+type Document = Record<string, unknown>
+
+/** Takes an archive piece by piece. */
+function archiveWalker(parse: (bytes: Uint8Array) => Document, { what, kind }: Kind) {
+  let expects: 'magic' | 'prelude' | 'header' | 'documents' = 'magic'
+  let held: Buffer = Buffer.alloc(0)
+  let skip = 0
+  const named = new Map<string, Archived>()
+  const seen = new Map<string, { documents: number; ended: boolean }>()
+  const oplog = countOplog()
+  let current = { documents: 0, ended: false }
+  let inOplog = false
+  let hasOplog = false
+
+  function write(chunk: Buffer): void {
+    const data = held.length > 0 ? Buffer.concat([held, chunk]) : chunk
+    let at = Math.min(skip, data.length)
+    skip -= at
+    while (data.length - at >= 4) {
+      const size = data.readInt32LE(at)
+      if (size === terminator || expects === 'magic') {
+        mark(size)
+        at += 4
+        continue
+      }
+      if (size < 5 || size > largest) throw broken(`has a document of ${size} bytes`)
+      if (expects === 'documents' && !inOplog) {
+        current.documents++
+        const inside = Math.min(size, data.length - at)
+        skip = size - inside
+        at += inside
+        continue
+      }
+      if (data.length - at < size) break
+      document(parse(data.subarray(at, at + size)))
+      at += size
+    }
+    held = data.subarray(at)
+  }
+
+  function mark(value: number): void {
+    if (expects === 'magic') {
+      if (value !== magic) throw broken('is no archive of mongodump')
+      expects = 'prelude'
+      return
+    }
+    if (expects === 'header') throw broken('has an end where a collection should begin')
+    expects = 'header'
+  }
+
+  function document(fields: Document): void {
+    if (expects === 'prelude') describe(fields)
+    else if (expects === 'documents') oplog.add(fields)
+    else begin(fields)
+  }
+
+  /** The header of a piece of a collection, or its end. */
+  function begin(fields: Document): void {
+    const { db = '', collection = '', EOF: ends } = fields as { db?: string; collection?: string; EOF?: boolean }
+    const name = `${db}.${collection}`
+    const entry = seen.get(name) ?? { documents: 0, ended: false }
+    seen.set(name, entry)
+    if (ends) entry.ended = true
+    current = entry
+    inOplog = db === '' && collection === 'oplog'
+    hasOplog ||= inOplog
+    expects = 'documents'
+  }
+
+  /** The first document of the prelude is the archive's own. */
+  function describe(fields: Document): void {
+    const { db, collection, metadata, type } = fields as Record<string, string | undefined>
+    if (db === undefined || collection === undefined || db === '') return
+    const said = metadata ? (JSON.parse(metadata) as { indexes?: { name?: unknown }[]; type?: string }) : {}
+    named.set(`${db}.${collection}`, {
+      database: db,
+      name: collection,
+      type: type || said.type || 'collection',
+      documents: 0,
+      indexes: (said.indexes ?? []).map((index) => String(index.name)),
+    })
+  }
+
+  function end(): void {
+    if (expects === 'magic') throw broken('is empty')
+    if (held.length > 0 || skip > 0 || expects !== 'header') throw broken('ends in the middle')
+    for (const [name, { ended }] of seen) if (!ended) throw broken(`has no end of ${name}`)
+    for (const one of named.values()) {
+      if (one.type !== 'view' && !dataOf(one)) throw broken(`lacks ${one.database}.${one.name}`)
+    }
+  }
+
+  /** The documents of a time series lie under the name of its buckets. */
+  function dataOf({ database, name, type }: Archived) {
+    const buckets = type === 'timeseries' ? seen.get(`${database}.system.buckets.${name}`) : undefined
+    return buckets ?? seen.get(`${database}.${name}`)
+  }
+
+  function contents(): Contents {
+    const collections = [...named.values()].map((one) => ({ ...one, documents: dataOf(one)?.documents ?? 0 }))
+    for (const [full, { documents }] of seen) {
+      const [database = '', ...rest] = full.split('.')
+      const name = rest.join('.')
+      // users and roles of one database have no description in front
+      if (!named.has(full) && name.startsWith('$admin.'))
+        collections.push({ database, name, type: 'collection', documents, indexes: [] })
+    }
+    return { collections, oplog: hasOplog ? oplog.counted() : undefined }
+  }
+
+  function broken(how: string): JobError {
+    const hint = kind === 'server' ? 'look at the server, and run again' : 'the backup is damaged: restore another one'
+    return new JobError(kind, `${what} ${how}`, { hint })
+  }
+
+  return { write, end, contents }
+}

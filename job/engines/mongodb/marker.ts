@@ -1,0 +1,36 @@
+import type { MongoClient } from 'mongodb'
+import { z } from 'zod'
+import type { Marker } from '../../engine.ts'
+
+interface Row {
+  _id: string
+  plan: string
+  backupId: string
+  state: Marker['state']
+  creates: string[]
+  begun?: Date
+  finished?: Date
+}
+
+export const Creates = z.array(z.string()).catch([])
+
+function restores(client: MongoClient) {
+  return client.db('holdfast').collection<Row>('restores')
+}
+
+export async function readMarkers(client: MongoClient): Promise<Marker[]> {
+  const rows = await restores(client).find().toArray()
+  return rows.map(({ _id, plan, backupId, state, creates }) => ({ request: _id, plan, backupId, state, creates }))
+}
+
+/** Writing `begun` is the first change to a target. What other requests brought is not to be relied on from then on: their rows go. */
+export async function writeMarker(
+  client: MongoClient,
+  { request, plan, backupId, state, creates }: Marker,
+): Promise<void> {
+  const when = state === 'begun' ? { begun: new Date() } : { finished: new Date() }
+  const row = { plan, backupId, state, creates: Creates.parse(creates), ...when }
+  const durable = { writeConcern: { w: 'majority' as const } }
+  await restores(client).updateOne({ _id: request }, { $set: row }, { upsert: true, ...durable })
+  if (state === 'begun') await restores(client).deleteMany({ _id: { $ne: request } }, durable)
+}

@@ -1,0 +1,136 @@
+import type { Marker, RestoreStep, TargetRun, TargetState } from '../../engine.ts'
+import { JobError } from '../../errors.ts'
+import { toolVersion } from './clients.ts'
+import { type Login, loginOf, withMongo } from './connection.ts'
+import { type Found, listContent } from './content.ts'
+import { factsOf, type MongoFacts, missingParts, namespaceOf } from './facts.ts'
+import { Creates, readMarkers } from './marker.ts'
+import { type Selection, select } from './selection.ts'
+import { examineServer, refuseOlder } from './server.ts'
+import { type Source, Target } from './values.ts'
+
+export interface Detail {
+  login: Login
+  facts: MongoFacts
+  selection: Selection
+  /** Namespaces of the target that the restore makes. */
+  creates: string[]
+  /** Those of them that are there already. */
+  clears: string[]
+}
+
+/** A plan's own server as the target of its backup. */
+export function targetOf(source: unknown): unknown {
+  const { hosts, srv, replicaSet, credentials, authenticationDatabase, tls, clients, parallelCollections } =
+    source as Source
+  const connection = { hosts, srv, replicaSet, credentials, authenticationDatabase, tls, clients, parallelCollections }
+  return Target.parse(Object.fromEntries(Object.entries(connection).filter(([, value]) => value !== undefined)))
+}
+
+/** What is restored under which names; not how fast, nor where the server is: the marker is in the target. */
+export function requestOf(target: unknown): unknown {
+  const { include, exclude, rename, users } = target as Target
+  return { include, exclude, rename, users }
+}
+
+export async function checkTarget(run: TargetRun): Promise<TargetState> {
+  const target = run.target as Target
+  const { signal } = run
+  const facts = factsOf(run.source)
+  refuseMissingParts(run, facts)
+  const selection = select(facts, target, run.at)
+  const login = loginOf(target, run, run.at)
+  const { server, content, markers } = await withMongo(login, { signal }, async (client) => ({
+    server: await examineServer(client),
+    content: await listContent(client),
+    markers: await readMarkers(client),
+  }))
+  refuseOlder(run.source.server, server)
+  const { product, version } = server
+  const tools = await toolVersion('mongorestore', { clients: target.clients, server: version, signal })
+  const creates = [...new Set([...selection.collections.map(({ to }) => to), ...selection.replayed])]
+  const there = content.map(namespaceOf)
+  const marker = markerOf(run, { markers, creates, there })
+  const detail: Detail = { login, facts, selection, creates, clears: there.filter((name) => creates.includes(name)) }
+  const contents = foreign({ content, creates, marker, overwrite: run.overwrite })
+  return { server: { product, version }, tools, contents, detail, ...(marker ? { marker } : {}) }
+}
+
+function refuseMissingParts(run: TargetRun, facts: MongoFacts): void {
+  const missing = missingParts(facts, run.parts)
+  if (missing.length === 0) return
+  throw new JobError('verification', `backup ${run.backupId} has no ${missing.join(', ')}`, {
+    hint: 'the backup is damaged: take another one, or another storage',
+  })
+}
+
+interface Marked {
+  markers: Marker[]
+  creates: string[]
+  there: string[]
+}
+
+/** A finished restore whose collections are gone is none. */
+function markerOf(run: TargetRun, { markers, creates, there }: Marked): Marker | undefined {
+  const recorded = markers.find((one) => one.request === run.request)
+  const isThere = creates.length === 0 || there.some((name) => creates.includes(name))
+  return recorded?.state === 'finished' && !isThere ? undefined : recorded
+}
+
+interface Foreign {
+  content: Found[]
+  creates: string[]
+  marker: Marker | undefined
+  overwrite: boolean
+}
+
+/** What nobody said may go: of an unfinished restore only what it was going to make is ours. */
+function foreign({ content, creates, marker, overwrite }: Foreign): string[] {
+  if (overwrite) return []
+  const ours = marker?.state === 'begun' ? Creates.parse(marker.creates) : []
+  // users of the server's own database may have been there before: only what would collide counts
+  const counts = content.filter((one) => one.database !== 'admin' || creates.includes(namespaceOf(one)))
+  const others = counts.filter((one) => !ours.includes(namespaceOf(one)))
+  return Object.entries(Object.groupBy(others, ({ database }) => database)).map(
+    ([database, found = []]) =>
+      `database ${database} (${found.length} ${found.length === 1 ? 'collection' : 'collections'})`,
+  )
+}
+
+/** Before the first change: hours may have passed since the target was looked at. What came into it since is nobody's to drop. */
+export async function recheck(run: TargetRun): Promise<void> {
+  const state = run.state as TargetState
+  const { login, creates, clears } = state.detail as Detail
+  const content = await withMongo(login, run, listContent)
+  const [found] = foreign({ content, creates, marker: state.marker, overwrite: run.overwrite })
+  const now = content.map(namespaceOf).filter((name) => creates.includes(name))
+  const surprise = found ?? now.find((name) => !clears.includes(name))
+  if (surprise === undefined) return
+  throw new JobError('target-not-empty', `the target changed while the backup was being read: ${surprise}`, {
+    hint: 'nothing was changed; look at what was made there, and run the restore again',
+  })
+}
+
+/** The steps, and in people's words what each does to the target. */
+export async function planRestore(run: TargetRun, state: TargetState): Promise<RestoreStep[]> {
+  const target = run.target as Target
+  const { selection, clears, facts } = state.detail as Detail
+  for (const warning of selection.warnings) run.warn(warning)
+  const databases = new Set(selection.collections.map(({ to }) => to.split('.')[0]))
+  const accounts = selection.archives.some(({ users }) => users)
+  const last = facts.oplog?.last
+  return [
+    ...(target.verify === 'before'
+      ? [{ name: 'verify', says: 'read the whole backup and check it; nothing is written before', writes: false }]
+      : []),
+    ...(clears.length > 0 ? [{ name: 'clear', says: `drop ${clears.join(', ')}`, writes: true }] : []),
+    {
+      name: 'data',
+      says: `restore ${selection.collections.length} collections with their indexes into ${databases.size} databases${accounts ? ', users and roles' : ''}${
+        selection.oplog ? `, and replay the oplog to ${last?.seconds}:${last?.increment}` : ''
+      }`,
+      writes: true,
+    },
+    { name: 'prove', says: 'count the documents and compare the indexes with the backup', writes: true },
+  ]
+}

@@ -1,0 +1,134 @@
+import { z } from 'zod'
+import { Credentials, clientsFolder, Tls } from '../../io/connection.ts'
+
+const host = z
+  .string()
+  .regex(/^(\[[0-9a-fA-F:.]+\]|[^\s,;:/@[\]]+)(:\d{1,5})?$/, 'a host is host, host:port or [ipv6]:port')
+
+/** Databases of the server itself, and ours. */
+export const systemDatabases = ['admin', 'config', 'local', 'holdfast']
+
+const database = z
+  .string()
+  .regex(/^[^/\\. "$*<>:|?\0]{1,63}$/, 'not a name of a database')
+  .refine((name) => !systemDatabases.includes(name), 'this database belongs to the server, or to holdfast')
+const collection = z.string().regex(/^[^/\\. "$\0]+\.[^$\0]+$/, 'a collection is database.collection')
+
+const server = {
+  hosts: z.array(host).min(1).optional().describe('the server, or members of its replica set: host or host:port'),
+  srv: z
+    .string()
+    .regex(/^[^\s,;:/@]+$/, 'a host name only')
+    .optional()
+    .describe('name whose SRV record lists the servers, instead of hosts'),
+  replicaSet: z.string().min(1).optional().describe('name of the replica set; with several hosts it is needed'),
+  credentials: Credentials.optional(),
+  authenticationDatabase: z.string().min(1).default('admin').describe('database that knows the account'),
+  tls: Tls,
+  clients: clientsFolder,
+}
+
+interface Server {
+  hosts?: string[] | undefined
+  srv?: string | undefined
+  tls: Tls
+  extraOptions: string[]
+}
+
+/** Options that would carry a password, go around the values, break the stream or hide what the tool says. */
+const taken =
+  /^(--?(password|uri|config|host|port|username|authenticationDatabase|sslPEMKeyPassword|awsSessionToken|ssl\w*|tls\w*|db|collection|query|queryFile|out|dir|archive|gzip|oplog\w*|dumpDbUsersAndRoles|restoreDbUsersAndRoles|viewsAsCollections|excludeCollection\w*|ns(Include|Exclude|From|To)|drop|dryRun|quiet|stopOnError|help|version)(=|$)|-[a-z]*[phudcqo])/
+
+function refuseServer({ hosts, srv, tls, extraOptions }: Server, issues: z.RefinementCtx): void {
+  const wrong = (path: (string | number)[], message: string) => issues.addIssue({ code: 'custom', path, message })
+  if ((hosts === undefined) === (srv === undefined)) wrong([], 'name one of hosts and srv')
+  if (tls.mode === 'verify-ca')
+    wrong(['tls', 'mode'], 'the MongoDB tools check the host name with the CA: verify-identity, or required')
+  if ((tls.cert === undefined) !== (tls.key === undefined)) wrong(['tls'], 'cert and key go together')
+  extraOptions.forEach((option, i) => {
+    if (taken.test(option) || option.includes('://'))
+      wrong(['extraOptions', i], 'this option would go around the values or break the stream')
+  })
+}
+
+const extraOptions = (tool: string) =>
+  z.array(z.string().min(1)).default([]).describe(`more options of ${tool}, one word an entry: -j, "1"`)
+
+const parallelCollections = z.int().min(1).max(64).default(4)
+
+export const Source = z
+  .strictObject({
+    ...server,
+    include: z
+      .strictObject({ databases: z.array(database).min(1) })
+      .optional()
+      .describe('only these databases, each at a time of its own; the whole server when absent'),
+    exclude: z
+      .strictObject({ databases: z.array(database).default([]), collections: z.array(collection).default([]) })
+      .optional()
+      .describe('not these databases and collections; the others are then taken each at a time of its own'),
+    users: z
+      .boolean()
+      .default(true)
+      .describe('with chosen databases: also their users and roles; a whole server always has them'),
+    oplog: z
+      .enum(['auto', 'required', 'off'])
+      .default('auto')
+      .describe(
+        'one point in time for a whole replica set. auto: where there is an oplog; required: refuse where there is none; off',
+      ),
+    readPreference: z
+      .enum(['primary', 'primaryPreferred', 'secondary', 'secondaryPreferred', 'nearest'])
+      .default('secondaryPreferred')
+      .describe('which member of a replica set is read'),
+    parallelCollections: parallelCollections.describe('how many collections are read at once'),
+    extraOptions: extraOptions('mongodump'),
+  })
+  .superRefine((source, issues) => {
+    refuseServer(source, issues)
+    if (source.oplog === 'required' && isChosen(source))
+      issues.addIssue({ code: 'custom', path: ['oplog'], message: 'the oplog is only for a whole server' })
+  })
+export type Source = z.infer<typeof Source>
+
+/** Chosen databases are dumped one by one. */
+export function isChosen({ include, exclude }: Pick<Source, 'include' | 'exclude'>): boolean {
+  return include !== undefined || exclude !== undefined
+}
+
+const Choice = z.strictObject({
+  databases: z.array(z.string().min(1)).default([]),
+  collections: z.array(collection).default([]),
+})
+
+export const Target = z
+  .strictObject({
+    ...server,
+    include: Choice.optional().describe('only these databases and collections'),
+    exclude: Choice.optional().describe('not these databases and collections'),
+    rename: z
+      .array(z.strictObject({ from: collection, to: collection }))
+      .default([])
+      .describe('other names: from shop.* to shop2.*, or from shop.orders to shop.old'),
+    users: z.boolean().default(true).describe('also restore users and roles, unless databases are chosen or renamed'),
+    verify: z
+      .enum(['before', 'during'])
+      .default('before')
+      .describe('read and check the whole backup before the first write, or while it is written'),
+    parallelCollections: parallelCollections.describe('how many collections are written at once'),
+    extraOptions: extraOptions('mongorestore'),
+  })
+  .superRefine((target, issues) => {
+    refuseServer(target, issues)
+    target.rename.forEach(({ from, to }, i) => {
+      if (target.rename.findIndex((other) => other.from === from) !== i)
+        issues.addIssue({ code: 'custom', path: ['rename', i], message: 'it is renamed twice' })
+      if (from.endsWith('.*') !== to.endsWith('.*'))
+        issues.addIssue({
+          code: 'custom',
+          path: ['rename', i],
+          message: 'both are database.*, or both database.collection',
+        })
+    })
+  })
+export type Target = z.infer<typeof Target>

@@ -1,0 +1,116 @@
+import { Readable } from 'node:stream'
+import { BSON, type Document } from 'mongodb'
+import { describe, expect, test } from 'vitest'
+import { walkArchive } from '../../../engines/mongodb/archive.ts'
+import { archiveOf } from '../../fakes/mongo-archive.ts'
+
+async function walk(bytes: Buffer, piece = bytes.length) {
+  const pieces = Array.from({ length: Math.ceil(bytes.length / piece) }, (_, i) =>
+    bytes.subarray(i * piece, (i + 1) * piece),
+  )
+  const { stream, contents } = await walkArchive(Readable.from(pieces), { what: 'the archive', kind: 'server' })
+  const out: Buffer[] = []
+  for await (const chunk of stream) out.push(chunk as Buffer)
+  return { out: Buffer.concat(out), ...contents() }
+}
+
+const orders = {
+  db: 'shop',
+  collection: 'orders',
+  metadata: { indexes: [{ name: '_id_' }, { name: 'by customer' }], type: 'collection' },
+  documents: Array.from({ length: 50 }, (_, i) => ({ _id: i, note: 'x'.repeat(i * 7) })),
+}
+const recent = { db: 'shop', collection: 'recent', metadata: { options: { viewOn: 'orders' }, type: 'view' } }
+const weather = {
+  db: 'shop',
+  collection: 'weather',
+  metadata: { options: { timeseries: { timeField: 't' } }, type: 'timeseries' },
+  data: 'system.buckets.weather',
+  documents: [{ _id: 1, control: { version: 1 } }],
+}
+const capped = { db: 'shop', collection: 'log', metadata: { options: { capped: true, size: 4096 } }, documents: [] }
+const users = { db: 'admin', collection: 'system.users', metadata: {}, documents: [{ _id: 'shop.ann' }] }
+const usersOfOne = { db: 'shop', collection: '$admin.system.users', metadata: {}, documents: [{ _id: 'shop.ann' }] }
+
+function oplog(...entries: Document[]) {
+  const documents = entries.map((entry, i) => ({ ts: new BSON.Timestamp({ t: 1_800_000_000, i: i + 1 }), ...entry }))
+  return { db: '', collection: 'oplog', documents }
+}
+
+describe('the walk over an archive', () => {
+  test.each([1, 3, 64, 1_000_000])(
+    'counts all collections in pieces of %i bytes, and changes nothing',
+    async (piece) => {
+      const bytes = archiveOf([orders, { ...recent, without: 'data' }, weather, capped, users, usersOfOne])
+      const { out, collections } = await walk(bytes, piece)
+      expect(out.equals(bytes)).toBe(true)
+      expect(collections.map(({ database, name, type, documents }) => [database, name, type, documents])).toEqual([
+        ['shop', 'orders', 'collection', 50],
+        ['shop', 'recent', 'view', 0],
+        ['shop', 'weather', 'timeseries', 1],
+        ['shop', 'log', 'collection', 0],
+        ['admin', 'system.users', 'collection', 1],
+        ['shop', '$admin.system.users', 'collection', 1],
+      ])
+      expect(collections[0]?.indexes).toEqual(['_id_', 'by customer'])
+    },
+  )
+
+  test('tells what the oplog does to each collection, and its point in time', async () => {
+    const { oplog: taken } = await walk(
+      archiveOf([
+        orders,
+        oplog(
+          { op: 'n', ns: '', o: { msg: 'periodic noop' } },
+          { op: 'i', ns: 'shop.orders', o: { _id: 100 } },
+          { op: 'u', ns: 'shop.orders', o: {} },
+          {
+            op: 'c',
+            ns: 'admin.$cmd',
+            o: {
+              applyOps: [
+                { op: 'd', ns: 'shop.orders', o: {} },
+                { op: 'i', ns: 'shop.late', o: {} },
+              ],
+            },
+          },
+          { op: 'c', ns: 'shop.$cmd', o: { create: 'made' } },
+          { op: 'c', ns: 'shop.$cmd', o: { renameCollection: 'shop.a', to: 'shop.b' } },
+          { op: 'c', ns: 'gone.$cmd', o: { dropDatabase: 1 } },
+        ),
+      ]),
+      7,
+    )
+    expect(taken).toEqual({
+      entries: 7,
+      changes: 7,
+      first: { seconds: 1_800_000_000, increment: 1 },
+      last: { seconds: 1_800_000_000, increment: 7 },
+      collections: {
+        'shop.orders': { inserts: 1, deletes: 1, commands: false },
+        'shop.late': { inserts: 1, deletes: 0, commands: false },
+        'shop.made': { inserts: 0, deletes: 0, commands: true },
+        'shop.a': { inserts: 0, deletes: 0, commands: true },
+        'shop.b': { inserts: 0, deletes: 0, commands: true },
+        'gone.*': { inserts: 0, deletes: 0, commands: true },
+      },
+    })
+  })
+
+  test.each([
+    ['nothing', Buffer.alloc(0), /is empty/],
+    ['something else', Buffer.from('-- PostgreSQL dump'), /is no archive/],
+    ['a collection without its end', archiveOf([{ ...orders, without: 'end' }]), /has no end of shop.orders/],
+    ['a collection that was announced only', archiveOf([orders, { ...capped, without: 'data' }]), /lacks shop.log/],
+    ['rubbish inside', Buffer.concat([archiveOf([orders]), Buffer.alloc(8)]), /a document of 0 bytes/],
+  ])('refuses %s', async (_, bytes, says) => {
+    await expect(walk(bytes)).rejects.toThrow(says)
+  })
+
+  test('refuses an archive that is cut, wherever it is', async () => {
+    const bytes = archiveOf([orders, capped])
+    for (let size = 0; size < bytes.length; size += 3)
+      await expect(walk(bytes.subarray(0, size), 500)).rejects.toThrow()
+    await expect(walk(bytes.subarray(0, -1))).rejects.toThrow()
+  })
+})
