@@ -1,6 +1,8 @@
 import type { MongoClient } from 'mongodb'
 import { z } from 'zod'
-import type { Marker } from '../../engine.ts'
+import type { Marker, RequestRun } from '../../engine.ts'
+import { loginOf, withMongo } from './connection.ts'
+import type { Target } from './values.ts'
 
 interface Row {
   _id: string
@@ -18,6 +20,13 @@ function restores(client: MongoClient) {
   return client.db('holdfast').collection<Row>('restores')
 }
 
+export async function findMarker(run: RequestRun): Promise<Marker | undefined> {
+  const login = loginOf(run.target as Target, run, run.at)
+  const markers = await withMongo(login, run, readMarkers)
+  return markers.find(({ request }) => request === run.request)
+}
+
+/** All of them: that of another request may say that its restore is unfinished. */
 export async function readMarkers(client: MongoClient): Promise<Marker[]> {
   const rows = await restores(client).find().toArray()
   return rows.map(({ _id, plan, backupId, state, creates }) => ({ request: _id, plan, backupId, state, creates }))

@@ -13,7 +13,7 @@ import { type Detail, recheck } from './target.ts'
 import type { Target } from './values.ts'
 
 /** The first mark looks at the target again. */
-export async function mark(run: TargetRun, marker: Marker): Promise<void> {
+export async function mark(run: TargetRun, marker: Omit<Marker, 'creates'>): Promise<void> {
   const { login, creates } = detailOf(run)
   if (marker.state === 'begun') await recheck(run)
   await withMongo(login, run, (client) => writeMarker(client, { ...marker, creates }))

@@ -17,6 +17,7 @@ export interface Detail {
   creates: string[]
   /** Those of them that are there already. */
   clears: string[]
+  markers: Marker[]
 }
 
 /** A plan's own server as the target of its backup. */
@@ -48,12 +49,17 @@ export async function checkTarget(run: TargetRun): Promise<TargetState> {
   refuseOlder(run.source.server, server)
   const { product, version } = server
   const tools = await toolVersion('mongorestore', { clients: target.clients, server: version, signal })
-  const creates = [...new Set([...selection.collections.map(({ to }) => to), ...selection.replayed])]
-  const there = content.map(namespaceOf)
-  const marker = markerOf(run, { markers, creates, there })
-  const detail: Detail = { login, facts, selection, creates, clears: there.filter((name) => creates.includes(name)) }
-  const contents = foreign({ content, creates, marker, overwrite: run.overwrite })
-  return { server: { product, version }, tools, contents, detail, ...(marker ? { marker } : {}) }
+  const ours = madeBefore(run)
+  const creates = [...new Set([...selection.collections.map(({ to }) => to), ...selection.replayed, ...ours])]
+  const clears = content.map(namespaceOf).filter((name) => creates.includes(name))
+  const detail: Detail = { login, facts, selection, creates, clears, markers }
+  const contents = foreign({ content, creates, ours, overwrite: run.overwrite })
+  return { server: { product, version }, tools, contents, detail }
+}
+
+/** Of an unfinished restore only what it was going to make is ours. */
+function madeBefore({ unfinished }: TargetRun): string[] {
+  return Creates.parse(unfinished?.creates)
 }
 
 function refuseMissingParts(run: TargetRun, facts: MongoFacts): void {
@@ -64,30 +70,16 @@ function refuseMissingParts(run: TargetRun, facts: MongoFacts): void {
   })
 }
 
-interface Marked {
-  markers: Marker[]
-  creates: string[]
-  there: string[]
-}
-
-/** A finished restore whose collections are gone is none. */
-function markerOf(run: TargetRun, { markers, creates, there }: Marked): Marker | undefined {
-  const recorded = markers.find((one) => one.request === run.request)
-  const isThere = creates.length === 0 || there.some((name) => creates.includes(name))
-  return recorded?.state === 'finished' && !isThere ? undefined : recorded
-}
-
 interface Foreign {
   content: Found[]
   creates: string[]
-  marker: Marker | undefined
+  ours: string[]
   overwrite: boolean
 }
 
-/** What nobody said may go: of an unfinished restore only what it was going to make is ours. */
-function foreign({ content, creates, marker, overwrite }: Foreign): string[] {
+/** What nobody said may go. */
+function foreign({ content, creates, ours, overwrite }: Foreign): string[] {
   if (overwrite) return []
-  const ours = marker?.state === 'begun' ? Creates.parse(marker.creates) : []
   // users of the server's own database may have been there before: only what would collide counts
   const counts = content.filter((one) => one.database !== 'admin' || creates.includes(namespaceOf(one)))
   const others = counts.filter((one) => !ours.includes(namespaceOf(one)))
@@ -99,15 +91,30 @@ function foreign({ content, creates, marker, overwrite }: Foreign): string[] {
 
 /** Before the first change: hours may have passed since the target was looked at. What came into it since is nobody's to drop. */
 export async function recheck(run: TargetRun): Promise<void> {
-  const state = run.state as TargetState
-  const { login, creates, clears } = state.detail as Detail
-  const content = await withMongo(login, run, listContent)
-  const [found] = foreign({ content, creates, marker: state.marker, overwrite: run.overwrite })
+  const { login, creates, clears, markers } = (run.state as TargetState).detail as Detail
+  const { content, now: markersNow } = await withMongo(login, run, async (client) => ({
+    content: await listContent(client),
+    now: await readMarkers(client),
+  }))
+  refuseOvertaken(run, markers, markersNow)
+  const [found] = foreign({ content, creates, ours: madeBefore(run), overwrite: run.overwrite })
   const now = content.map(namespaceOf).filter((name) => creates.includes(name))
   const surprise = found ?? now.find((name) => !clears.includes(name))
   if (surprise === undefined) return
   throw new JobError('target-not-empty', `the target changed while the backup was being read: ${surprise}`, {
     hint: 'nothing was changed; look at what was made there, and run the restore again',
+  })
+}
+
+/** A lease keeps runs of one request apart, but not every run has one. */
+function refuseOvertaken({ request }: TargetRun, before: Marker[], after: Marker[]): void {
+  const ours = (markers: Marker[]) => {
+    const marker = markers.find((one) => one.request === request)
+    return marker && `${marker.state} ${marker.backupId}`
+  }
+  if (ours(before) === ours(after)) return
+  throw new JobError('busy', 'another run of the same request restored meanwhile', {
+    hint: 'nothing was changed by this one; run it again to see what became of the other',
   })
 }
 

@@ -60,11 +60,14 @@ export const Source = z
   .strictObject({
     ...server,
     include: z
-      .strictObject({ databases: z.array(database).min(1) })
+      .strictObject({ databases: z.array(database).min(1).describe('names of databases') })
       .optional()
       .describe('only these databases, each at a time of its own; the whole server when absent'),
     exclude: z
-      .strictObject({ databases: z.array(database).default([]), collections: z.array(collection).default([]) })
+      .strictObject({
+        databases: z.array(database).default([]).describe('names of databases'),
+        collections: z.array(collection).default([]).describe('single collections, database.collection'),
+      })
       .optional()
       .describe('not these databases and collections; the others are then taken each at a time of its own'),
     users: z
@@ -97,8 +100,8 @@ export function isChosen({ include, exclude }: Pick<Source, 'include' | 'exclude
 }
 
 const Choice = z.strictObject({
-  databases: z.array(z.string().min(1)).default([]),
-  collections: z.array(collection).default([]),
+  databases: z.array(z.string().min(1)).default([]).describe('names of databases'),
+  collections: z.array(collection).default([]).describe('single collections, database.collection'),
 })
 
 export const Target = z
@@ -107,7 +110,12 @@ export const Target = z
     include: Choice.optional().describe('only these databases and collections'),
     exclude: Choice.optional().describe('not these databases and collections'),
     rename: z
-      .array(z.strictObject({ from: collection, to: collection }))
+      .array(
+        z.strictObject({
+          from: collection.describe('name in the backup'),
+          to: collection.describe('name in the target'),
+        }),
+      )
       .default([])
       .describe('other names: from shop.* to shop2.*, or from shop.orders to shop.old'),
     users: z.boolean().default(true).describe('also restore users and roles, unless databases are chosen or renamed'),
@@ -115,7 +123,9 @@ export const Target = z
       .enum(['before', 'during'])
       .default('before')
       .describe('read and check the whole backup before the first write, or while it is written'),
-    parallelCollections: parallelCollections.describe('how many collections are written at once'),
+    parallelCollections: parallelCollections.describe(
+      'how many collections are written at once; mongorestore takes no fewer than the backup read at once',
+    ),
     extraOptions: extraOptions('mongorestore'),
   })
   .superRefine((target, issues) => {
