@@ -197,7 +197,7 @@ export async function parse(args: string[], version: string): Promise<Request | 
 
 /** Only a list can be given several times. */
 function givenOnce(flags: Record<string, unknown>): true | string {
-  const lists = ['_', 'storage', 'source']
+  const lists = ['_', 'storage', 'source', 'exclude']
   const twice = Object.keys(flags).find(
     (flag) => flag.length > 1 && Array.isArray(flags[flag]) && !lists.includes(flag),
   )
