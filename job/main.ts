@@ -119,6 +119,11 @@ function openJob({ request, log, stop }: { request: Request; log: Job['log']; st
   const storages = new Map<string, Promise<Storage>>()
   const teams: Workers[] = []
   const progress = progressTo({ log, stream: process.stderr })
+  const warn = (message: string) => {
+    if (warnings.includes(message)) return
+    warnings.push(message)
+    log.warn(message)
+  }
 
   function job(config: Config, { about }: Coordination): Job {
     const secret = secretReader(config.secretsDir)
@@ -148,11 +153,7 @@ function openJob({ request, log, stop }: { request: Request; log: Job['log']; st
       about,
       warnings,
       now: () => new Date(),
-      warn: (message) => {
-        if (warnings.includes(message)) return
-        warnings.push(message)
-        log.warn(message)
-      },
+      warn,
       storage: async (name) => storage(name),
       hooks: async (run) => (await import('./kubernetes/hooks.ts')).hookActions(`holdfast-${run}`),
       workers: ({ plan, id, storages: names, staging }) => {
@@ -180,9 +181,11 @@ function openJob({ request, log, stop }: { request: Request; log: Job['log']; st
     }
   }
 
+  /** Never rejects: a run must say how it ended, and give its lease back. Workers that nobody closes end by themselves. */
   async function close(): Promise<void> {
     progress.end()
-    await Promise.all(teams.map((team) => team.close()))
+    for (const closed of await Promise.allSettled(teams.map((team) => team.close())))
+      if (closed.status === 'rejected') warn(`workers were left to end by themselves: ${textOf(closed.reason)}`)
     await Promise.allSettled([...storages.values()].map(async (storage) => (await storage).close()))
   }
 

@@ -467,6 +467,14 @@ describe('a pick', () => {
   ])('$title', isRefused)
 })
 
+test('workers that cannot be started end a run as any other reason does, with a summary', async () => {
+  work.env = { HOLDFAST_WORKERS: join(work.dir, 'workers.yaml'), KUBECONFIG: '/none' }
+  const { code, summary } = await work.holdfast('verify', 'nightly', id, '--level', 'readable')
+  work.env = {}
+  expect(summary).toMatchObject({ outcome: 'failed', code: 2, error: expect.stringContaining('KUBECONFIG (/none)') })
+  expect(code).toBe(2)
+})
+
 describe('a manifest', () => {
   const manifest = (title: string, plan: string, message: string, hint?: string): Wrong => ({
     title,

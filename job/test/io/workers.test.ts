@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { Order } from '../../engine.ts'
-import { localWorkers, type Workers } from '../../io/workers.ts'
+import { eventually, localWorkers, type Workers } from '../../io/workers.ts'
 import type { Part } from '../../manifest.ts'
 
 const id = '1795218000'
@@ -265,5 +265,20 @@ describe('a worker', () => {
       kind: 'configuration',
       message: expect.stringContaining(join(root, 'nowhere')),
     })
+  })
+})
+
+describe('workers that are made with their first order', () => {
+  test('are not made to be closed', async () => {
+    const make = vi.fn()
+    await eventually(make).close()
+    expect(make).not.toHaveBeenCalled()
+  })
+
+  test('tell in answer to the order why they could not be made, and are closed all the same', async () => {
+    const none = eventually(() => Promise.reject(new Error('no cluster')))
+    const order: Order = { do: 'engine', worker: 'node-1', engine: 'rondb', order: { do: 'room' } }
+    await expect(none.order(order)).rejects.toThrow('no cluster')
+    await expect(none.close()).resolves.toBeUndefined()
   })
 })
