@@ -1,3 +1,5 @@
+import { mkdir } from 'node:fs/promises'
+import { isAbsolute, relative } from 'node:path'
 import type { Engine, Reader, RestoreStep, TargetRun, TargetState } from '../engine.ts'
 import { openReader } from '../io/reader.ts'
 import type { Manifest } from '../manifest.ts'
@@ -27,6 +29,7 @@ interface Carrying {
 export async function carryOut({ job, task, manifest, storage }: Carrying): Promise<Record<string, unknown>> {
   const { name, run } = task
   const { staging } = run.target as { staging?: string }
+  if (staging) await makeStaging(staging, job.config.tmpDir)
   const workers = job.workers({ plan: manifest.plan, id: manifest.id, storages: [storage.name], staging })
   const reader = openReader({ storage, manifest, source: name, workers, signal: job.signal })
   try {
@@ -35,6 +38,12 @@ export async function carryOut({ job, task, manifest, storage }: Carrying): Prom
     // the next target's workers may need their places
     await workers.close()
   }
+}
+
+/** Below the folder for temporary files, which is new in every pod, nobody else makes it. Elsewhere a volume may not be mounted. */
+async function makeStaging(staging: string, tmpDir: string): Promise<void> {
+  const path = relative(tmpDir, staging)
+  if (path !== '' && !path.startsWith('..') && !isAbsolute(path)) await mkdir(staging, { recursive: true })
 }
 
 /** From now on the request is known as carried out. */
