@@ -151,7 +151,7 @@ export const Target = z.strictObject({
     .startsWith('/')
     .optional()
     .describe(
-      "folder for the downloaded files on the job's own machine; when absent the temporary folder, in Kubernetes worker pods with volumes of their own",
+      "folder for the downloaded files on the job's own machine, made when it lies below the temporary folder (/scratch in a pod); when absent the temporary folder, in Kubernetes worker pods with volumes of their own",
     ),
   parallel: z
     .int()

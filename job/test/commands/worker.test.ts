@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { pino } from 'pino'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { ownerOf, worker } from '../../commands/worker.ts'
+import { ownerOf } from '../../commands/desk.ts'
+import { worker } from '../../commands/worker.ts'
 import { type FromWorker, heartbeatMs, messages, silenceMs, type ToWorker } from '../../io/protocol.ts'
 
 beforeEach(() => vi.useFakeTimers())

@@ -1,0 +1,109 @@
+import { createHash } from 'node:crypto'
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Logger } from 'pino'
+import { secretPath, secretReader } from '../config.ts'
+import type { Folder, Place, WorkContext } from '../engine.ts'
+import { JobError } from '../errors.ts'
+import { localFolder } from '../io/folder.ts'
+import type { Backup } from '../io/parts.ts'
+import type { Hello } from '../io/protocol.ts'
+import type { Storage } from '../storage.ts'
+import { openStorage, placeOf, StorageValues } from '../storages/index.ts'
+
+/** What a worker has at hand between orders. */
+export interface Desk {
+  hello: Hello
+  storages: Storage[]
+  context: Omit<WorkContext, 'beside' | 'write' | 'read'>
+  close(): Promise<void>
+}
+
+export async function openDesk({
+  hello,
+  signal,
+  log,
+}: {
+  hello: Hello
+  signal: AbortSignal
+  log: Logger
+}): Promise<Desk> {
+  await sweepDead(hello.staging)
+  const folder = await mkdtemp(join(hello.staging, `holdfast-${process.pid}-`)).catch((cause) => {
+    throw new JobError('configuration', `no folder for temporary files can be made in ${hello.staging}`, {
+      hint: 'name another one with --tmp-dir, or with `staging` of the target',
+      cause,
+    })
+  })
+  const secret = secretReader(hello.secretsDir)
+  const storages: Storage[] = []
+  for (const [name, values] of Object.entries(hello.storages)) {
+    const context = {
+      at: `storages.${name}`,
+      secret,
+      secretPath: (ref: { secret: string }, key: string) => secretPath(hello.secretsDir, ref, key),
+      volumesDir: hello.volumesDir,
+    }
+    storages.push(await openStorage({ name, values: StorageValues.parse(values), context }))
+  }
+  return {
+    hello,
+    storages,
+    context: { signal, secret, log, folder, owner: ownerOf(hello), progress: () => {} },
+    close: async () => {
+      await Promise.all(storages.map((storage) => storage.close()))
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+/** The plan, and a hash of where the first storage keeps its backups. */
+export function ownerOf({ plan, storages }: Pick<Hello, 'plan' | 'storages'>): string {
+  const places = Object.values(storages).map((values) => placeOf(StorageValues.parse(values)))
+  return `${plan}@${createHash('sha256')
+    .update(places[0] ?? '')
+    .digest('hex')
+    .slice(0, 16)}`
+}
+
+/** Workers that share the process share its storages, but not their files. */
+export async function deskOf(
+  desk: Desk,
+  { name, progress }: { name: string; progress: (bytes: number) => void },
+): Promise<Desk> {
+  const folder = join(desk.context.folder, name)
+  await mkdir(folder, { recursive: true })
+  return { ...desk, context: { ...desk.context, folder, progress } }
+}
+
+/** Folders of workers that were killed: their process is gone. */
+async function sweepDead(staging: string): Promise<void> {
+  for (const name of await readdir(staging).catch(() => [])) {
+    const pid = /^holdfast-(\d+)-\w{6}$/.exec(name)?.[1]
+    if (pid && !alive(Number(pid))) await rm(join(staging, name), { recursive: true, force: true }).catch(() => {})
+  }
+}
+
+function alive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
+}
+
+export function backupOf({ hello, context }: Desk): Backup {
+  return { plan: hello.plan, id: hello.backupId, signal: context.signal }
+}
+
+/** A volume is reached by a pod beside it, to which it is a local folder; whoever else gets the order cannot carry it out. */
+export async function openFolder(desk: Desk, place: Place): Promise<Folder> {
+  if (place.access === 'local') return localFolder(place.folder, desk.context.signal)
+  if (place.access === 'exec') {
+    const { containerFolder } = await import('../kubernetes/container.ts')
+    return containerFolder(place, { signal: desk.context.signal, scratch: desk.context.folder })
+  }
+  throw new JobError('configuration', 'files.access: volume needs worker pods, which only a run in Kubernetes has', {
+    hint: 'run it with the chart; from elsewhere files.access: exec reads the files, too',
+  })
+}
