@@ -75,6 +75,8 @@ export interface RunContext {
 
 export type SecretReader = (ref: { secret: string }, key: string, path: string) => string
 
+export type Delegate = (order: EngineOrder) => Promise<unknown>
+
 export interface SourceRun extends RunContext {
   /** Values path of the source, for errors: `backups.nightly.sources.0.rondb`. */
   readonly at: string
@@ -83,6 +85,8 @@ export interface SourceRun extends RunContext {
   /** Decimal seconds since 1970; also the id the database gets. */
   readonly backupId: string
   readonly plan: string
+  /** A worker beside the data carries an order out that neither writes nor reads parts. */
+  readonly delegate: Delegate
   /** What check found, when the backup begins right after it. */
   readonly checked?: SourceState
   /** A failed run of this id is being taken up again: its facts, as kept by `sink.keepFacts`. */
@@ -97,6 +101,8 @@ export interface RequestRun extends RunContext {
   readonly target: unknown
   /** Hash of what was asked for. The same request is carried out once; one with a schedule once for each backup. */
   readonly request: string
+  /** A worker beside the target carries an order out that needs no parts. */
+  delegate: Delegate
 }
 
 export interface TargetRun extends RequestRun {
@@ -224,11 +230,13 @@ export type Place =
   | { access: 'local'; folder: string }
   /** A folder in a volume that a pod of the database has mounted: only a pod on the same machine gets there. */
   | { access: 'volume'; pod: PodChoice; volume: string; folder: string }
-  /** A folder in a container of the database, read through it. */
+  /** A folder in a claim: a pod on the machine of whoever has it mounted, or anywhere when nobody has. */
+  | { access: 'claim'; claim: string; folder: string; readOnly: boolean }
+  /** A folder in a container, read and written through it. */
   | { access: 'exec'; pod: PodChoice; container: string; folder: string }
 
-/** One pod: of those that are named, or have the labels, the one with this address (IP or host name). */
-export type PodChoice = { address: string } & ({ names: readonly string[] } | { selector: string })
+/** One pod: of those that are named, or have the labels, the one with this address (IP or host name); without, the first that runs. */
+export type PodChoice = { address?: string } & ({ names: readonly string[] } | { selector: string })
 
 /** All files below `folder` of the place become parts below `path`; `<path>/parts.json` is written last. */
 export interface UploadOrder extends AnyOrder {
@@ -265,6 +273,8 @@ export interface EngineOrder extends AnyOrder {
 export interface Folder {
   /** As people know it, for errors. */
   readonly name: string
+  /** As programs that run beside the files know it. */
+  readonly path: string
   /** All files below `path`, with sizes in bytes; missing folders reject. */
   files(path: string): Promise<{ path: string; size: number }[]>
   /** Names in the place itself. */
@@ -279,6 +289,21 @@ export interface Folder {
   local(path: string, match: RegExp): Promise<string>
   /** Bytes free, and which device; undefined where it cannot be known. */
   room(): Promise<{ free: number; device: number } | undefined>
+  /** Standard output of a program that runs beside the files; errors at its end when the program did not end well. */
+  output(command: Command): Readable
+  /** Feeds a program that runs beside the files. A stream that fails ends the program before its input looks complete. */
+  consume(command: Command, data: Readable): Promise<{ stdout: string; stderr: string }>
+}
+
+export interface Command {
+  file: string
+  args: string[]
+  /** What is not secret. */
+  env?: Record<string, string>
+  /** Exit codes besides 0 that are no failure. */
+  accepts?: readonly number[]
+  /** Called for each line of standard error. */
+  onError?: (line: string) => void
 }
 
 export interface WorkContext {

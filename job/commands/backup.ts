@@ -266,6 +266,7 @@ async function backUp({
     source: values,
     backupId: id,
     plan: name,
+    delegate: workers.order,
     ...(resumed ? { resumed } : {}),
     ...(run.checked && i === 0 ? { checked: run.checked } : {}),
   }

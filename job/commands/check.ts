@@ -42,18 +42,25 @@ export async function check(job: Job, { plan: name }: { plan: string }): Promise
 
 /** Every source of a plan, in its order. */
 export async function checkSources(job: Job, name: string): Promise<FoundSource[]> {
+  const plan = planNamed(job.config, name)
+  const workers = job.workers({ plan: name, id: '0', storages: [] })
   const found: FoundSource[] = []
-  for (const [i, source] of planNamed(job.config, name).sources.entries()) {
-    const { engine, values } = engineOf(source)
-    const state = await engine.check({
-      ...contextOf(job),
-      at: `backups.${name}.sources.${i}.${engine.name}`,
-      source: values,
-      backupId: '0',
-      plan: name,
-    })
-    const { server, tools } = state
-    found.push({ shown: { source: source.name, engine: engine.name, server, tools }, state })
+  try {
+    for (const [i, source] of plan.sources.entries()) {
+      const { engine, values } = engineOf(source)
+      const state = await engine.check({
+        ...contextOf(job),
+        at: `backups.${name}.sources.${i}.${engine.name}`,
+        source: values,
+        backupId: '0',
+        plan: name,
+        delegate: workers.order,
+      })
+      const { server, tools } = state
+      found.push({ shown: { source: source.name, engine: engine.name, server, tools }, state })
+    }
+  } finally {
+    await workers.close()
   }
   return found
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Config, Restore } from '../config.ts'
-import type { Engine, Marker, RequestRun } from '../engine.ts'
+import type { Delegate, Engine, Marker, RequestRun } from '../engine.ts'
 import { engineOf } from '../engines/index.ts'
 import { JobError } from '../errors.ts'
 import { contextOf } from './backup.ts'
@@ -43,12 +43,18 @@ export interface Asked {
   around: Around
 }
 
-export function requestOf(job: Job, options: RestoreOptions): Request {
+interface Requesting {
+  job: Job
+  options: RestoreOptions
+  delegate: Delegate
+}
+
+export function requestOf({ job, options, delegate }: Requesting): Request {
   const { at, restore } = restoreOf(job.config, options)
   const scheduled = Boolean(restore.schedule)
   const { from, pick, maxAge, overwrite } = restore
   const asked = restore.targets.map((target, i) =>
-    askedOf({ job, at: `${at}.targets.${i}`, run: runOf(options), restore, target }),
+    askedOf({ job, at: `${at}.targets.${i}`, run: runOf(options), restore, target, delegate }),
   )
   const around = { run: runOf(options), at: `${at}.hooks`, hooks: restore.hooks }
   return { at, scheduled, from, pick, maxAge, overwrite, around, targets: chosen(asked, options) }
@@ -100,9 +106,10 @@ interface Asking {
   run: string
   restore: Restore
   target: Restore['targets'][number]
+  delegate: Delegate
 }
 
-function askedOf({ job, at, run, restore, target }: Asking): Asked {
+function askedOf({ job, at, run, restore, target, delegate }: Asking): Asked {
   const { engine, values } = engineOf(target)
   const request = hashOf(restore, { name: target.name, wanted: engine.requestOf(values) })
   return {
@@ -110,7 +117,7 @@ function askedOf({ job, at, run, restore, target }: Asking): Asked {
     name: target.name,
     engine,
     around: { run, at: `${at}.hooks`, hooks: target.hooks },
-    run: { ...contextOf(job), at: `${at}.${engine.name}`, target: values, request },
+    run: { ...contextOf(job), at: `${at}.${engine.name}`, target: values, request, delegate },
   }
 }
 

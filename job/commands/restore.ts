@@ -26,23 +26,14 @@ interface Found {
 
 /** One restore: ask every target what it knows of the request, find the backup, look at the targets, then carry out what was planned. */
 export async function restore(job: Job, options: RestoreOptions): Promise<Result> {
-  const request = requestOf(job, options)
+  // they only look, and are gone before those that write need their places
+  const lookers = job.workers({ plan: options.restore ?? options.backup ?? '', id: '0', storages: [] })
+  const request = requestOf({ job, options, delegate: lookers.order })
   if (!options.dryRun) await repair(job, [request.around, ...request.targets.map(({ around }) => around)])
-  const targets = await together(request.targets.map(remember))
-  const found = await findBackup(job, request, targets)
-  const open = found ? targets.filter(({ marker }) => !isDone(request, marker, found.manifest.id)) : []
-  const already = targets.filter((target) => !open.includes(target)).map(alreadyDone)
-  for (const { source, backup, note } of already) {
-    job.log.info({ source, backup }, note)
-    job.about({ plan: request.from.plan, id: backup })
-  }
-  if (found) refuseOld({ job, request, manifest: found.manifest, open })
-  if (!found || open.length === 0) return result(request, already)
+  const { found, tasks, already } = await plan(job, request).finally(() => lookers.close())
+  if (!found || tasks.length === 0) return result(request, already)
 
   const { manifest, storage } = found
-  job.about({ plan: manifest.plan, id: manifest.id })
-  const tasks: Task[] = []
-  for (const target of open) tasks.push(await planTask({ job, request, target, manifest }))
   const refused = tasks.map((task) => refusal(task, request)).find((one) => one !== undefined)
   if (options.dryRun) return { ...described({ manifest, tasks, already }), failure: refused }
   const steps = tasks.flatMap((task) => task.steps.map((step) => `${task.name}: ${step.says}`))
@@ -91,6 +82,31 @@ interface Carrying {
   request: Request
   tasks: Task[]
   found: Found
+}
+
+interface Planned {
+  found: Found | undefined
+  tasks: Task[]
+  already: { source: string; backup: string; note: string }[]
+}
+
+async function plan(job: Job, request: Request): Promise<Planned> {
+  const targets = await together(request.targets.map(remember))
+  const found = await findBackup(job, request, targets)
+  const open = found ? targets.filter(({ marker }) => !isDone(request, marker, found.manifest.id)) : []
+  const already = targets.filter((target) => !open.includes(target)).map(alreadyDone)
+  for (const { source, backup, note } of already) {
+    job.log.info({ source, backup }, note)
+    job.about({ plan: request.from.plan, id: backup })
+  }
+  if (found) refuseOld({ job, request, manifest: found.manifest, open })
+  const tasks: Task[] = []
+  if (found && open.length > 0) {
+    const { manifest } = found
+    job.about({ plan: manifest.plan, id: manifest.id })
+    for (const target of open) tasks.push(await planTask({ job, request, target, manifest }))
+  }
+  return { found, tasks, already }
 }
 
 /** A server that does not answer must not hide what is wrong with the values or the backup: that is looked at first. */

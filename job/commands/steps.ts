@@ -2,6 +2,7 @@ import { mkdir } from 'node:fs/promises'
 import { isAbsolute, relative } from 'node:path'
 import type { Engine, Reader, RestoreStep, TargetRun, TargetState } from '../engine.ts'
 import { openReader } from '../io/reader.ts'
+import type { Workers } from '../io/workers.ts'
 import type { Manifest } from '../manifest.ts'
 import type { Storage } from '../storage.ts'
 import type { Around } from './hooks.ts'
@@ -31,6 +32,8 @@ export async function carryOut({ job, task, manifest, storage }: Carrying): Prom
   const { staging } = run.target as { staging?: string }
   if (staging) await makeStaging(staging, job.config.tmpDir)
   const workers = job.workers({ plan: manifest.plan, id: manifest.id, storages: [storage.name], staging })
+  run.delegate = workers.order
+  task.workers = workers
   const reader = openReader({ storage, manifest, source: name, workers, signal: job.signal })
   try {
     return await stepByStep(job, task, reader)
@@ -47,9 +50,13 @@ async function makeStaging(staging: string, tmpDir: string): Promise<void> {
 }
 
 /** From now on the request is known as carried out. */
-export async function finish({ engine, run }: Task): Promise<void> {
+export async function finish({ engine, run, workers }: Task): Promise<void> {
   const { request, backupId, plan } = run
-  await engine.mark(run, { request, backupId, plan, state: 'finished' })
+  try {
+    await engine.mark(run, { request, backupId, plan, state: 'finished' })
+  } finally {
+    await workers?.close()
+  }
 }
 
 async function stepByStep(job: Job, { name, engine, run, steps }: Task, reader: Reader) {

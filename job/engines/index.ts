@@ -2,11 +2,12 @@ import { z } from 'zod'
 import type { Engine } from '../engine.ts'
 import { JobError } from '../errors.ts'
 import { Hooks } from '../hooks.ts'
+import { files } from './files/index.ts'
 import { mongodb } from './mongodb/index.ts'
 import { rondb } from './rondb/index.ts'
 
 /** Every engine, in the order of the docs. A new one is one line here. */
-export const engines: readonly Engine[] = [rondb, mongodb]
+export const engines: readonly Engine[] = [rondb, mongodb, files]
 
 export function engineNamed(name: string): Engine {
   const engine = engines.find((one) => one.name === name)

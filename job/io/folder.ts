@@ -3,11 +3,13 @@ import { dirname, join } from 'node:path'
 import type { Folder } from '../engine.ts'
 import { JobError } from '../errors.ts'
 import { fileStream } from './lending.ts'
+import { consume, output } from './process.ts'
 
 /** A folder on this machine. */
 export function localFolder(folder: string, signal: AbortSignal): Folder {
   return {
     name: folder,
+    path: folder,
     files: (path) => filesBelow(join(folder, path)),
     names: () => readdir(folder),
     read: (path) => fileStream(join(folder, path), signal),
@@ -19,6 +21,8 @@ export function localFolder(folder: string, signal: AbortSignal): Folder {
     remove: (path) => rm(join(folder, path), { recursive: true, force: true }),
     local: async (path) => join(folder, path),
     room: () => roomAt(folder),
+    output: (command) => output({ ...command, signal }),
+    consume: (command, data) => consume({ ...command, signal }, data),
   }
 }
 

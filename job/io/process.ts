@@ -19,6 +19,10 @@ export interface Program {
   env?: Record<string, string>
   /** How long it may take to end after TERM, in ms, before KILL follows; 10 s unless told. */
   graceMs?: number
+  /** Exit codes besides 0 that are no failure; what they mean stands in what it said. */
+  accepts?: readonly number[]
+  /** Called for each line of standard error as it comes. */
+  onError?: (line: string) => void
 }
 
 export interface Ended {
@@ -57,7 +61,7 @@ export async function run(program: Program, { onLine, keep = defaultKeep }: RunO
  */
 export function output(program: Program, trailer?: RegExp): Readable {
   const child = start(program)
-  const errors = collect(child.stderr, 4096)
+  const errors = collect(child.stderr, 4096, program.onError)
   let tail = ''
   const stream = new Transform({
     readableHighWaterMark: 1024 * 1024,
@@ -88,7 +92,7 @@ export function output(program: Program, trailer?: RegExp): Readable {
  */
 export async function consume(program: Program, source: Readable): Promise<{ stdout: string; stderr: string }> {
   const child = start(program, 'pipe')
-  const said = Promise.all([collect(child.stdout, defaultKeep), collect(child.stderr, 64 * 1024)])
+  const said = Promise.all([collect(child.stdout, defaultKeep), collect(child.stderr, 64 * 1024, program.onError)])
   let failure: unknown
   const fed = pipeline(source, child.stdin as Writable).catch((error) => {
     failure = error
@@ -96,7 +100,8 @@ export async function consume(program: Program, source: Readable): Promise<{ std
   })
   const [result] = await Promise.all([child, fed])
   program.signal.throwIfAborted()
-  // a program that gave up says why better than the pipe that broke
+  // input that failed by itself says what is wrong; a program that gave up does so better than the pipe that broke
+  if (failure instanceof JobError) throw failure
   if (failure === undefined || result.exitCode) {
     await wellEnded(
       program,
@@ -105,9 +110,7 @@ export async function consume(program: Program, source: Readable): Promise<{ std
     )
   }
   if (failure !== undefined)
-    throw failure instanceof JobError
-      ? failure
-      : new JobError('server', `${nameOf(program)} did not get all of its input`, { cause: failure })
+    throw new JobError('server', `${nameOf(program)} did not get all of its input`, { cause: failure })
   const [stdout, stderr] = await said
   return { stdout, stderr }
 }
@@ -116,7 +119,7 @@ async function wellEnded(program: Program, child: Child, errors: Promise<string>
   const result = await child
   refuseUnstarted(program, result)
   program.signal.throwIfAborted()
-  if (result.exitCode === 0) return
+  if (result.exitCode === 0 || program.accepts?.includes(result.exitCode ?? -1)) return
   throw new JobError(
     'server',
     `${nameOf(program)} ended with ${result.exitCode ?? result.signal}: ${lastLines(await errors)}`,

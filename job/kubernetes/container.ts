@@ -1,18 +1,16 @@
 import { createWriteStream } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { dirname, join, posix } from 'node:path'
-import { Readable, Writable } from 'node:stream'
+import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { Exec, type V1Status } from '@kubernetes/client-node'
 import { environment } from '../config.ts'
-import type { Folder, Place } from '../engine.ts'
+import type { Command, Folder, Place } from '../engine.ts'
 import { JobError } from '../errors.ts'
 import { inParallel, seats } from '../io/parallel.ts'
 import { backoff, realPacing } from '../storages/backoff.ts'
 import { type Cluster, connect } from './client.ts'
-import { opened } from './opened.ts'
+import { execConsume, execOutput, execute, type Said } from './exec.ts'
 import { findPod, nameOf } from './pods.ts'
-import { refused } from './refused.ts'
 
 /**
  * A range is held in memory, since the client of Kubernetes knows no backpressure, and another is on its way. A connection that breaks
@@ -22,16 +20,8 @@ const rangeBytes = 16 * 1024 * 1024
 /** Files that are read at once, of all containers together: each takes up to three ranges of memory. */
 const seat = seats(6)
 const attempts = 4
-/** A command that says nothing for so long hangs. */
-const silenceMs = 60_000
 
 type ExecPlace = Extract<Place, { access: 'exec' }>
-
-interface Said {
-  stdout: Buffer
-  stderr: string
-  exitCode: number
-}
 
 /** A folder in a container, of which only sh, ls, cat, head, tail and rm are used. */
 export function containerFolder(
@@ -45,9 +35,13 @@ export function containerFolder(
   const sizes = new Map<string, number>()
   let found: Promise<string> | undefined
 
-  async function sh(script: string, ...args: string[]): Promise<Said> {
+  async function inside(command: string[]) {
     found ??= findPod(cluster, choice, signal).then(nameOf)
-    return execute(cluster, { pod: await found, container, command: ['sh', '-c', script, 'sh', ...args], signal })
+    return { cluster, pod: await found, container, command, signal }
+  }
+
+  async function sh(script: string, ...args: string[]): Promise<Said> {
+    return execute(await inside(['sh', '-c', script, 'sh', ...args]))
   }
 
   async function must(what: string, script: string, ...args: string[]): Promise<Buffer> {
@@ -120,6 +114,7 @@ export function containerFolder(
 
   return {
     name: `${container}:${folder}`,
+    path: folder,
     files,
     names: async () =>
       (await must(`list ${folder}`, 'exec ls -A "$1"', folder)).toString('utf8').split('\n').filter(Boolean),
@@ -141,7 +136,13 @@ export function containerFolder(
     },
     // how much is free only df could tell, which not every image has; but the folder above is within reach
     room: async () => void (await must(`reach ${posix.dirname(folder)}`, 'exec ls -d "$1"', posix.dirname(folder))),
+    output: (command) => execOutput(inside(commandLine(command)), command),
+    consume: async (command, data) => execConsume(await inside(commandLine(command)), command, data),
   }
+}
+
+function commandLine({ file, args, env = {} }: Command): string[] {
+  return ['env', ...Object.entries(env).map(([name, value]) => `${name}=${value}`), file, ...args]
 }
 
 /** Pure: what `ls -lnRA` lists, regular files only, under their paths below `root`. */
@@ -155,68 +156,4 @@ export function parseListing(text: string, root: string): { path: string; size: 
     if (size !== undefined && name !== undefined) files.push({ path: posix.join(folder, name), size: Number(size) })
   }
   return files
-}
-
-interface Command {
-  pod: string
-  container: string
-  command: string[]
-  signal: AbortSignal
-}
-
-/** Runs a command in a container to its end. A connection that breaks before the exit status came is a retryable error. */
-export async function execute(
-  { kubeConfig, namespace }: Cluster,
-  { pod, container, command, signal }: Command,
-): Promise<Said> {
-  signal.throwIfAborted()
-  const what = `run ${command.slice(4, 5).join()} in container ${container} of pod ${pod}`
-  const chunks: Buffer[] = []
-  let stderr = ''
-  let heard = Date.now()
-  const stdout = collector((chunk) => {
-    heard = Date.now()
-    chunks.push(chunk)
-  })
-  const errors = collector((chunk) => {
-    stderr = (stderr + chunk.toString('utf8')).slice(-4096)
-  })
-  let status: V1Status | undefined
-  const opening = new Exec(kubeConfig).exec(namespace, pod, container, command, stdout, errors, null, false, (said) => {
-    status = said
-  })
-  const socket = await opened(opening, signal).catch((error) => {
-    signal.throwIfAborted()
-    throw refused(what, error)
-  })
-  const watch = setInterval(() => {
-    if (Date.now() - heard > silenceMs) socket.terminate()
-  }, 5000)
-  const abort = () => socket.terminate()
-  signal.addEventListener('abort', abort, { once: true })
-  try {
-    if (socket.readyState !== socket.CLOSED) await new Promise((resolve) => socket.once('close', resolve))
-  } finally {
-    clearInterval(watch)
-    signal.removeEventListener('abort', abort)
-  }
-  signal.throwIfAborted()
-  if (!status) throw new JobError('server', `could not ${what}: the connection broke`, { retryable: true })
-  return { stdout: Buffer.concat(chunks), stderr, exitCode: exitCodeOf(status, what) }
-}
-
-function collector(take: (chunk: Buffer) => void): Writable {
-  return new Writable({
-    write(chunk: Buffer, _, done) {
-      take(chunk)
-      done()
-    },
-  })
-}
-
-function exitCodeOf(status: V1Status, what: string): number {
-  if (status.status === 'Success') return 0
-  const code = status.details?.causes?.find((cause) => cause.reason === 'ExitCode')?.message
-  if (code !== undefined) return Number(code)
-  throw new JobError('server', `could not ${what}: ${status.message ?? status.reason ?? 'no reason given'}`)
 }

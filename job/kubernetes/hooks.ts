@@ -6,7 +6,7 @@ import type { ExecHook, HookActions, ScaleHook } from '../hooks.ts'
 import { lastLines } from '../io/process.ts'
 import { ask, unless } from './ask.ts'
 import { type Cluster, connect } from './client.ts'
-import { execute } from './container.ts'
+import { execute } from './exec.ts'
 import { labelled, readPod } from './pods.ts'
 
 const lookEveryMs = 500
@@ -29,7 +29,7 @@ export function hookActions(run: string, cluster: Cluster = connect(environment.
 
 async function exec(cluster: Cluster, hook: ExecHook, signal: AbortSignal): Promise<void> {
   const { pod, container } = await chosen(cluster, hook, signal)
-  const { exitCode, stdout, stderr } = await execute(cluster, { pod, container, command: hook.command, signal })
+  const { exitCode, stdout, stderr } = await execute({ cluster, pod, container, command: hook.command, signal })
   if (exitCode === 0) return
   const said = lastLines(stderr.trim() ? stderr : stdout.toString('utf8').slice(-4096))
   throw new JobError('server', `it ended with ${exitCode} in pod ${pod}: ${said}`)

@@ -24,20 +24,54 @@ export function refOf(pod: V1Pod): PodRef {
   return { name: nameOf(pod), uid: pod.metadata?.uid ?? '' }
 }
 
-/** The pod that has the address, among those that are chosen. Throws `server` naming those that were looked at. */
+/** The pod that is chosen. Throws `server` naming those that were looked at. */
 export async function findPod(cluster: Cluster, choice: PodChoice, signal: AbortSignal): Promise<V1Pod> {
   const pods =
     'names' in choice
       ? await podsNamed(cluster, choice.names, signal)
       : await labelled(cluster, choice.selector, signal)
+  const { address } = choice
+  return address === undefined
+    ? firstRunning(cluster, choice, pods)
+    : withAddress(cluster, { ...choice, address }, pods)
+}
+
+/** The pod that is beside a claim's volume; undefined when no pod has it mounted on a machine. */
+export async function userOf(cluster: Cluster, claim: string, signal: AbortSignal): Promise<V1Pod | undefined> {
+  const pods = await labelled(cluster, '', signal)
+  const users = pods.filter(
+    ({ spec, status }) =>
+      spec?.nodeName !== undefined &&
+      status?.phase !== 'Succeeded' &&
+      status?.phase !== 'Failed' &&
+      spec.volumes?.some((volume) => volume.persistentVolumeClaim?.claimName === claim),
+  )
+  return users.find(isRunning) ?? users[0]
+}
+
+function firstRunning(cluster: Cluster, choice: PodChoice, pods: V1Pod[]): V1Pod {
+  const running = pods.find(isRunning)
+  if (running) return running
+  const seen = pods.map((pod) => `${nameOf(pod)} ${pod.status?.phase ?? ''}`).join(', ')
+  throw new JobError(
+    'server',
+    `none of the ${chosenText(choice)} in namespace ${cluster.namespace} runs (there are: ${seen || 'none'})`,
+    { hint: 'start one, or choose others with `pods`' },
+  )
+}
+
+function chosenText(choice: PodChoice): string {
+  return 'names' in choice ? `pods ${choice.names.join(', ')}` : `pods with ${choice.selector}`
+}
+
+async function withAddress(cluster: Cluster, choice: PodChoice & { address: string }, pods: V1Pod[]): Promise<V1Pod> {
   const addresses = new Set([choice.address, ...(await resolved(choice.address))])
   const found = pods.find((pod) => addressesOf(pod).some((address) => addresses.has(address)))
   if (found) return found
-  const chosen = 'names' in choice ? `pods ${choice.names.join(', ')}` : `pods with ${choice.selector}`
   const seen = pods.map((pod) => `${nameOf(pod)} ${addressesOf(pod).join(' ') || 'without address'}`).join(', ')
   throw new JobError(
     'server',
-    `none of the ${chosen} in namespace ${cluster.namespace} has the address ${choice.address} (there are: ${seen || 'none'})`,
+    `none of the ${chosenText(choice)} in namespace ${cluster.namespace} has the address ${choice.address} (there are: ${seen || 'none'})`,
     {
       hint: "files.dataNodes must choose the data nodes' pods, and the release must be in their namespace",
     },
@@ -64,8 +98,8 @@ export async function labelled(
   signal: AbortSignal,
 ): Promise<V1Pod[]> {
   const { items } = await ask(
-    `list pods with ${labelSelector}`,
-    (options) => core.listNamespacedPod({ namespace, labelSelector }, options),
+    labelSelector ? `list pods with ${labelSelector}` : 'list pods',
+    (options) => core.listNamespacedPod({ namespace, ...(labelSelector ? { labelSelector } : {}) }, options),
     { signal },
   )
   return items

@@ -47,7 +47,9 @@ function mounted({ folder }: { folder: string }): { subPath?: string; folder: st
 
 /** The place as a worker in its pod sees it. */
 export function placeInside(place: Place): Place {
-  return place.access === 'volume' ? { access: 'local', folder: mounted(place).folder } : place
+  if (place.access === 'volume') return { access: 'local', folder: mounted(place).folder }
+  if (place.access === 'claim') return { access: 'local', folder: posix.join(dataDir, place.folder) }
+  return place
 }
 
 interface Making {
@@ -85,6 +87,47 @@ export function workerBeside({
     fsGroupChangePolicy: 'OnRootMismatch',
   }
   return pod
+}
+
+/**
+ * A worker with a claim: on the machine of the pod that has it mounted, with that pod's ids, or wherever the volume can be had.
+ * Its groups are supplementary: with fsGroup kubelet may change the owners of the files, and a backup changes nothing.
+ */
+export function workerWithClaim({
+  place,
+  user,
+  ...making
+}: Making & { place: Extract<Place, { access: 'claim' }>; user: V1Pod | undefined }): V1Pod {
+  const pod = workerPod(making)
+  const spec = pod.spec as V1PodSpec
+  const container = spec.containers[0] as V1PodSpec['containers'][0]
+  spec.volumes = [...(spec.volumes ?? []), { name: 'data', persistentVolumeClaim: { claimName: place.claim } }]
+  container.volumeMounts = [
+    ...(container.volumeMounts ?? []),
+    { name: 'data', mountPath: dataDir, ...(place.readOnly ? { readOnly: true } : {}) },
+  ]
+  if (user) {
+    spec.affinity = { ...spec.affinity, nodeAffinity: onMachine(user.spec?.nodeName ?? '') }
+    spec.tolerations = [...(spec.tolerations ?? []), ...(user.spec?.tolerations ?? [])]
+  }
+  spec.securityContext = withoutChanging(
+    { ...spec.securityContext, ...(user ? idsOf(user, volumeOf(user, place.claim)) : {}) },
+    [spec.securityContext?.fsGroup],
+  )
+  return pod
+}
+
+/** The name that a pod gives to the volume of a claim. */
+function volumeOf({ spec }: V1Pod, claim: string): string {
+  return spec?.volumes?.find((volume) => volume.persistentVolumeClaim?.claimName === claim)?.name ?? ''
+}
+
+function withoutChanging(
+  { fsGroup, fsGroupChangePolicy: _, supplementalGroups = [], ...context }: V1PodSecurityContext,
+  more: (number | undefined)[],
+): V1PodSecurityContext {
+  const groups = [...supplementalGroups, fsGroup, ...more].filter((group) => group !== undefined)
+  return { ...context, supplementalGroups: [...new Set(groups)] }
 }
 
 /** A worker of a restore: its folder is a volume of its own that goes with it. */

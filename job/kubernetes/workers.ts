@@ -20,8 +20,9 @@ import {
   refOf,
   removePod,
   untilRunning,
+  userOf,
 } from './pods.ts'
-import { placeInside, type Template, workerBeside, workerWithRoom } from './template.ts'
+import { placeInside, type Template, workerBeside, workerWithClaim, workerWithRoom } from './template.ts'
 
 interface Options {
   cluster: Cluster
@@ -63,7 +64,7 @@ export function podWorkers(options: Options): Workers {
 
   return {
     order: async (order) => {
-      if (order.beside && order.beside.access !== 'volume') return local.order(order)
+      if (order.beside?.access === 'local' || order.beside?.access === 'exec') return local.order(order)
       const worker = await workerFor(order)
       return worker.order(order.beside ? ({ ...order, beside: placeInside(order.beside) } as Order) : order)
     },
@@ -138,7 +139,7 @@ async function create(options: Options, { order, name }: { order: Order; name: s
   const { core, namespace, identity } = cluster
   const making = { template, name, job: identity.job, backupId: hello.backupId, run }
   const body = order.beside
-    ? await besideIts(cluster, { place: order.beside as Extract<Place, { access: 'volume' }>, making, signal })
+    ? await besideIts(cluster, { place: order.beside, making, signal })
     : workerWithRoom({ ...making, room: order.do === 'download' ? order.room : 0 })
   try {
     const request = (settings: ConfigurationOptions) => core.createNamespacedPod({ namespace, body }, settings)
@@ -155,12 +156,15 @@ async function create(options: Options, { order, name }: { order: Order; name: s
 }
 
 interface Beside {
-  place: Extract<Place, { access: 'volume' }>
+  place: Place
   making: Omit<Parameters<typeof workerBeside>[0], 'place' | 'owner'>
   signal: AbortSignal
 }
 
 async function besideIts(cluster: Cluster, { place, making, signal }: Beside) {
+  if (place.access === 'claim')
+    return workerWithClaim({ ...making, place, user: await userOf(cluster, place.claim, signal) })
+  if (place.access !== 'volume') throw new JobError('bug', `a worker pod is not needed for access ${place.access}`)
   const owner = await findPod(cluster, place.pod, signal)
   return workerBeside({ ...making, place, owner })
 }

@@ -3,8 +3,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { loadConfig, parseValues, seconds, secretReader } from '../config.ts'
+import { engines } from '../engines/index.ts'
 import { JobError } from '../errors.ts'
 
+const names = engines.map((engine) => engine.name).join(', ')
 const mysql = { host: 'db', credentials: { secret: 'db' } }
 const rondb = { managementServers: ['mgm:1186'], mysql, files: { access: 'local', path: '/data/{node}/BACKUP' } }
 const target = { name: 'rondb', rondb: { managementServers: ['mgm'], mysql } }
@@ -95,7 +97,11 @@ describe('a wrong value', () => {
       (v) => (v.storages.main.s3 = { bucket: 'b' }),
       'storages.main: name one kind: s3 or filesystem',
     ],
-    ['a source without engine', (v) => delete v.backups.nightly.sources[0].rondb, `${source}: name one engine: rondb`],
+    [
+      'a source without engine',
+      (v) => delete v.backups.nightly.sources[0].rondb,
+      `${source}: name one engine: ${names}`,
+    ],
     [
       'a source of an unknown engine',
       (v) => (v.backups.nightly.sources[0].oracle = {}),

@@ -18,7 +18,8 @@ type Restore = Record<string, unknown>
 function asked(changes: Restore = {}, options: RestoreOptions = { restore: 'once' }) {
   const restores = { once: { ...values.restores.once, ...changes } }
   const parsed = parseValues({ ...values, restores }, 'values.yaml').restores as Config['restores']
-  return requestOf(fakeJob({ storages: [], backups: {}, restores: parsed }), options)
+  const job = fakeJob({ storages: [], backups: {}, restores: parsed })
+  return requestOf({ job, options, delegate: async () => {} })
 }
 
 const hash = (...args: Parameters<typeof asked>) => asked(...args).targets[0]?.run.request

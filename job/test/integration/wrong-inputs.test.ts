@@ -1,6 +1,7 @@
 import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { engines } from '../../engines/index.ts'
 import { openWorkspace, refuseSecrets, type Workspace } from './harness.ts'
 import { attempt, contentsOf, expectRefusal, put, putBackup, type Wrong } from './wrong.ts'
 
@@ -181,7 +182,7 @@ describe('the values', () => {
     wrong(
       'a source of no engine',
       (v) => delete v.backups.nightly.sources[0].rondb,
-      `${source}: name one engine: rondb`,
+      `${source}: name one engine: ${engines.map((engine) => engine.name).join(', ')}`,
     ),
     wrong(
       'a bad duration',
