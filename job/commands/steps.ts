@@ -17,6 +17,8 @@ export interface Task {
   steps: RestoreStep[]
   /** What is done around it. */
   around: Around
+  /** Those that carried it out; begun again, they can write the last marker. */
+  workers?: Workers
 }
 
 interface Carrying {
