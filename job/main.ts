@@ -125,7 +125,7 @@ function openJob({ request, log, stop }: { request: Request; log: Job['log']; st
     log.warn(message)
   }
 
-  function job(config: Config, { about }: Coordination): Job {
+  function job(config: Config, { about, workers: template }: Coordination): Job {
     const secret = secretReader(config.secretsDir)
     const storage = (name: string) => {
       const values = config.storages[name]
@@ -169,7 +169,6 @@ function openJob({ request, log, stop }: { request: Request; log: Job['log']; st
         }
         const { signal } = stop
         const local = localWorkers({ hello, progress, signal, logLevel: request.settings.logLevel })
-        const template = environment.kubernetes.workers
         const pods = async () => {
           const { podTeam } = await import('./kubernetes/team.ts')
           return podTeam({ template: template as string, hello, progress, log, signal, local })

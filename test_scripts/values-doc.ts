@@ -375,7 +375,8 @@ const variables: Record<string, string> = {
     'name of the Lease that keeps runs of one plan apart; without it none is held, and Kubernetes is told nothing',
   HOLDFAST_LABELS: 'labels of the Lease, as `a=b,c=d`: those of the release and the plan',
   HOLDFAST_LEASE_WAIT: '`true`: wait for the holder of the Lease instead of ending with 25',
-  HOLDFAST_WORKERS: 'file with the template of worker pods; without it workers are child processes',
+  HOLDFAST_WORKERS:
+    'file with the template of worker pods, which only a `backup` or `restore` with a Lease makes; otherwise workers are child processes',
 }
 
 const verbs = ['backup', 'restore', 'check', 'list', 'show', 'verify', 'prune', 'adopt']

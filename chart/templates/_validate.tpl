@@ -130,6 +130,9 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 
 {{/* What backups and restores have in common: Secrets, folders, pod and job. */}}
 {{- define "holdfast.validateRun" -}}
+{{- if and (eq .workload.root.Values.coordination "none") (include "holdfast.usesWorkers" .workload) }}
+{{- fail (printf "coordination: none keeps no two runs of %s apart, whose worker pods have the same names; use lease, or no worker pods (backups: files.access: exec; restores: staging)" .at) }}
+{{- end }}
 {{- include "holdfast.validateSecrets" (dict "at" .at "in" (omit .of "pod" "job")) }}
 {{- include "holdfast.validatePod" (dict "at" (print .at ".pod") "pod" .of.pod) }}
 {{- include "holdfast.validateLabels" (dict "at" (print .at ".job.labels") "labels" (.of.job | default dict).labels) }}

@@ -56,6 +56,7 @@ export function coordinateBy({
       lost.addEventListener('abort', () => stop.abort(lost.reason), { once: true })
       event('Normal', 'Started', `${verb} ${name} started`)
     },
+    workers: surroundings.workers,
     about: ({ plan, id }) => {
       tell('which backup this is', (options) =>
         annotateJob(cluster, { 'holdfast/plan': plan, 'holdfast/backup': id }, options),

@@ -186,7 +186,9 @@ export const chartValues = {
   coordination: z
     .enum(['lease', 'none'])
     .optional()
-    .describe('lease: one run of a plan at a time, and events; none: no access to Kubernetes for that'),
+    .describe(
+      'lease: one run of a plan at a time, and events; none: no access to Kubernetes for that, and no worker pods',
+    ),
   workers: z
     .strictObject({
       max: z.int().min(1).max(144).optional().describe('how many worker pods a run has at most'),

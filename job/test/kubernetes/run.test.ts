@@ -1,4 +1,6 @@
 import { execFile } from 'node:child_process'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { pino } from 'pino'
@@ -26,6 +28,7 @@ async function said(env: Record<string, string>, ...args: string[]): Promise<str
 
 describe('a run', () => {
   const here = { HOLDFAST_LEASE: 'nightly', KUBECONFIG: '/none' }
+  const withWorkers = { HOLDFAST_WORKERS: '/config/workers.yaml', KUBECONFIG: '/none' }
 
   test.each([['backup'], ['restore']])('loads the Kubernetes client for a %s that has a lease', async (verb) => {
     const stderr = await said(here, verb, 'nightly')
@@ -38,10 +41,32 @@ describe('a run', () => {
     ['without a lease', { HOLDFAST_POD_NAME: 'nightly-1-x', KUBECONFIG: '/none' }, ['backup', 'nightly']],
     ['that changes nothing', here, ['list']],
     ['that is a dry run', here, ['restore', 'nightly', '--dry-run']],
+    ['that is a dry run, of a restore with worker pods', withWorkers, ['restore', 'nightly', '--dry-run']],
   ])('%s loads no Kubernetes client', async (_, env, args) => {
     const stderr = await said(env, ...args)
     expect(stderr).not.toMatch(/^client$/m)
     expect(stderr).toContain('there is no config file /none')
+  })
+
+  test.each([['backup'], ['restore']])('with worker pods and without a lease is refused: %s', async (verb) => {
+    expect(await said(withWorkers, verb, 'nightly')).toContain('HOLDFAST_WORKERS without HOLDFAST_LEASE')
+  })
+
+  test.each([
+    ['a backup', { verb: 'backup', plan: 'nightly', dryRun: false }, '/config/workers.yaml'],
+    ['a dry run', { verb: 'restore', restore: 'nightly', dryRun: true }, undefined],
+    ['a verification', { verb: 'verify', plan: 'nightly' }, undefined],
+  ])('has worker pods only when it holds the lease: %s', async (_, request, workers) => {
+    const folder = await mkdtemp(join(tmpdir(), 'hf-run-'))
+    const surroundings = { lease: 'nightly', workers: '/config/workers.yaml', kubeconfig: join(folder, 'config') }
+    const user = { name: 'u' }
+    const context = { name: 'c', context: { cluster: 'k', user: 'u' } }
+    const cluster = { name: 'k', cluster: { server: 'https://10.0.0.1:6443' } }
+    const config = { 'current-context': 'c', clusters: [cluster], contexts: [context], users: [user] }
+    await writeFile(surroundings.kubeconfig, JSON.stringify(config))
+    const log = pino({ level: 'silent' })
+    expect((await coordinate({ request: request as Request, surroundings, log })).workers).toBe(workers)
+    await rm(folder, { recursive: true })
   })
 
   test('outside Kubernetes has nobody to tell', async () => {
