@@ -1,0 +1,115 @@
+import { JobError } from '../../errors.ts'
+import { inParallel } from '../../io/parallel.ts'
+import { consume, lastLines, run as runProgram } from '../../io/process.ts'
+import { readContents } from './archive.ts'
+import { tableKey } from './facts.ts'
+import { type Progress, schemaFile } from './restore.ts'
+import { libpq } from './server.ts'
+import type { Place } from './target.ts'
+
+/** The parts of a database through pg_restore. */
+
+/** Structure without indexes; of a single archive everything, in one go. */
+export async function restoreTables(state: Progress): Promise<Record<string, unknown>> {
+  const { run, detail } = state
+  for (const place of detail.places) {
+    if (detail.facts.method === 'single')
+      await feed({ state, place, path: place.facts.parts[0] as string, options: [], signal: run.signal })
+    else await fromFile(state, place, ['--section=pre-data'])
+  }
+  return {}
+}
+
+/** All parts with rows, several at once; configuration of TimescaleDB before what it describes. */
+export async function restoreRows(state: Progress): Promise<Record<string, unknown>> {
+  const { run, target, detail } = state
+  if (detail.facts.method === 'single') return {}
+  const parts = detail.places.flatMap((place) =>
+    place.facts.parts.slice(1).map((path, i) => ({ place, path, first: i === 0 })),
+  )
+  const early = parts.filter(({ place, first }) => first && place.facts.timescaledb)
+  const stop = new AbortController()
+  const signal = AbortSignal.any([run.signal, stop.signal])
+  for (const some of [early, parts.filter((part) => !early.includes(part))]) {
+    await inParallel(some, target.parallel, async ({ place, path }) => {
+      try {
+        // all of a part or nothing: a part that is not what was stored leaves nothing behind
+        await feed({ state, place, path, options: ['--single-transaction'], signal })
+      } catch (error) {
+        stop.abort(error)
+        throw error
+      }
+    })
+  }
+  return { parts: parts.length }
+}
+
+/** Indexes, constraints, triggers: from the file, so that several can be made at once. */
+export async function indexParts(state: Progress): Promise<Record<string, unknown>> {
+  const { target, detail } = state
+  if (detail.facts.method === 'single') return {}
+  for (const place of detail.places) await fromFile(state, place, ['--section=post-data', `--jobs=${target.parallel}`])
+  return {}
+}
+
+function program({ target, detail }: Progress, place: Place, options: string[]) {
+  const { dbname, env, files } = libpq(detail.login, place.name)
+  const owners = target.ownership ? [] : ['--no-owner', '--no-privileges']
+  const args = [
+    dbname,
+    '--format=custom',
+    '--exit-on-error',
+    '--no-password',
+    ...owners,
+    ...target.extraOptions,
+    ...options,
+  ]
+  return { file: detail.clients.path('pg_restore'), args, env, files }
+}
+
+async function fromFile(state: Progress, place: Place, options: string[]): Promise<void> {
+  const { file, args, env, files } = program(state, place, options)
+  const { stderr, exitCode } = await runProgram({
+    file,
+    args: [...args, schemaFile(state, place)],
+    env,
+    files,
+    signal: state.run.signal,
+  })
+  if (exitCode === 0) return
+  throw new JobError('server', `pg_restore into database ${place.name} ended with ${exitCode}: ${lastLines(stderr)}`, {
+    hint: 'the target is not complete: run the restore again when that is mended',
+  })
+}
+
+interface Feeding {
+  state: Progress
+  place: Place
+  path: string
+  options: string[]
+  signal: AbortSignal
+}
+
+async function feed({ state, place, path, options, signal }: Feeding): Promise<void> {
+  const { file, args, env, files } = program(state, place, options)
+  const list = await chosenEntries(state, place, path)
+  if (list === '') return
+  if (list !== undefined) args.push(`--use-list=/dev/fd/${2 + files.push(list)}`)
+  await consume({ file, args, env, files, signal }, await state.reader.read(path))
+}
+
+/** The entries of a part without the rows that are not wanted; undefined when all are, empty when none is. */
+async function chosenEntries({ detail, reader }: Progress, place: Place, path: string): Promise<string | undefined> {
+  const { facts, wanted } = place
+  const inside = facts.tables.filter((table) => table.part === path)
+  const left = inside.filter((table) => !wanted.has(tableKey(facts.name, table)))
+  if (left.length === 0) return undefined
+  const alone = detail.facts.method === 'parallel' && path !== facts.parts[1]
+  if (alone && left.length === inside.length) return ''
+  const skipped = new Set(left.map((table) => table.entry))
+  const entries = await readContents(await reader.read(path), path)
+  return entries
+    .filter((entry) => !skipped.has(entry.id))
+    .map((entry) => `${entry.id};\n`)
+    .join('')
+}

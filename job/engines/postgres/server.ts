@@ -1,0 +1,197 @@
+import { rootCertificates } from 'node:tls'
+import type { Client, ClientConfig } from 'pg'
+import type { RunContext } from '../../engine.ts'
+import { JobError } from '../../errors.ts'
+import { accountOf, type TlsTexts, tlsTexts } from '../../io/connection.ts'
+import type { Connection } from './values.ts'
+
+/** A server and how to log in to it. Holds the password: never logged, never serialised. */
+export interface Login {
+  /** For people: host:port. */
+  server: string
+  host: string
+  port: number
+  user: string
+  password: string
+  tls: TlsTexts
+  /** Values path, for hints. */
+  at: string
+}
+
+/** Throws `configuration` when a secret is missing. */
+export function loginOf(connection: Connection, { secret }: Pick<RunContext, 'secret'>, at: string): Login {
+  const { host, port, credentials, tls } = connection
+  const account = accountOf(credentials, secret, `${at}.credentials`)
+  return { server: `${host}:${port}`, host, port, ...account, tls: tlsTexts(tls, secret, `${at}.tls`), at }
+}
+
+export interface Session {
+  rows<Row extends object>(sql: string, values?: unknown[]): Promise<Row[]>
+  /** For statements whose texts may hold a secret: the error names `what` instead. */
+  execute(sql: string, what?: string): Promise<void>
+  /** Aborted when the connection is lost. */
+  readonly lost: AbortSignal
+  close(): Promise<void>
+}
+
+interface Options {
+  signal?: AbortSignal
+  /** Read only where it does not matter. */
+  application?: string
+}
+
+/** Opens a session, hands it to `use`, closes it. */
+export async function withSession<T>(
+  login: Login,
+  database: string,
+  use: (session: Session) => Promise<T>,
+  options: Options = {},
+): Promise<T> {
+  const session = await open(login, database, options)
+  try {
+    return await use(session)
+  } finally {
+    await session.close()
+  }
+}
+
+/** A session that its caller closes; aborting the signal breaks it. No limit of the server's ends what it does. */
+export async function open(login: Login, database: string, { signal }: Options = {}): Promise<Session> {
+  signal?.throwIfAborted()
+  const client = await connect(login, database)
+  const loss = new AbortController()
+  client.on('error', (cause) =>
+    loss.abort(new JobError('server', `the connection to PostgreSQL server ${login.server} was lost`, { cause })),
+  )
+  const abort = () => void client.end().catch(() => {})
+  signal?.addEventListener('abort', abort, { once: true })
+  const ask = async (sql: string, what: string, values?: unknown[]) => {
+    try {
+      return await client.query(sql, values)
+    } catch (cause) {
+      if (signal?.aborted) throw signal.reason
+      throw failed(`PostgreSQL server ${login.server}, database ${database}: ${what.replaceAll(/\s+/g, ' ')}`, cause)
+    }
+  }
+  const session: Session = {
+    rows: async (sql, values) => (await ask(sql, sql.slice(0, 60), values)).rows as never,
+    execute: async (sql, what = sql.slice(0, 60)) => void (await ask(sql, what)),
+    lost: loss.signal,
+    close: async () => {
+      signal?.removeEventListener('abort', abort)
+      await client.end().catch(() => {})
+    },
+  }
+  await session.execute(
+    "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET client_min_messages = 'error'; SET search_path = pg_catalog",
+  )
+  return session
+}
+
+async function connect(login: Login, database: string): Promise<Client> {
+  const { host, port, user, password } = login
+  // workers have this module too, but no session
+  const { default: pg } = await import('pg')
+  const client = new pg.Client({
+    host,
+    port,
+    user,
+    password,
+    database,
+    connectionTimeoutMillis: 15_000,
+    keepAlive: true,
+    application_name: 'holdfast',
+    ssl: sslOf(login),
+  })
+  try {
+    await client.connect()
+    return client
+  } catch (cause) {
+    await client.end().catch(() => {})
+    throw unreachable(login, database, cause)
+  }
+}
+
+function sslOf({ host, tls }: Login): ClientConfig['ssl'] {
+  const { mode, ca, cert, key } = tls
+  if (mode === 'disabled' || host.startsWith('/')) return false
+  return {
+    rejectUnauthorized: mode !== 'required',
+    ...(mode === 'verify-ca' ? { checkServerIdentity: () => undefined } : {}),
+    ...(ca ? { ca } : {}),
+    ...(cert ? { cert } : {}),
+    ...(key ? { key } : {}),
+  }
+}
+
+function unreachable({ server, user, tls, at }: Login, database: string, cause: unknown): JobError {
+  const { code = '', message = '' } = cause as { code?: string; message?: string }
+  const why = message || code
+  let hint = 'check host and port, that the server runs, and the network policy'
+  if (code === '28P01' || code === '28000')
+    hint = `check the Secret of ${at}.credentials, the account ${user} and pg_hba.conf`
+  else if (code === '3D000') hint = `name a database that is there with ${at}.database`
+  else if (code === '42501') hint = `GRANT CONNECT ON DATABASE "${database}" TO "${user}"`
+  else if (code === '53300') hint = 'raise max_connections of the server, or lower parallel'
+  else if (/does not support SSL/.test(message))
+    hint = `the server has no TLS: give it a certificate, or set ${at}.tls.mode: disabled`
+  else if (/no encryption/.test(message)) hint = `the server wants TLS: set ${at}.tls.mode`
+  else if (/certificate|self.signed|altnames|SSL|TLS/i.test(`${code} ${message}`))
+    hint = `the certificate does not pass ${at}.tls.mode: ${tls.mode}; name its CA with ${at}.tls.ca, or choose verify-ca, required or disabled`
+  return new JobError('server', `PostgreSQL server ${server} refuses ${user} in database ${database}: ${why}`, {
+    hint,
+    cause,
+  })
+}
+
+/** A server error keeps its SQLSTATE, so that callers can tell an absent table from a lost connection. */
+export class SqlError extends JobError {
+  readonly code: string
+
+  constructor(message: string, code: string, hint?: string) {
+    super('server', message, { hint })
+    this.code = code
+  }
+}
+
+function failed(where: string, cause: unknown): SqlError {
+  const { code = '', message = String(cause), hint } = cause as { code?: string; message?: string; hint?: string }
+  // a syntax error quotes the statement, and a statement may hold a hash
+  const says = code === '42601' ? message.replace(/ at or near "[\s\S]*/, '') : message
+  return new SqlError(`${where}: ${says}`, code, hint)
+}
+
+/** How libpq's programs reach a database: what is secret comes as files. */
+export function libpq(
+  login: Login,
+  database: string,
+): { dbname: string; env: Record<string, string>; files: string[] } {
+  const { host, port, user, password, tls } = login
+  const files = [`*:*:*:*:${password.replaceAll(/[\\:]/g, '\\$&')}\n`]
+  const file = (text: string) => `/dev/fd/${2 + files.push(text)}`
+  const modes = { 'verify-identity': 'verify-full', 'verify-ca': 'verify-ca', required: 'require', disabled: 'disable' }
+  const env: Record<string, string> = {
+    PGHOST: host,
+    PGPORT: String(port),
+    PGUSER: user,
+    PGPASSFILE: '/dev/fd/3',
+    PGSSLMODE: modes[tls.mode],
+    PGCONNECT_TIMEOUT: '15',
+    PGAPPNAME: 'holdfast',
+    PGTZ: 'UTC',
+  }
+  // without a CA of its own: those that Node trusts, so that programs and driver agree
+  if (tls.mode.startsWith('verify')) env.PGSSLROOTCERT = file(tls.ca ?? rootCertificates.join('\n'))
+  if (tls.cert) env.PGSSLCERT = file(tls.cert)
+  if (tls.key) env.PGSSLKEY = file(tls.key)
+  return { dbname: `--dbname=dbname='${database.replaceAll(/['\\]/g, '\\$&')}'`, env, files }
+}
+
+export function quoteName(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`
+}
+
+export function quoteText(text: string): string {
+  const quoted = `'${text.replaceAll("'", "''").replaceAll('\\', '\\\\')}'`
+  return text.includes('\\') ? ` E${quoted}` : quoted
+}
