@@ -11,6 +11,7 @@ import {
   unreadable,
 } from './catalog.ts'
 import { type Clients, findClients } from './clients.ts'
+import { refuseRestoring } from './marker.ts'
 import { chooseDatabases, chooseTables } from './selection.ts'
 import { type Login, loginOf, quoteName, type Session, withSession } from './server.ts'
 import type { Source } from './values.ts'
@@ -44,7 +45,13 @@ export async function examine(run: SourceRun): Promise<Checked> {
     async (session) => {
       const server = await lookAtServer(session)
       refuseOld(server, login)
-      return { server, databases: chosen(await databasesOf(session, server.major), source, run) }
+      const databases = chosen(await databasesOf(session, server.major), source, run)
+      await refuseRestoring(
+        session,
+        databases.map((database) => database.name),
+        login,
+      )
+      return { server, databases }
     },
     run,
   )

@@ -2,6 +2,7 @@ import type { Engine } from '../../engine.ts'
 import { backup } from './backup.ts'
 import { check } from './check.ts'
 import { inspect } from './inspect.ts'
+import { findMarker } from './marker.ts'
 import { mark, release, restore } from './restore.ts'
 import { checkTarget, planRestore, requestOf, targetOf } from './target.ts'
 import { Source, Target } from './values.ts'
@@ -16,6 +17,7 @@ export const postgres: Engine = {
   backup,
   targetOf,
   requestOf,
+  findMarker,
   checkTarget,
   planRestore,
   mark,

@@ -1,7 +1,8 @@
 import { z } from 'zod'
-import type { Marker } from '../../engine.ts'
-import { type Session, SqlError } from './server.ts'
-import { ownSchema } from './values.ts'
+import type { Marker, RequestRun } from '../../engine.ts'
+import { JobError } from '../../errors.ts'
+import { type Login, loginOf, type Session, SqlError, withSession } from './server.ts'
+import { ownSchema, type Target } from './values.ts'
 
 /** The marker is a row in the database that the values name for logging in: it is there before, and stays when others are dropped. */
 const table = `${ownSchema}.restores`
@@ -12,6 +13,39 @@ export const Creates = z.object({
   databases: z.array(z.object({ name: z.string(), inPlace: z.boolean() })),
 })
 export type Creates = z.infer<typeof Creates>
+
+/** A finished restore whose databases are gone is none. */
+export async function findMarker(run: RequestRun): Promise<Marker | undefined> {
+  const target = run.target as Target
+  return withSession(
+    loginOf(target, run, run.at),
+    target.database,
+    async (session) => {
+      const marker = (await readMarkers(session)).find(({ request }) => request === run.request)
+      if (marker?.state !== 'finished') return marker
+      const rows = await session.rows<{ name: string }>('SELECT datname AS name FROM pg_database')
+      const there = new Set(rows.map((row) => row.name))
+      return Creates.parse(marker.creates).databases.every(({ name }) => there.has(name)) ? marker : undefined
+    },
+    run,
+  )
+}
+
+/** Half of a restore must not become a good backup. */
+export async function refuseRestoring(session: Session, databases: string[], { server }: Login): Promise<void> {
+  const begun = (await readMarkers(session)).find(
+    ({ state, creates }) =>
+      state === 'begun' && Creates.parse(creates).databases.some(({ name }) => databases.includes(name)),
+  )
+  if (!begun) return
+  throw new JobError(
+    'busy',
+    `a restore into ${server} is at work or did not end, of backup ${begun.backupId} of plan ${begun.plan}`,
+    {
+      hint: `wait for it, or run it again; if what it left is as it should be: DELETE FROM ${table}`,
+    },
+  )
+}
 
 export async function readMarkers(session: Session): Promise<Marker[]> {
   try {
@@ -30,7 +64,7 @@ export async function readMarkers(session: Session): Promise<Marker[]> {
       creates: row.creates,
     }))
   } catch (error) {
-    if (error instanceof SqlError && (error.code === '42P01' || error.code === '3F000')) return []
+    if (error instanceof SqlError && ['42P01', '3F000', '42501'].includes(error.code)) return []
     throw error
   }
 }

@@ -36,7 +36,7 @@ const progress = new WeakMap<object, Progress>()
 const locks = new WeakMap<object, Session>()
 
 /** The first mark takes the target's lock, which the server frees when this process is gone, and looks at the target again. */
-export async function mark(run: TargetRun, marker: Marker): Promise<void> {
+export async function mark(run: TargetRun, marker: Omit<Marker, 'creates'>): Promise<void> {
   const session = locks.get(run) ?? (await lock(run))
   await writeMarker(session, { ...marker, creates: detailOf(run).creates })
 }
@@ -147,11 +147,11 @@ async function globals({ run, target, detail, globals }: Progress) {
 
 /** Drops or empties what the plan says, and nothing else. */
 async function clear({ run, target, detail }: Progress) {
-  for (const { name, inPlace } of detail.places.filter((place) => detail.clears.includes(place.name))) {
+  for (const { name, inPlace } of detail.clears) {
     if (inPlace) await withSession(detail.login, name, (session) => empty(session, name), run)
     else await drop({ login: detail.login, from: target.database, name, run })
   }
-  run.log.info({ databases: detail.clears }, 'replaced content dropped')
+  run.log.info({ databases: detail.clears.map((one) => one.name) }, 'replaced content dropped')
   return { databases: detail.clears.length }
 }
 

@@ -1,4 +1,4 @@
-import type { RestoreStep, TargetRun, TargetState } from '../../engine.ts'
+import type { Marker, RestoreStep, TargetRun, TargetState } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { type DatabaseRow, databasesOf, lookAtServer, type ServerRow } from './catalog.ts'
 import { refuseOld } from './check.ts'
@@ -27,8 +27,10 @@ export interface Detail {
   facts: PostgresFacts
   places: Place[]
   creates: Creates
-  /** Names of databases that have to be emptied or dropped first. */
-  clears: string[]
+  /** Databases that have to be emptied or dropped first. */
+  clears: Creates['databases']
+  /** What the marker of this request said. */
+  before: string
 }
 
 /** A plan's own server as the target of its backup. */
@@ -65,9 +67,9 @@ export async function checkTarget(run: TargetRun): Promise<TargetState> {
   )
   const clients = await restoringClients(run, server)
   const names = renamed(chosen, target, run.at)
-  const recorded = markers.find((one) => one.request === run.request)
-  const ours = recorded?.state === 'begun' ? Creates.parse(recorded.creates).databases : []
-  const seen = await look({ login, names: [...names.values()], existing, run })
+  const ours = run.unfinished ? Creates.parse(run.unfinished.creates).databases : []
+  const earlier = ours.filter((one) => ![...names.values()].includes(one.name))
+  const seen = await look({ login, names: [...names.values(), ...earlier.map((one) => one.name)], existing, run })
   const places = chosen.map((name) =>
     placeOf({
       facts: facts.databases.find((one) => one.name === name) as DatabaseFacts,
@@ -79,17 +81,16 @@ export async function checkTarget(run: TargetRun): Promise<TargetState> {
   )
   await checkExtensions({ login, places, seen, run })
   refuseWeak({ places, server, login, facts, target })
-  const creates: Creates = { databases: places.map(({ name, inPlace }) => ({ name, inPlace })) }
-  // a finished restore whose databases are gone is none
-  const gone = places.some(({ name }) => !seen.has(name))
-  const marker = recorded?.state === 'finished' && gone ? undefined : recorded
-  const detail: Detail = { login, server, clients, facts, places, creates, clears: clearsOf(places, seen) }
+  const creates: Creates = { databases: [...places.map(({ name, inPlace }) => ({ name, inPlace })), ...earlier] }
+  const clears = creates.databases.filter(({ name, inPlace }) =>
+    inPlace ? seen.get(name)?.contents !== undefined : seen.has(name),
+  )
+  const detail: Detail = { login, server, clients, facts, places, creates, clears, before: stateOf(run, markers) }
   return {
     server: { product: 'PostgreSQL', version: server.version },
     tools: clients.versions,
     contents: foreign({ places, seen, ours, overwrite: run.overwrite }),
     detail,
-    ...(marker ? { marker } : {}),
   }
 }
 
@@ -140,12 +141,12 @@ async function restoringClients(run: TargetRun, server: ServerRow): Promise<Clie
 
 /** Pure: the name in the target of each chosen database. */
 function renamed(chosen: string[], { rename }: Target, at: string): Map<string, string> {
-  const unknown = Object.keys(rename).find((name) => !chosen.includes(name))
+  const unknown = rename.map(({ from }) => from).find((name) => !chosen.includes(name))
   if (unknown !== undefined)
     throw new JobError('nothing-matches', `${at}.rename: no database ${unknown} is restored`, {
       hint: `restored are ${chosen.join(', ')}`,
     })
-  const names = new Map(chosen.map((name) => [name, rename[name] ?? name]))
+  const names = new Map(chosen.map((name) => [name, rename.find(({ from }) => from === name)?.to ?? name]))
   const twice = [...names.values()].find((name, i, all) => all.indexOf(name) !== i)
   if (twice === undefined) return names
   throw new JobError('configuration', `${at}.rename: two databases would become ${twice}`)
@@ -213,10 +214,9 @@ function foreign({ places, seen, ours, overwrite }: Judging): string[] {
   })
 }
 
-function clearsOf(places: Place[], seen: Seen): string[] {
-  return places
-    .filter(({ name, inPlace }) => (inPlace ? seen.get(name)?.contents !== undefined : seen.has(name)))
-    .map((place) => place.name)
+function stateOf({ request }: TargetRun, markers: Marker[]): string {
+  const marker = markers.find((one) => one.request === request)
+  return marker ? `${marker.state} ${marker.backupId}` : ''
 }
 
 interface Weighing {
@@ -243,13 +243,16 @@ function refuseWeak({ places, server, login, facts, target }: Weighing): void {
 export async function recheck(run: TargetRun): Promise<void> {
   const before = run.state?.detail as Detail
   const { contents, detail } = await checkTarget(run)
-  const same = JSON.stringify((detail as Detail).clears) === JSON.stringify(before.clears)
-  if (contents.length === 0 && same) return
-  throw new JobError(
-    'target-not-empty',
-    `the target changed while the backup was being fetched: ${contents[0] ?? 'other databases would be dropped than planned'}`,
-    { hint: 'nothing was changed; look at what was made there, and run the restore again' },
-  )
+  const now = detail as Detail
+  if (now.before !== before.before)
+    throw new JobError('busy', 'another run of the same request restored meanwhile', {
+      hint: 'nothing was changed by this one; run it again to see what became of the other',
+    })
+  if (contents.length === 0 && JSON.stringify(now.clears) === JSON.stringify(before.clears)) return
+  const what = contents[0] ?? 'other databases would be dropped than planned'
+  throw new JobError('target-not-empty', `the target changed while the backup was being fetched: ${what}`, {
+    hint: 'nothing was changed; look at what was made there, and run the restore again',
+  })
 }
 
 /** The steps, and in people's words what each does to the target. */
@@ -258,7 +261,7 @@ export async function planRestore(run: TargetRun, state: TargetState): Promise<R
   const { places, clears, facts } = state.detail as Detail
   const names = places.map((place) => place.name).join(', ')
   const created = places.filter((place) => !place.inPlace).map((place) => place.name)
-  const drops = clears.map((name) => `${created.includes(name) ? 'drop' : 'empty'} database ${name}`)
+  const drops = clears.map(({ name, inPlace }) => `${inPlace ? 'empty' : 'drop'} database ${name}`)
   const tables = places.reduce((sum, place) => sum + place.wanted.size, 0)
   const step = (name: string, says: string, wanted = true): RestoreStep[] =>
     wanted ? [{ name, says, writes: name !== 'fetch' }] : []

@@ -3,7 +3,7 @@ import { Credentials, clientsFolder, Tls } from '../../io/connection.ts'
 
 const Connection = {
   host: z.string().min(1).describe('a PostgreSQL server: name, address, or the folder of its socket'),
-  port: z.int().min(1).max(65535).default(5432),
+  port: z.int().min(1).max(65535).default(5432).describe('port of the server'),
   database: z
     .string()
     .min(1)
@@ -74,9 +74,14 @@ export const Target = z.strictObject({
   include: Choice.optional().describe('only these databases, and of a database only the rows of these tables'),
   exclude: Choice.optional().describe('not these databases, and not the rows of these tables'),
   rename: z
-    .record(z.string().min(1), z.string().min(1).max(63))
-    .default({})
-    .describe('other names for restored databases: name in the backup → name in the target'),
+    .array(
+      z.strictObject({
+        from: z.string().min(1).describe('a database of the backup'),
+        to: z.string().min(1).max(63).describe('its name in the target'),
+      }),
+    )
+    .default([])
+    .describe('other names for restored databases'),
   parallel: parallel.describe('how many pg_restore at once'),
   globals: z.boolean().default(true).describe('also make roles and tablespaces that the target lacks'),
   ownership: z
