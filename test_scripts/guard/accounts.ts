@@ -1,6 +1,7 @@
 /** The release that is tried: its accounts, each with a client of its own. */
 
 import {
+  AppsV1Api,
   AuthorizationV1Api,
   BatchV1Api,
   CoordinationV1Api,
@@ -36,6 +37,7 @@ export async function accountNamed(name: string) {
 function clients(config: KubeConfig) {
   return {
     config,
+    apps: config.makeApiClient(AppsV1Api),
     core: config.makeApiClient(CoreV1Api),
     batch: config.makeApiClient(BatchV1Api),
     coordination: config.makeApiClient(CoordinationV1Api),

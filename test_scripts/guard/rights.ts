@@ -17,6 +17,7 @@ export async function rights(): Promise<void> {
     ...ofWorkers(workers),
     ...dataNodes.map((pod) => `get pods ${pod}`),
     ...each(['create', 'get'], 'pods/exec', ['node-group-0-0', 'node-group-0-1']),
+    ...ofHooks(),
   ])
   same('the account of restores may do this and nothing else', await beyond(restore), [
     ...ofRun([`${release}-restore-standby`]),
@@ -41,6 +42,17 @@ function ofWorkers(pods: string[]): string[] {
     ...each(['delete', 'get'], 'pods', pods),
     ...each(['get'], 'pods/log', pods),
     ...each(['create', 'get'], 'pods/attach', pods),
+  ]
+}
+
+function ofHooks(): string[] {
+  return [
+    'get pods app-0',
+    ...each(['create', 'get'], 'pods/exec', ['app-0']),
+    'get statefulsets.apps queue',
+    'patch statefulsets/scale.apps queue',
+    'create configmaps',
+    ...each(['delete', 'get', 'update'], 'configmaps', [`${release}-backup-few-scaled`]),
   ]
 }
 
@@ -120,6 +132,13 @@ export async function requests(): Promise<void> {
   await refused('a run may attach to its workers', /: 404$/, () => attach(backup, pod))
   await refused('a run may not attach to other pods', /: 403$/, () => attach(backup, 'node-group-0-0'))
   await refused('a restore may not attach to workers of backups', /: 403$/, () => attach(restore, pod))
+  await refused('a run may run programs in the pods that hooks name', /: 404$/, () => exec(backup, 'app-0'))
+  await refused('a run cannot change what it scales', /cannot patch resource "statefulsets" in/, () =>
+    backup.apps.patchNamespacedStatefulSet({ namespace, name: 'queue', body: [] }),
+  )
+  await refused('a run cannot read ConfigMaps', /cannot get resource "configmaps"/, () =>
+    backup.core.readNamespacedConfigMap({ namespace, name: 'settings' }),
+  )
   await refused("a run may run programs in data nodes' containers", /: 404$/, () => exec(backup, 'node-group-0-0'))
   await refused('a run may not run programs in workers', /: 403$/, () => exec(backup, pod))
   await refused('a restore may not run programs in data nodes', /: 403$/, () => exec(restore, 'node-group-0-0'))
