@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What scenarios do with Kubernetes: namespaces, waiting, jobs, and what to show when one fails.
-# shellcheck disable=SC2154 # run sets prefix
+# shellcheck disable=SC2016,SC2154 # programs for node; run sets prefix
 
 # Says what went wrong and ends the scenario.
 fail() {
@@ -115,8 +115,34 @@ pod_of() { # NAMESPACE JOB
   kubectl -n "$1" get pods -l "batch.kubernetes.io/job-name=$2" --sort-by=.metadata.creationTimestamp -o name | tail -n 1
 }
 
-worker_pods() { # NAMESPACE RELEASE
-  kubectl -n "$1" get pods -o name -l "app.kubernetes.io/component=worker,app.kubernetes.io/instance=$2"
+running_workers() { # NAMESPACE RELEASE
+  kubectl -n "$1" get pods -o name -l "app.kubernetes.io/component=worker,app.kubernetes.io/instance=$2" \
+    --field-selector status.phase=Running
+}
+
+# --- killing ---
+
+# The process of the last pod of a Job. Not by deleting the pod: that is a SIGTERM first, and the run would clean up. The first
+# process of a container cannot be killed from inside, unless the pod has shareProcessNamespace.
+kill_run() { # NAMESPACE JOB
+  kubectl -n "$1" exec "$(pod_of "$1" "$2")" -- node -e '
+    const { readdirSync, readFileSync } = require("node:fs")
+    for (const pid of readdirSync("/proc").filter(Number)) {
+      if (/main\.ts\0(backup|restore)/.test(readFileSync(`/proc/${pid}/cmdline`, "utf8"))) process.kill(Number(pid), "SIGKILL")
+    }'
+}
+
+# Begins a copy of a suspended Job, whose process can be killed.
+begin_copy() { # NAMESPACE JOB NAME
+  kubectl -n "$1" get job "$2" -o json | node -e '
+    const { metadata, spec } = JSON.parse(require("node:fs").readFileSync(0, "utf8"))
+    const own = (labels) => Object.fromEntries(Object.entries(labels).filter(([key]) => !/(job-name|controller-uid)$/.test(key)))
+    const { selector, suspend, template, ...rest } = spec
+    template.metadata = { ...template.metadata, labels: own(template.metadata.labels), creationTimestamp: undefined }
+    template.spec.shareProcessNamespace = true
+    const copy = { metadata: { name: process.argv[1], labels: own(metadata.labels) }, spec: { ...rest, template } }
+    console.log(JSON.stringify({ apiVersion: "batch/v1", kind: "Job", ...copy }))' "$3" |
+    kubectl -n "$1" create -f - >/dev/null
 }
 
 # --- when a scenario fails ---
