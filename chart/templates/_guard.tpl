@@ -75,16 +75,18 @@ is one ACCOUNT of two kinds, because every policy that matches a request has to 
 
 {{/*
 Read from the pods that the chart gives to the job, so that what the values add to worker pods is allowed, and no more.
-{names, labels: {key: [values]}, secrets, configMaps, claims, dataClaims, dataClaimPrefixes, dataFolders}
+{names, labels: {key: [values]}, secrets, configMaps, claims, dataClaims, dataClaimPrefixes, dataFolders, folderClaims,
+writtenClaims}
 */}}
 {{- define "holdfast.workersMay" -}}
 {{- $may := dict "labels" dict }}
-{{- range list "names" "secrets" "configMaps" "claims" "dataClaims" "dataClaimPrefixes" "dataFolders" }}{{ $_ := set $may . list }}{{ end }}
+{{- range list "names" "secrets" "configMaps" "claims" "dataClaims" "dataClaimPrefixes" "dataFolders" "folderClaims" "writtenClaims" }}{{ $_ := set $may . list }}{{ end }}
 {{- range .account.workloads }}
 {{- $workload := merge (dict "root" $.root) . }}
 {{- $_ := set $may "names" (include "holdfast.workerNames" $workload | fromJsonArray | concat $may.names) }}
 {{- include "holdfast.mayAsRendered" (dict "may" $may "pod" (include "holdfast.workerPod" $workload | fromYaml)) }}
 {{- include "holdfast.mayOfDataNodes" (dict "may" $may "files" (include "holdfast.rondbFiles" $workload | fromJsonArray)) }}
+{{- include "holdfast.mayOfFolders" (dict "may" $may "workload" $workload) }}
 {{- end }}
 {{- if $may.dataFolders }}{{ $_ := concat $may.dataClaims .root.Values.admissionPolicy.claims | set $may "dataClaims" }}{{ end }}
 {{- range $key, $value := omit $may "names" "labels" }}{{ $_ := set $may $key ($value | uniq | sortAlpha) }}{{ end }}

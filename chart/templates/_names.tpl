@@ -28,7 +28,7 @@ Lists and maps come as JSON, for fromJsonArray and fromJson. A yes is "true", a 
   holdfast.workloadSecrets WORKLOAD                              list of the Secrets its pods and workers mount
   holdfast.workloadClaims  WORKLOAD                              list of the claims its pods and workers mount
   holdfast.usesWorkers     WORKLOAD                              whether it makes worker pods
-  holdfast.usesExec        WORKLOAD                              whether it runs programs in data nodes' containers
+  holdfast.usesExec        WORKLOAD                              whether it runs programs in containers of databases
   holdfast.usesApi         WORKLOAD                              whether its pod gets a token for Kubernetes
   holdfast.workloads       $                                     list of all WORKLOADs, each without its root: {kind, name}
 */}}
@@ -219,19 +219,23 @@ rondbService: {{ eq $.kind "backup" | ternary "create-backup" "restore-backup" }
 {{/* Backups: beside the data nodes' volumes. Restores: unless the job's own pod has a place for the files. */}}
 {{- define "holdfast.usesWorkers" -}}
 {{- $values := include "holdfast.values" . | fromJson }}
+{{- $uses := include "holdfast.filesAccess" (dict "workload" . "access" "volume") }}
 {{- range $values.sources }}
-{{- if eq (dig "rondb" "files" "access" "" .) "volume" }}true{{ break }}{{ end }}
+{{- if eq (dig "rondb" "files" "access" "" .) "volume" }}{{ $uses = "true" }}{{ end }}
 {{- end }}
 {{- range $values.targets }}
-{{- if and .rondb (not (dig "rondb" "staging" "" .)) }}true{{ break }}{{ end }}
+{{- if and .rondb (not (dig "rondb" "staging" "" .)) }}{{ $uses = "true" }}{{ end }}
 {{- end }}
+{{- $uses }}
 {{- end }}
 
 {{- define "holdfast.usesExec" -}}
 {{- $values := include "holdfast.values" . | fromJson }}
+{{- $uses := include "holdfast.filesAccess" (dict "workload" . "access" "exec") }}
 {{- range $values.sources }}
-{{- if eq (dig "rondb" "files" "access" "" .) "exec" }}true{{ break }}{{ end }}
+{{- if eq (dig "rondb" "files" "access" "" .) "exec" }}{{ $uses = "true" }}{{ end }}
 {{- end }}
+{{- $uses }}
 {{- end }}
 
 {{/* A run that only coordinates needs it for the lease and its events; to list, nothing is needed. */}}

@@ -56,6 +56,12 @@ spec:
     - name: dataFolders
       expression: >-
         {{ toJson $may.dataFolders }}
+    - name: folderClaims
+      expression: >-
+        {{ toJson $may.folderClaims }}
+    - name: writtenClaims
+      expression: >-
+        {{ toJson $may.writtenClaims }}
     - name: mayAudiences
       expression: >-
         {{ toJson .root.Values.admissionPolicy.tokenAudiences }}
@@ -76,6 +82,7 @@ spec:
       expression: >-
         variables.volumes.filter(v, has(v.persistentVolumeClaim)
         && !(v.persistentVolumeClaim.claimName in variables.mayClaims)
+        && !(v.persistentVolumeClaim.claimName in variables.folderClaims)
         && (v.persistentVolumeClaim.claimName in variables.dataClaims
         || variables.dataClaimPrefixes.exists(p, v.persistentVolumeClaim.claimName.startsWith(p)))).map(v, v.name)
     # What is wrong with it.
@@ -103,7 +110,16 @@ spec:
     - name: wrongClaims
       expression: >-
         variables.volumes.filter(v, has(v.persistentVolumeClaim) && !(v.name in variables.dataVolumes))
-        .map(v, v.persistentVolumeClaim.claimName).filter(name, !(name in variables.mayClaims))
+        .map(v, v.persistentVolumeClaim.claimName).filter(name, !(name in variables.mayClaims) && !(name in variables.folderClaims))
+    - name: readVolumes
+      expression: >-
+        variables.volumes.filter(v, has(v.persistentVolumeClaim)
+        && v.persistentVolumeClaim.claimName in variables.folderClaims
+        && !(v.persistentVolumeClaim.claimName in variables.mayClaims)
+        && !(v.persistentVolumeClaim.claimName in variables.writtenClaims)).map(v, v.name)
+    - name: wrongWrites
+      expression: >-
+        variables.mounts.filter(m, m.name in variables.readVolumes && !m.?readOnly.orValue(false)).map(m, m.mountPath)
     - name: wrongFolders
       expression: >-
         variables.mounts.filter(m, m.name in variables.dataVolumes
@@ -182,6 +198,8 @@ spec:
     - expression: size(variables.wrongClaims) == 0
       messageExpression: >-
         'worker pods do not mount the claim ' + variables.wrongClaims.join(', ') + ' (others go into admissionPolicy.claims)'
+    - expression: size(variables.wrongWrites) == 0
+      messageExpression: "'files that are backed up are only read; mounted to be written: ' + variables.wrongWrites.join(', ')"
     - expression: size(variables.wrongFolders) == 0
       messageExpression: >-
         'of a data node only this folder is mounted: ' + variables.dataFolders.join(', ') + '; wrong: '
