@@ -41,7 +41,8 @@ Sources and targets of the engine `files`: what they need of Kubernetes, and wha
 {{- if eq .kind $.kind }}
 {{- range include "holdfast.files" (merge (dict "root" $.root) .) | fromJsonArray }}
 {{- if eq .access "exec" }}
-{{- if .pods.names }}{{ $pods = concat $pods .pods.names | uniq }}{{ else }}{{ $every = true }}{{ end }}
+{{- $names := dig "pods" "names" list . }}
+{{- if $names }}{{ $pods = concat $pods $names | uniq }}{{ else }}{{ $every = true }}{{ end }}
 {{- end }}
 {{- end }}
 {{- end }}
