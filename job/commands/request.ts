@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Config, Restore } from '../config.ts'
-import type { Delegate, Engine, Marker, RequestRun } from '../engine.ts'
+import type { Delegate, Engine, RequestRun } from '../engine.ts'
 import { engineOf } from '../engines/index.ts'
 import { JobError } from '../errors.ts'
 import { contextOf } from './backup.ts'
@@ -150,29 +150,4 @@ function chosen(targets: Asked[], { sources, exclude }: RestoreOptions): Asked[]
     'configuration',
     `--exclude ${exclude?.join(' ')}: no target is left (there are: ${names.join(', ')})`,
   )
-}
-
-/** What the marker of a target says of a request. */
-type Known = Marker | undefined
-
-/**
- * Pure: the backup that all targets of a request are restored from; undefined when nothing is left to do. Without a schedule the first run
- * looked it up, and those after it go on with the same, so that no target is newer than the others.
- */
-export function pickOf(
-  { pick, scheduled }: Pick<Request, 'pick' | 'scheduled'>,
-  markers: Known[],
-): string | number | undefined {
-  if (scheduled) return pick
-  if (markers.every((marker) => marker?.state === 'finished')) return undefined
-  const ids = (state: Marker['state']) =>
-    markers
-      .flatMap((marker) => (marker?.state === state ? [marker.backupId] : []))
-      .sort((a, b) => Number(a) - Number(b))
-  return ids('begun').at(-1) ?? ids('finished').at(-1) ?? pick
-}
-
-/** Pure: nothing is left to do for this target. */
-export function isDone({ scheduled }: Pick<Request, 'scheduled'>, marker: Known, backupId: string): boolean {
-  return marker?.state === 'finished' && (!scheduled || marker.backupId === backupId)
 }

@@ -1,28 +1,14 @@
-import { openCatalog } from '../catalog/catalog.ts'
-import { seconds } from '../config.ts'
-import type { Marker, TargetRun } from '../engine.ts'
-import { JobError, textOf } from '../errors.ts'
+import type { TargetRun } from '../engine.ts'
+import { JobError } from '../errors.ts'
 import { together } from '../io/parallel.ts'
 import type { Result } from '../io/print.ts'
 import { ownParts } from '../io/reader.ts'
 import type { Manifest } from '../manifest.ts'
-import type { Storage } from '../storage.ts'
+import { chooseBackup, type Found, isDone, refuseOld, remember, type Target } from './choose.ts'
 import { between, repair } from './hooks.ts'
 import type { Job } from './job.ts'
-import { type Asked, isDone, pickOf, type Request, type RestoreOptions, requestOf } from './request.ts'
+import { type Request, type RestoreOptions, requestOf } from './request.ts'
 import { carryOut, finish, type Task } from './steps.ts'
-
-/** A target with what it remembers of this request. */
-interface Target extends Asked {
-  marker: Marker | undefined
-  /** Why the server could not be asked: no target is planned with it. */
-  failure?: JobError
-}
-
-interface Found {
-  manifest: Manifest
-  storage: Storage
-}
 
 /** One restore: ask every target what it knows of the request, find the backup, look at the targets, then carry out what was planned. */
 export async function restore(job: Job, options: RestoreOptions): Promise<Result> {
@@ -92,7 +78,7 @@ interface Planned {
 
 async function plan(job: Job, request: Request): Promise<Planned> {
   const targets = await together(request.targets.map(remember))
-  const found = await findBackup(job, request, targets)
+  const found = await chooseBackup(job, request, targets)
   const open = found ? targets.filter(({ marker }) => !isDone(request, marker, found.manifest.id)) : []
   const already = targets.filter((target) => !open.includes(target)).map(alreadyDone)
   for (const { source, backup, note } of already) {
@@ -107,81 +93,6 @@ async function plan(job: Job, request: Request): Promise<Planned> {
     for (const target of open) tasks.push(await planTask({ job, request, target, manifest }))
   }
   return { found, tasks, already }
-}
-
-/** A server that does not answer must not hide what is wrong with the values or the backup: that is looked at first. */
-async function remember(target: Asked): Promise<Target> {
-  try {
-    return { ...target, marker: await target.engine.findMarker(target.run) }
-  } catch (error) {
-    target.run.signal.throwIfAborted()
-    if (!(error instanceof JobError) || error.kind !== 'server') throw error
-    return { ...target, marker: undefined, failure: error }
-  }
-}
-
-/** What the request picks, or what it was begun with; undefined when it was carried out. */
-async function findBackup(job: Job, request: Request, targets: Target[]): Promise<Found | undefined> {
-  const pick = pickOf(
-    request,
-    targets.map(({ marker }) => marker),
-  )
-  if (pick === undefined) return undefined
-  try {
-    return await searchStorages(job, request, pick)
-  } catch (error) {
-    const begun = targets.find(({ marker }) => !request.scheduled && marker?.backupId === pick)
-    if (!begun || !(error instanceof JobError) || error.kind !== 'nothing-matches') throw error
-    throw new JobError(error.kind, `${error.message}, and ${begun.name} was ${begun.marker?.state} with it`, {
-      hint: 'a request stays with its backup: find it in another storage; or begin anew with another token and overwrite',
-      cause: error,
-    })
-  }
-}
-
-/** From the first storage that has it; one that cannot answer is passed over with a warning as long as another one can. */
-async function searchStorages(job: Job, { from }: Request, pick: string | number): Promise<Found> {
-  const failures: { storage: string; error: unknown }[] = []
-  for (const name of from.storages) {
-    try {
-      const storage = await job.storage(name)
-      const manifest = await openCatalog({ storage, plan: from.plan }).find({ pick, signal: job.signal })
-      for (const failure of failures) job.warn(`storage ${failure.storage} was passed over: ${textOf(failure.error)}`)
-      return { manifest, storage }
-    } catch (error) {
-      job.signal.throwIfAborted()
-      if (!(error instanceof JobError) || error.kind === 'bug') throw error
-      failures.push({ storage: name, error })
-    }
-  }
-  const worst =
-    failures.find(({ error }) => !(error instanceof JobError && error.kind === 'nothing-matches')) ?? failures[0]
-  throw worst?.error
-}
-
-interface Choice {
-  job: Job
-  request: Request
-  manifest: Manifest
-  open: Target[]
-}
-
-/**
- * A restore that began with a backup that was new enough goes on with it: half a restore is worse than an old one. With a schedule an old
- * backup is refused even if it is restored already, for a newer one was to be expected.
- */
-function refuseOld({ job, request: { at, maxAge }, manifest: { id, plan, started }, open }: Choice): void {
-  const begun = open.some(({ marker }) => marker?.state === 'begun' && marker.backupId === id)
-  if (maxAge === undefined || begun) return
-  const age = (job.now().getTime() - Date.parse(started)) / 1000
-  if (age <= seconds(maxAge)) return
-  throw new JobError(
-    'nothing-matches',
-    `the newest backup that matches, ${id} of plan ${plan}, is ${Math.round(age / 3600)} h old: ${at}.maxAge allows ${maxAge}`,
-    {
-      hint: 'find out why there is no newer one (holdfast list --runs), or raise maxAge',
-    },
-  )
 }
 
 interface Planning {

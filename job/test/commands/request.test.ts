@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { isDone, pickOf, type RestoreOptions, requestOf } from '../../commands/request.ts'
+import { isDone, pickOf } from '../../commands/choose.ts'
+import { type RestoreOptions, requestOf } from '../../commands/request.ts'
 import { type Config, parseValues } from '../../config.ts'
 import type { Marker } from '../../engine.ts'
 import { fakeJob } from './fake-job.ts'

@@ -1,0 +1,120 @@
+import { openCatalog } from '../catalog/catalog.ts'
+import { seconds } from '../config.ts'
+import type { Marker } from '../engine.ts'
+import { JobError, textOf } from '../errors.ts'
+import type { Manifest } from '../manifest.ts'
+import type { Storage } from '../storage.ts'
+import type { Job } from './job.ts'
+import type { Asked, Request } from './request.ts'
+
+/** A target with what it remembers of this request. */
+export interface Target extends Asked {
+  marker: Marker | undefined
+  /** Why the server could not be asked: no target is planned with it. */
+  failure?: JobError
+}
+
+export interface Found {
+  manifest: Manifest
+  storage: Storage
+}
+
+/** A server that does not answer must not hide what is wrong with the values or the backup: that is looked at first. */
+export async function remember(target: Asked): Promise<Target> {
+  try {
+    return { ...target, marker: await target.engine.findMarker(target.run) }
+  } catch (error) {
+    target.run.signal.throwIfAborted()
+    if (!(error instanceof JobError) || error.kind !== 'server') throw error
+    return { ...target, marker: undefined, failure: error }
+  }
+}
+
+/** What the request picks, or what it was begun with; undefined when it was carried out. */
+export async function chooseBackup(job: Job, request: Request, targets: Target[]): Promise<Found | undefined> {
+  const pick = pickOf(
+    request,
+    targets.map(({ marker }) => marker),
+  )
+  if (pick === undefined) return undefined
+  try {
+    return await searchStorages(job, request, pick)
+  } catch (error) {
+    const begun = targets.find(({ marker }) => !request.scheduled && marker?.backupId === pick)
+    if (!begun || !(error instanceof JobError) || error.kind !== 'nothing-matches') throw error
+    throw new JobError(error.kind, `${error.message}, and ${begun.name} was ${begun.marker?.state} with it`, {
+      hint: 'a request stays with its backup: find it in another storage; or begin anew with another token and overwrite',
+      cause: error,
+    })
+  }
+}
+
+/** From the first storage that has it; one that cannot answer is passed over with a warning as long as another one can. */
+async function searchStorages(job: Job, { from }: Request, pick: string | number): Promise<Found> {
+  const failures: { storage: string; error: unknown }[] = []
+  for (const name of from.storages) {
+    try {
+      const storage = await job.storage(name)
+      const manifest = await openCatalog({ storage, plan: from.plan }).find({ pick, signal: job.signal })
+      for (const failure of failures) job.warn(`storage ${failure.storage} was passed over: ${textOf(failure.error)}`)
+      return { manifest, storage }
+    } catch (error) {
+      job.signal.throwIfAborted()
+      if (!(error instanceof JobError) || error.kind === 'bug') throw error
+      failures.push({ storage: name, error })
+    }
+  }
+  const worst =
+    failures.find(({ error }) => !(error instanceof JobError && error.kind === 'nothing-matches')) ?? failures[0]
+  throw worst?.error
+}
+
+interface Choice {
+  job: Job
+  request: Request
+  manifest: Manifest
+  open: Target[]
+}
+
+/**
+ * A restore that began with a backup that was new enough goes on with it: half a restore is worse than an old one. With a schedule an old
+ * backup is refused even if it is restored already, for a newer one was to be expected.
+ */
+export function refuseOld({ job, request: { at, maxAge }, manifest: { id, plan, started }, open }: Choice): void {
+  const begun = open.some(({ marker }) => marker?.state === 'begun' && marker.backupId === id)
+  if (maxAge === undefined || begun) return
+  const age = (job.now().getTime() - Date.parse(started)) / 1000
+  if (age <= seconds(maxAge)) return
+  throw new JobError(
+    'nothing-matches',
+    `the newest backup that matches, ${id} of plan ${plan}, is ${Math.round(age / 3600)} h old: ${at}.maxAge allows ${maxAge}`,
+    {
+      hint: 'find out why there is no newer one (holdfast list --runs), or raise maxAge',
+    },
+  )
+}
+
+/** What the marker of a target says of a request. */
+type Known = Marker | undefined
+
+/**
+ * Pure: the backup that all targets of a request are restored from; undefined when nothing is left to do. Without a schedule the first run
+ * looked it up, and those after it go on with the same, so that no target is newer than the others.
+ */
+export function pickOf(
+  { pick, scheduled }: Pick<Request, 'pick' | 'scheduled'>,
+  markers: Known[],
+): string | number | undefined {
+  if (scheduled) return pick
+  if (markers.every((marker) => marker?.state === 'finished')) return undefined
+  const ids = (state: Marker['state']) =>
+    markers
+      .flatMap((marker) => (marker?.state === state ? [marker.backupId] : []))
+      .sort((a, b) => Number(a) - Number(b))
+  return ids('begun').at(-1) ?? ids('finished').at(-1) ?? pick
+}
+
+/** Pure: nothing is left to do for this target. */
+export function isDone({ scheduled }: Pick<Request, 'scheduled'>, marker: Known, backupId: string): boolean {
+  return marker?.state === 'finished' && (!scheduled || marker.backupId === backupId)
+}
