@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream'
 import type { Logger } from 'pino'
 import type { z } from 'zod'
 import type { Part, SourceFacts } from './manifest.ts'
+import type { ExternalPlace } from './storage.ts'
 
 /**
  * CONTRACT. What an engine must know how to do. Engines know nothing of keys, storages, hashing or manifests.
@@ -194,8 +195,22 @@ export interface Sink {
   /** A worker beside the data uploads many parts. Resolves to what `<path>/parts.json` says, not to what the worker said. */
   delegate(order: UploadOrder): Promise<Part[]>
   delegate(order: EngineOrder): Promise<unknown>
+  /**
+   * For a database that writes below `path` by itself: into the plan's first storage that such programs get to. Rejects with `configuration`
+   * when there is none. A storage without credentials of its own leaves them to the database's machines.
+   */
+  external(path: string): Promise<ExternalWrite>
   /** Keeps facts that would die with the coordinator, before the upload that they belong to. */
   keepFacts(facts: BackupFacts): Promise<void>
+}
+
+export type { ExternalPlace }
+
+export interface ExternalWrite {
+  /** Holds secrets: they may go into a parameter of a statement, and nowhere else. */
+  place: ExternalPlace
+  /** After the database ended: all that lies there is read back, counted, hashed, and copied to the plan's other storages. */
+  parts(): Promise<Part[]>
 }
 
 export interface WriteOptions {
@@ -209,6 +224,8 @@ export interface WriteOptions {
 export interface Reader {
   /** What was written, no longer compressed; the stream errors at its end when size or hash differ from the manifest. */
   read(path: string): Promise<Readable>
+  /** For a database that reads what it wrote by itself. Rejects with `configuration` when it cannot get to this storage. */
+  external(path: string): Promise<ExternalPlace>
   /** A worker carries the order out. Orders of one worker name go to the same worker, in turn, and it keeps its files between them. */
   delegate(order: DownloadOrder): Promise<void>
   delegate(order: EngineOrder): Promise<unknown>

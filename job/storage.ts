@@ -25,8 +25,32 @@ export interface Storage {
   list(prefix: string, options?: { delimiter?: string }): AsyncIterable<Listed>
   /** Removes objects; one that is missing already is no error. Rejects when any could not be removed, naming it. */
   delete(keys: string[]): Promise<void>
+  /**
+   * Where another program finds what lies below `prefix`, and how it logs in, for databases that write backups by themselves. Absent where
+   * no such program gets to. No request is made.
+   */
+  external?(prefix: string): ExternalPlace
   /** Frees connections. The storage is not used afterwards. */
   close(): Promise<void>
+}
+
+/** A folder of a bucket, as a program that speaks S3 needs to know it. Holds secrets: never logged, never serialised. */
+export interface ExternalPlace {
+  kind: 's3'
+  bucket: string
+  /** Without a slash at its ends. */
+  prefix: string
+  /** URL of a server that is not AWS. */
+  endpoint?: string
+  region?: string
+  /** Bucket in the path instead of the host name. */
+  forcePathStyle: boolean
+  /** Server-side encryption to ask for, and its key. */
+  sse?: string
+  kmsKeyId?: string
+  storageClass?: string
+  /** Absent: whatever the machine of the program is allowed. */
+  credentials?: { accessKeyId: string; secretAccessKey: string; sessionToken?: string }
 }
 
 /** What this storage can do, as data: nobody asks for its kind. */

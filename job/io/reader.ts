@@ -1,8 +1,9 @@
-import { partsOf, sourceFolder } from '../catalog/layout.ts'
+import { partKey, partsOf, sourceFolder } from '../catalog/layout.ts'
 import type { DownloadOrder, EngineOrder, Reader } from '../engine.ts'
 import { JobError } from '../errors.ts'
 import type { Manifest, Part } from '../manifest.ts'
 import type { Storage } from '../storage.ts'
+import { externalPlace } from './external.ts'
 import { ownPath, readPart } from './parts.ts'
 import type { Workers } from './workers.ts'
 
@@ -33,6 +34,7 @@ export function openReader({ storage, manifest, source, workers, signal }: Optio
 
   return {
     read: async (path) => readPart(stored(path), { plan: manifest.plan, id: manifest.id, signal, storage }),
+    external: async (path) => externalPlace([storage], partKey(manifest.plan, manifest.id, prefix + path)).place,
     delegate,
   }
 }

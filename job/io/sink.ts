@@ -6,6 +6,7 @@ import type { BackupFacts, Order, Sink } from '../engine.ts'
 import { JobError } from '../errors.ts'
 import { Part } from '../manifest.ts'
 import { readAll, type Storage } from '../storage.ts'
+import { externalPlace, takeIn } from './external.ts'
 import { writePart } from './parts.ts'
 import type { Progress } from './progress.ts'
 import type { Workers } from './workers.ts'
@@ -56,6 +57,14 @@ export function openSink({ catalogs, id, source, engine, workers, progress, sign
       return keep(await writePart({ plan, id, path: pathOf(path), data, storages, signal, ...options, onBytes }))
     },
     delegate,
+    external: async (path) => {
+      const folder = pathOf(path)
+      const { storage, place } = externalPlace(storages, partKey(plan, id, folder))
+      const others = storages.filter((one) => one !== storage)
+      const onBytes = (bytes: number) => progress.add(path, bytes)
+      const taken = () => takeIn({ plan, id, folder, storage, others, signal, onBytes })
+      return { place, parts: async () => (await taken()).map(keep) }
+    },
     keepFacts: async (facts: BackupFacts) => {
       const list = Buffer.from(`${JSON.stringify([...parts.values()], null, 1)}\n`)
       for (const catalog of catalogs) {

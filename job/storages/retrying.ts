@@ -98,6 +98,7 @@ export function retrying(storage: Storage, { attempts = 6, pacing = realPacing }
     head: (key) => again(() => storage.head(key)),
     list,
     delete: (keys) => again(() => storage.delete(keys)),
+    ...(storage.external ? { external: storage.external } : {}),
     close: () => storage.close(),
   }
 }

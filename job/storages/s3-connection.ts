@@ -2,6 +2,7 @@ import { Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
 import { getCACertificates } from 'node:tls'
 import { certificates } from '../io/certificates.ts'
+import type { ExternalPlace } from '../storage.ts'
 import { given } from './given.ts'
 import type { OpenContext } from './kind.ts'
 import type { S3Options } from './s3-values.ts'
@@ -14,7 +15,7 @@ export function settingsOf(options: S3Options, context: OpenContext) {
     ...given({
       endpoint,
       region: options.region ?? (endpoint && 'us-east-1'),
-      credentials: credentialsOf(options, context),
+      credentials: refreshed(options, context),
     }),
     forcePathStyle: options.forcePathStyle ?? endpoint !== undefined,
     requestChecksumCalculation: checksums === 'when-required' ? 'WHEN_REQUIRED' : 'WHEN_SUPPORTED',
@@ -46,17 +47,37 @@ export function signsPayload({ signPayload, endpoint }: S3Options): boolean {
 }
 
 /** Files of a Secret change when it does; they are read again every five minutes. */
-function credentialsOf({ credentials }: S3Options, { at, secret }: OpenContext) {
+function refreshed(options: S3Options, context: OpenContext) {
+  const read = () => {
+    const found = credentialsOf(options, context)
+    // The SDK asks again five minutes before.
+    return found && { ...found, expiration: new Date(Date.now() + 10 * 60_000) }
+  }
+  const first = read()
+  return first && (async () => read() ?? first)
+}
+
+/** As the files of the Secret say now; undefined when the values name none. Throws `configuration`. */
+export function credentialsOf({ credentials }: S3Options, { at, secret }: OpenContext) {
   if (!credentials) return undefined
   const path = `${at}.s3.credentials`
   const { accessKeyIdKey, secretAccessKeyKey, sessionTokenKey } = credentials
-  const read = () => ({
+  return {
     accessKeyId: secret(credentials, accessKeyIdKey, path),
     secretAccessKey: secret(credentials, secretAccessKeyKey, path),
     ...(sessionTokenKey === undefined ? {} : { sessionToken: secret(credentials, sessionTokenKey, path) }),
-    // The SDK asks again five minutes before.
-    expiration: new Date(Date.now() + 10 * 60_000),
-  })
-  read()
-  return async () => read()
+  }
+}
+
+/** What a database has to be told to find and use the same bucket by itself. */
+export function externalPlaceOf(options: S3Options, context: OpenContext, prefix: string): ExternalPlace {
+  const { bucket, endpoint, region, sse, kmsKeyId, storageClass } = options
+  return {
+    kind: 's3',
+    bucket,
+    prefix,
+    forcePathStyle: options.forcePathStyle ?? endpoint !== undefined,
+    ...given({ endpoint, region: region ?? (endpoint && 'us-east-1'), sse, kmsKeyId, storageClass }),
+    ...given({ credentials: credentialsOf(options, context) }),
+  }
 }

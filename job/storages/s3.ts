@@ -24,7 +24,7 @@ import { given } from './given.ts'
 import { guarded } from './guarded.ts'
 import { chunksOf, openBody, requireSize } from './incoming.ts'
 import type { OpenContext } from './kind.ts'
-import { agentsOf, settingsOf, signsPayload } from './s3-connection.ts'
+import { agentsOf, externalPlaceOf, settingsOf, signsPayload } from './s3-connection.ts'
 import { S3Error } from './s3-errors.ts'
 import { type Asking, patience, s3Requests } from './s3-requests.ts'
 import type { S3Options } from './s3-values.ts'
@@ -320,6 +320,7 @@ export function openS3(options: S3Options, context: OpenContext & { name: string
     head,
     list,
     delete: remove,
+    external: (prefix) => externalPlaceOf(options, context, root + prefix),
     async close() {
       client.destroy()
       reader.destroy()

@@ -1,0 +1,55 @@
+import { z } from 'zod'
+import type { Marker, RequestRun } from '../../engine.ts'
+import { loginOf, type Session, withCockroach } from './connection.ts'
+import type { Target } from './values.ts'
+
+const table = 'holdfast.public.restores'
+
+export const Creates = z.array(z.string()).catch([])
+
+export async function findMarker(run: RequestRun): Promise<Marker | undefined> {
+  const login = loginOf(run.target as Target, run, run.at)
+  const markers = await withCockroach(login, readMarkers)
+  return markers.find(({ request }) => request === run.request)
+}
+
+export async function readMarkers(session: Session): Promise<Marker[]> {
+  const there = await session.rows(`SELECT database_name FROM [SHOW DATABASES] WHERE database_name = 'holdfast'`)
+  if (there.length === 0) return []
+  await makeTable(session)
+  const rows = await session.rows<{ request: string; backup_id: string; plan: string; state: string; creates: string }>(
+    `SELECT request, backup_id, plan, state, creates FROM ${table}`,
+  )
+  return rows.map(({ request, backup_id, plan, state, creates }) => ({
+    request,
+    backupId: backup_id,
+    plan,
+    state: state === 'finished' ? 'finished' : 'begun',
+    creates: Creates.parse(JSON.parse(creates)),
+  }))
+}
+
+/** A crash may have come between the database and its table. */
+async function makeTable(session: Session): Promise<void> {
+  await session.rows(
+    `CREATE TABLE IF NOT EXISTS ${table} (
+       request STRING PRIMARY KEY, backup_id STRING NOT NULL, plan STRING NOT NULL, state STRING NOT NULL, creates STRING NOT NULL,
+       changed TIMESTAMPTZ NOT NULL DEFAULT now())`,
+  )
+}
+
+export async function writeMarker(
+  session: Session,
+  { request, backupId, plan, state, creates }: Marker,
+): Promise<void> {
+  await session.rows('CREATE DATABASE IF NOT EXISTS holdfast')
+  await makeTable(session)
+  await session.rows(`UPSERT INTO ${table} (request, backup_id, plan, state, creates) VALUES ($1, $2, $3, $4, $5)`, [
+    request,
+    backupId,
+    plan,
+    state,
+    JSON.stringify(creates),
+  ])
+  if (state === 'begun') await session.rows(`DELETE FROM ${table} WHERE request <> $1`, [request])
+}

@@ -1,0 +1,274 @@
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import type { Manifest } from '../../manifest.ts'
+import { type Cockroach, startCockroach } from '../fakes/cockroach.ts'
+import { type S3Server, startS3 } from '../servers/s3.ts'
+import { openWorkspace, secrets, succeeds, type Workspace } from './harness.ts'
+
+const found = await startS3()
+
+const seeded = () => ({
+  defaultdb: {},
+  shop: { 'public.orders': 1000, 'public.order lines': 7, 'eu.customers': 3 },
+  wiki: { 'public.pages': 12 },
+})
+
+describe.skipIf(!found)('cockroachdb', () => {
+  const s3 = found as S3Server
+  let cockroach: Cockroach
+  let work: Workspace
+
+  const source = (more = {}) => ({
+    name: 'crdb',
+    cockroachdb: {
+      host: '127.0.0.1',
+      port: cockroach.port,
+      credentials: { secret: 'db' },
+      tls: { mode: 'disabled' },
+      ...more,
+    },
+  })
+
+  beforeAll(async () => {
+    work = await openWorkspace()
+    await work.secret('wrong', { username: 'hf', password: 'pw-wrong' })
+  })
+  afterAll(async () => {
+    await found?.stop()
+    await work.remove()
+  })
+  beforeEach(async () => {
+    cockroach = await startCockroach(secrets.database)
+    cockroach.databases = seeded()
+    cockroach.users.push('ann')
+    const bucket = await s3.createBucket()
+    work.values.storages.s3 = { s3: { bucket, prefix: 'prod', endpoint: s3.endpoint, credentials: { secret: 's3' } } }
+    work.values.backups = { nightly: { storages: ['s3'], sources: [source()] } }
+    work.values.restores = { once: { from: { plan: 'nightly', storages: ['s3'] }, targets: [source()] } }
+  })
+  afterEach(() => cockroach.close())
+
+  async function backUp(): Promise<string> {
+    return (await succeeds(work.holdfast('backup', 'nightly'))).summary.backup as string
+  }
+
+  function lose(): void {
+    cockroach.databases = { defaultdb: {} }
+    cockroach.users = ['root']
+  }
+
+  const begun = (start: string) => cockroach.said.filter(({ sql }) => sql.startsWith(start)).map(({ sql }) => sql)
+
+  test('backs a cluster up into the bucket, copies it to the other storages, and restores it', async () => {
+    work.values.backups.nightly = { storages: ['local', 's3'], sources: [source()] }
+    const id = await backUp()
+    const { sources, parts } = (await work.manifest('nightly', id)) as Manifest
+    expect(sources[0]).toMatchObject({
+      server: { product: 'CockroachDB', version: '23.2.4' },
+      facts: { scope: 'cluster', endTime: '2026-11-21 15:00:00.123456+00', databases: ['defaultdb', 'shop', 'wiki'] },
+    })
+    expect(parts.map(({ path, size }) => [path, size > 0])).toEqual([
+      ['crdb/collection/2026/11/21-150000.12/BACKUP_MANIFEST', true],
+      ['crdb/collection/2026/11/21-150000.12/data/1.sst', true],
+      ['crdb/collection/2026/11/21-150000.12/data/2.sst', false],
+      ['crdb/collection/metadata/latest/LATEST-0001', true],
+    ])
+    await succeeds(work.holdfast('verify', 'nightly', '--storage', 's3'))
+    await succeeds(work.holdfast('verify', 'nightly', '--storage', 'local'))
+
+    const refused = await work.holdfast('restore', 'once')
+    expect(refused.code).toBe(21)
+    expect(refused.summary.error).toContain('database shop (3 tables); database wiki (1 tables)')
+    lose()
+    const ran = await succeeds(work.holdfast('restore', 'once'))
+    expect(ran.summary).toMatchObject({ steps: { crdb: { prove: { databases: 3, tables: 4, rows: 1022 } } } })
+    expect(cockroach.databases).toMatchObject(seeded())
+    expect(cockroach.users).toEqual(['root', 'ann'])
+    expect((await succeeds(work.holdfast('restore', 'once'))).summary).toMatchObject({
+      steps: { crdb: 'already restored' },
+    })
+    expect(cockroach.connections.size).toBe(0)
+  }, 60_000)
+
+  test('replaces with overwrite what the backup has, and leaves other databases', async () => {
+    await backUp()
+    cockroach.databases.shop = { 'public.spoilt': 1 }
+    cockroach.databases.other = { 'public.kept': 5 }
+    await succeeds(work.holdfast('restore', 'once', '--overwrite'))
+    expect(cockroach.databases).toMatchObject({ ...seeded(), other: { 'public.kept': 5 } })
+    expect(cockroach.databases.shop).toEqual(seeded().shop)
+  }, 60_000)
+
+  test('encrypts with a passphrase, and asks for it at the restore', async () => {
+    const encryption = { encryption: { secret: 'native' } }
+    work.values.backups.nightly = { storages: ['s3'], sources: [source(encryption)] }
+    await backUp()
+    lose()
+    const refused = await work.holdfast('restore', 'once')
+    expect(refused).toMatchObject({ code: 2, summary: { error: expect.stringContaining('names no passphrase') } })
+    work.values.restores.once = { from: { plan: 'nightly', storages: ['s3'] }, targets: [source(encryption)] }
+    await succeeds(work.holdfast('restore', 'once'))
+    expect(cockroach.databases).toMatchObject(seeded())
+  }, 60_000)
+
+  test.each([
+    [{ include: { databases: ['shop'] } }, 'BACKUP DATABASE "shop" INTO', ['shop'], 'RESTORE DATABASE "shop" FROM'],
+    [
+      { include: { tables: ['shop.public.orders'] }, revisionHistory: true },
+      'BACKUP TABLE "shop"."public"."orders" INTO',
+      ['shop'],
+      'RESTORE TABLE "shop"."public"."orders" FROM',
+    ],
+  ])(
+    'takes what %j chooses',
+    async (more, statement, databases, restoring) => {
+      work.values.backups.nightly = { storages: ['s3'], sources: [source(more)] }
+      await backUp()
+      expect(begun('BACKUP')[0]).toContain(statement)
+      lose()
+      await succeeds(work.holdfast('restore', 'once'))
+      expect(Object.keys(cockroach.databases).filter((name) => !['defaultdb', 'holdfast'].includes(name))).toEqual(
+        databases,
+      )
+      expect(begun('RESTORE')[0]).toContain(restoring)
+      expect(begun('RESTORE')).toHaveLength(1)
+    },
+    60_000,
+  )
+
+  test('completes a restore that failed in the middle, without overwrite', async () => {
+    await backUp()
+    lose()
+    cockroach.trouble = 'restore dies'
+    expect(await work.holdfast('restore', 'once')).toMatchObject({
+      code: 22,
+      summary: { error: expect.stringContaining('node unavailable') },
+    })
+    cockroach.trouble = 'none'
+    cockroach.databases.wiki = { 'public.pages': 1 }
+    await succeeds(work.holdfast('restore', 'once'))
+    expect(cockroach.databases).toMatchObject(seeded())
+  }, 60_000)
+
+  test('cancels the job of the database when it is stopped', async () => {
+    cockroach.trouble = 'job hangs'
+    const run = work.start('backup', 'nightly')
+    await run.says('backup begun in the database')
+    await setTimeout(200)
+    run.kill('SIGTERM')
+    expect((await run.done).code).toBe(143)
+    expect(begun('CANCEL JOB')).toHaveLength(1)
+    expect(cockroach.connections.size).toBe(0)
+  }, 60_000)
+
+  test.each([
+    {
+      what: 'a job that fails',
+      trouble: 'job fails',
+      values: {},
+      code: 22,
+      says: /backup of CockroachDB failed: AccessDenied/,
+    },
+    {
+      what: 'a backup that is nowhere',
+      trouble: 'nothing is written',
+      values: {},
+      code: 22,
+      says: /does not contain a completed latest backup/,
+    },
+    {
+      what: 'a privilege that lacks',
+      trouble: 'no privilege',
+      values: {},
+      code: 22,
+      says: /lacks a privilege.*EXTERNALCONNECTION/,
+    },
+    {
+      what: 'a wrong password',
+      trouble: 'none',
+      values: { credentials: { secret: 'wrong' } },
+      code: 22,
+      says: /refused the login of hf/,
+    },
+    {
+      what: 'a server that is not there',
+      trouble: 'none',
+      values: { port: 1 },
+      code: 22,
+      says: /127.0.0.1:1 cannot be reached/,
+    },
+    {
+      what: 'a database that is not there',
+      trouble: 'none',
+      values: { include: { databases: ['nope'] } },
+      code: 2,
+      says: /no database nope/,
+    },
+    {
+      what: 'another bucket',
+      trouble: 'none',
+      values: { storageEndpoint: 'http://127.0.0.1:1' },
+      code: 22,
+      says: /CockroachDB/,
+    },
+  ])(
+    'stores no backup after $what',
+    async ({ trouble, values, code, says }) => {
+      cockroach.trouble = trouble as Cockroach['trouble']
+      work.values.backups.nightly = { storages: ['s3', 'local'], sources: [source(values)] }
+      const ran = await work.holdfast('backup', 'nightly')
+      expect(ran.summary.error).toMatch(says)
+      expect(ran.code).toBe(code)
+      const files = await readdir(join(work.store, 'nightly')).catch(() => [])
+      expect(files.filter((name) => /^\d+\.json$/.test(name))).toEqual([])
+      expect(cockroach.connections.size).toBe(0)
+    },
+    60_000,
+  )
+
+  test('refuses a plan without a bucket, before anything is begun', async () => {
+    work.values.backups.nightly = { storages: ['local'], sources: [source()] }
+    const ran = await work.holdfast('backup', 'nightly')
+    expect(ran.code).toBe(2)
+    expect(ran.summary.error).toContain('reads and writes a bucket by itself, and local is none')
+    expect(begun('BACKUP')).toEqual([])
+  }, 60_000)
+
+  test.each([
+    ['CockroachDB CCL v23.1.9 (x86)', /23.1.9 is too old/],
+    ['PostgreSQL 17.2 on x86_64', /is no CockroachDB/],
+  ])(
+    'refuses %s',
+    async (version, says) => {
+      cockroach.version = version
+      const ran = await work.holdfast('check', 'nightly')
+      expect(ran.code).toBe(22)
+      expect(ran.stdout + ran.stderr).toMatch(says)
+    },
+    60_000,
+  )
+
+  test('finds rows that did not come back', async () => {
+    await backUp()
+    lose()
+    cockroach.trouble = 'rows are lost'
+    const ran = await work.holdfast('restore', 'once')
+    expect(ran).toMatchObject({
+      code: 24,
+      summary: { error: expect.stringContaining('shop.public.orders has 1 rows instead of 1000') },
+    })
+  }, 60_000)
+
+  test('gives keys and passphrases to the database in parameters only', async () => {
+    work.values.backups.nightly = { storages: ['s3'], sources: [source({ encryption: { secret: 'native' } })] }
+    await backUp()
+    const statements = cockroach.said.map(({ sql }) => sql).join('\n')
+    const parameters = cockroach.said.flatMap(({ values }) => values).join('\n')
+    for (const secret of [secrets.s3, secrets.native]) {
+      expect(statements).not.toContain(secret)
+      expect(parameters).toContain(secret)
+    }
+  }, 60_000)
+})
