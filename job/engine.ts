@@ -32,7 +32,7 @@ export interface Engine {
   requestOf(target: unknown): unknown
   /**
    * No side effect, and the first that is asked of a target, before a backup is chosen for it: the marker of this request, when there
-   * is one. Rejects when the server cannot be reached.
+   * is one, as it was written, whatever became of the content since. Rejects when the server cannot be reached.
    */
   findMarker(run: RequestRun): Promise<Marker | undefined>
   /** No side effect: what the target is and what is in it, and what of the backup the values choose. */
@@ -40,8 +40,9 @@ export interface Engine {
   /** No side effect; also what --dry-run prints. Steps run in this order. */
   planRestore(run: TargetRun, state: TargetState): Promise<RestoreStep[]>
   /**
-   * Keeps the marker in the target, in place of the one of this request; the engine adds what it `creates`. Writing `begun` is the first
-   * change made to a target, and takes the markers of other requests away: what they brought can be relied on no longer.
+   * Keeps the marker in the target, in place of the one of this request, which may be of another backup; the engine adds what it
+   * `creates`. Writing `begun` is the first change made to a target, and takes the markers of other requests away: what they brought can
+   * be relied on no longer.
    */
   mark(run: TargetRun, marker: Omit<Marker, 'creates'>): Promise<void>
   /** One step. All steps of a plan can be begun again from the first after a crash at any point. Resolves to figures for the summary. */

@@ -80,7 +80,8 @@ export async function writeMarker(session: Session, marker: Marker): Promise<voi
   await session.rows(
     `INSERT INTO ${table} (request, plan, backup_id, state, creates, finished)
      VALUES ($1, $2, $3, $4, $5, CASE WHEN $4 = 'finished' THEN now() END)
-     ON CONFLICT (request) DO UPDATE SET state = excluded.state, creates = excluded.creates, finished = excluded.finished`,
+     ON CONFLICT (request) DO UPDATE SET backup_id = excluded.backup_id, state = excluded.state, creates = excluded.creates,
+       finished = excluded.finished`,
     [marker.request, marker.plan, marker.backupId, marker.state, JSON.stringify(marker.creates)],
   )
   if (marker.state === 'begun') await session.rows(`DELETE FROM ${table} WHERE request <> $1`, [marker.request])

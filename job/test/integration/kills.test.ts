@@ -252,6 +252,22 @@ describe.skipIf(!s3 || !cluster)('a run that is killed', () => {
     })
   })
 
+  test('or held up while another one of its request was faster says so, and changes nothing', async () => {
+    if ((await listed()).length === 0) await succeeds(work.holdfast('backup', 'nightly'))
+    await emptyCluster(rondb)
+    const held = await holdAt({ request: get('.Data'), when: 'before' })
+    const slow = work.start('restore', '--backup', 'nightly', '--overwrite')
+    await atOrEnded(held.held, slow)
+    await succeeds(work.holdfast('restore', '--backup', 'nightly'))
+    await rondb.sql('INSERT INTO shop.empty_one VALUES (99)')
+    await held.release()
+    expect(await slow.done).toMatchObject({
+      code: 25,
+      summary: { error: 'another run of the same request restored meanwhile' },
+    })
+    expect(await rondb.sql('SELECT a FROM shop.empty_one')).toEqual([{ a: 99 }])
+  })
+
   describe('whose request is made again', () => {
     let older: string
     let newer: string
