@@ -6,10 +6,11 @@ import { cockroachdb } from './cockroachdb/index.ts'
 import { files } from './files/index.ts'
 import { mongodb } from './mongodb/index.ts'
 import { postgres } from './postgres/index.ts'
+import { redis } from './redis/index.ts'
 import { rondb } from './rondb/index.ts'
 
 /** Every engine, in the order of the docs. A new one is one line here. */
-export const engines: readonly Engine[] = [rondb, postgres, mongodb, cockroachdb, files]
+export const engines: readonly Engine[] = [rondb, postgres, mongodb, cockroachdb, files, redis]
 
 export function engineNamed(name: string): Engine {
   const engine = engines.find((one) => one.name === name)
