@@ -111,6 +111,8 @@ export interface Surroundings {
   labels?: Record<string, string> | undefined
   /** File with the template of worker pods. */
   workers?: string | undefined
+  /** Image of our own pod: the file may be of a newer release than the Job. */
+  workerImage?: string | undefined
   /** For tests: how to reach a cluster from outside. */
   kubeconfig?: string | undefined
 }
@@ -133,6 +135,7 @@ export const environment = {
     leaseWait: process.env.HOLDFAST_LEASE_WAIT === 'true',
     labels: labelsIn(process.env.HOLDFAST_LABELS),
     workers: given(process.env.HOLDFAST_WORKERS),
+    workerImage: given(process.env.HOLDFAST_WORKER_IMAGE),
     kubeconfig: given(process.env.KUBECONFIG),
   } satisfies Surroundings as Surroundings,
 }

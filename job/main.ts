@@ -8,6 +8,7 @@ import { progressTo } from './io/progress.ts'
 import { report, summarise } from './io/report.ts'
 import { eventually, localWorkers, type Workers } from './io/workers.ts'
 import { type Coordination, coordinate, uncoordinated } from './kubernetes/run.ts'
+import type { Template } from './kubernetes/template.ts'
 import type { Storage } from './storage.ts'
 import { openStorage } from './storages/index.ts'
 import { version } from './version.ts'
@@ -160,6 +161,7 @@ function openJob({ request, log, stop }: { request: Request; log: Job['log']; st
         const values = Object.fromEntries(names.map((name) => [name, config.storages[name]]))
         const { secretsDir, volumesDir } = config
         const hello = {
+          version,
           plan,
           backupId: id,
           storages: values,
@@ -171,7 +173,7 @@ function openJob({ request, log, stop }: { request: Request; log: Job['log']; st
         const local = localWorkers({ hello, progress, signal, logLevel: request.settings.logLevel })
         const pods = async () => {
           const { podTeam } = await import('./kubernetes/team.ts')
-          return podTeam({ template: template as string, hello, progress, log, signal, local })
+          return podTeam({ template: template as Template, hello, progress, log, signal, local })
         }
         const team = template === undefined || staging !== undefined ? local : eventually(pods)
         teams.push(team)

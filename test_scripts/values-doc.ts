@@ -419,6 +419,8 @@ const variables: Record<string, string> = {
     'name of the Lease that keeps runs of one plan apart; without it none is held, and Kubernetes is told nothing',
   HOLDFAST_LABELS: 'labels of the Lease, as `a=b,c=d`: those of the release and the plan',
   HOLDFAST_LEASE_WAIT: '`true`: wait for the holder of the Lease instead of ending with 25',
+  HOLDFAST_WORKER_IMAGE:
+    'image of the worker pods, instead of that in the template: an upgrade changes the template under Jobs',
   HOLDFAST_WORKERS:
     'file with the template of worker pods, which only a `backup` or `restore` with a Lease makes; otherwise workers are child processes',
 }

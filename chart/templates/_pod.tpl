@@ -126,6 +126,7 @@ terminationMessagePolicy: FallbackToLogsOnError
 {{- end }}
 {{- if include "holdfast.usesWorkers" . }}
 - { name: HOLDFAST_WORKERS, value: /config/workers.yaml }
+- { name: HOLDFAST_WORKER_IMAGE, value: {{ include "holdfast.image" .root | quote }} }
 {{- end }}
 {{- end }}
 {{- end }}

@@ -10,6 +10,7 @@ import type { Backup } from '../io/parts.ts'
 import type { Hello } from '../io/protocol.ts'
 import type { Storage } from '../storage.ts'
 import { openStorage, placeOf, StorageValues } from '../storages/index.ts'
+import { version } from '../version.ts'
 
 /** What a worker has at hand between orders. */
 export interface Desk {
@@ -28,6 +29,10 @@ export async function openDesk({
   signal: AbortSignal
   log: Logger
 }): Promise<Desk> {
+  if (hello.version !== version)
+    throw new JobError('configuration', `the run is of holdfast ${hello.version}, its worker of ${version}`, {
+      hint: 'the release was upgraded, or the tag of its image is another image now, while the run was at work: run again',
+    })
   await sweepDead(hello.staging)
   const folder = await mkdtemp(join(hello.staging, `holdfast-${process.pid}-`)).catch((cause) => {
     throw new JobError('configuration', `no folder for temporary files can be made in ${hello.staging}`, {

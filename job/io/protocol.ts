@@ -16,6 +16,8 @@ export type FromWorker =
 
 /** What a worker needs to know of the run. No secret: names of mounted files only. */
 export interface Hello {
+  /** The coordinator's: a worker of another version might understand its orders in another way. */
+  version: string
   plan: string
   backupId: string
   /** The values of the storages of this run, in the order of the plan. */

@@ -11,6 +11,7 @@ import { connect } from './client.ts'
 import { type RunEvent, sendEvent } from './events.ts'
 import { type Held, hold } from './lease.ts'
 import type { Coordination } from './run.ts'
+import { readTemplate } from './template.ts'
 
 /** How long the end of a run may take to tell what is still to be told, in milliseconds. */
 const farewellMs = 5_000
@@ -30,6 +31,9 @@ export function coordinateBy({
   log: Logger
 }): Coordination {
   const cluster = connect(surroundings)
+  const { workers: file, workerImage } = surroundings
+  // now: an upgrade may change it under a run that goes on
+  const workers = file === undefined ? undefined : readTemplate(file, workerImage)
   const { pod, job } = cluster.identity
   const farewell = new AbortController()
   let told: Promise<void> = Promise.resolve()
@@ -56,7 +60,7 @@ export function coordinateBy({
       lost.addEventListener('abort', () => stop.abort(lost.reason), { once: true })
       event('Normal', 'Started', `${verb} ${name} started`)
     },
-    workers: surroundings.workers,
+    workers,
     about: ({ plan, id }) => {
       tell('which backup this is', (options) =>
         annotateJob(cluster, { 'holdfast/plan': plan, 'holdfast/backup': id }, options),

@@ -3,13 +3,14 @@ import type { Request } from '../cli.ts'
 import type { Surroundings } from '../config.ts'
 import { JobError } from '../errors.ts'
 import type { Summary } from '../io/report.ts'
+import type { Template } from './template.ts'
 
 /** The run as Kubernetes knows it: its lease, the events and the annotations of its Job. */
 export interface Coordination {
   /** Takes the lease, before anything is done. `stop` is aborted, with the reason, when the lease is lost. */
   begin(stop: AbortController): Promise<void>
-  /** File with the template of worker pods. Their names are the plan's: only who holds its lease may make them. */
-  readonly workers: string | undefined
+  /** Template of worker pods. Their names are the plan's: only who holds its lease may make them. */
+  readonly workers: Template | undefined
   /** Which backup is made or restored, as soon as it is known. Returns at once. */
   about(backup: { plan: string; id: string }): void
   /** Tells how it ended and gives the lease back, when everything has stopped. Takes a few seconds at most; never rejects. */

@@ -22,12 +22,20 @@ const Template = z.strictObject({
 })
 export type Template = z.infer<typeof Template>
 
-export function readTemplate(file: string): Template {
+/** An upgrade changes the file while Jobs of the release before it go on: their workers have their own image. */
+export function readTemplate(file: string, image?: string): Template {
+  const template = parsed(file)
+  const [container] = template.pod.spec.containers
+  if (container && image !== undefined) container.image = image
+  return template
+}
+
+function parsed(file: string): Template {
   try {
     return Template.parse(parse(readFileSync(file, 'utf8')))
   } catch (cause) {
     throw new JobError('configuration', `${file} is not a template of worker pods`, {
-      hint: 'the chart writes it: install it again',
+      hint: 'the chart writes it: install it again, and run again',
       cause,
     })
   }

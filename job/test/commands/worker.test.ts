@@ -7,6 +7,7 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { ownerOf } from '../../commands/desk.ts'
 import { worker } from '../../commands/worker.ts'
 import { type FromWorker, heartbeatMs, messages, silenceMs, type ToWorker } from '../../io/protocol.ts'
+import { version } from '../../version.ts'
 
 beforeEach(() => vi.useFakeTimers())
 afterEach(() => vi.useRealTimers())
@@ -55,7 +56,15 @@ test('workers that share a process carry out their orders side by side, each in 
   })()
   const say = (message: ToWorker) => input.write(`${JSON.stringify(message)}\n`)
 
-  const hello = { plan: 'nightly', backupId: id, storages: {}, secretsDir: root, volumesDir: root, staging: root }
+  const hello = {
+    version,
+    plan: 'nightly',
+    backupId: id,
+    storages: {},
+    secretsDir: root,
+    volumesDir: root,
+    staging: root,
+  }
   say({ type: 'hello', hello })
   const clients = join(import.meta.dirname, '../bin/hanging')
   const survey = { do: 'survey', node: 1, plan: 'nightly', backupId: id, clients }
@@ -87,4 +96,24 @@ test.each<[string, object, boolean]>([
   const owner = (values: object) =>
     ownerOf({ plan: 'nightly', storages: { main: values, other: { s3: { bucket: 'o' } } } })
   expect(owner(main) === owner({ s3: { bucket: 'b', prefix: 'prod' } })).toBe(same)
+})
+
+test('a worker of another version than its run carries out nothing, and says why', async () => {
+  vi.useRealTimers()
+  const input = new PassThrough()
+  const output = new PassThrough()
+  const life = worker({ input, output, log: pino({ level: 'silent' }), signal: new AbortController().signal })
+  const root = tmpdir()
+  const hello = { version: '0.0.9', plan: 'nightly', backupId: '1', storages: {}, secretsDir: root, volumesDir: root }
+  input.write(`${JSON.stringify({ type: 'hello', hello: { ...hello, staging: root } })}\n`)
+  const order = { do: 'download', worker: 'node-1', parts: [], strip: '', room: 0 }
+  input.write(`${JSON.stringify({ type: 'order', id: 1, order })}\n`)
+  for await (const message of messages<FromWorker>(output)) {
+    if (message.type !== 'error') continue
+    expect(message).toMatchObject({ kind: 'configuration', hint: expect.stringContaining('run again') })
+    expect(message.message).toBe(`the run is of holdfast 0.0.9, its worker of ${version}`)
+    break
+  }
+  input.end()
+  await life
 })

@@ -11,6 +11,7 @@ import { containerFolder } from '../../kubernetes/container.ts'
 import type { Template } from '../../kubernetes/template.ts'
 import { podWorkers } from '../../kubernetes/workers.ts'
 import type { Part } from '../../manifest.ts'
+import { version } from '../../version.ts'
 import { startTcpProxy, type TcpProxy } from '../fakes/tcp-proxy.ts'
 import { apply, cluster, kubeconfigBy, kubectl, makeNamespace, missingCluster } from '../servers/kubernetes.ts'
 
@@ -32,6 +33,8 @@ let onBytes: () => void
 
 const selector = 'app=database'
 const hello = {
+  // the image's
+  version: cluster.image?.split(':').pop() ?? '',
   plan: 'nightly',
   backupId: id,
   storages: { volume: { filesystem: { claim: 'backups', path: '/' } } },
@@ -240,6 +243,7 @@ describe.skipIf(missing !== undefined)('worker pods', () => {
       team = localWorkers({
         hello: {
           ...hello,
+          version,
           storages: { volume: { filesystem: { path: join(dir, 'stored') } } },
           staging: join(dir, 's'),
         },

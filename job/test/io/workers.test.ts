@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { Order } from '../../engine.ts'
 import { eventually, localWorkers, type Workers } from '../../io/workers.ts'
 import type { Part } from '../../manifest.ts'
+import { version } from '../../version.ts'
 
 const id = '1795218000'
 const hanging = join(import.meta.dirname, '../bin/hanging')
@@ -40,6 +41,7 @@ function start({ storages = ['a'], staging = join(root, 'staging') } = {}): Work
   sent = new Map()
   return localWorkers({
     hello: {
+      version,
       plan: 'nightly',
       backupId: id,
       storages: Object.fromEntries(storages.map((name) => [name, { filesystem: { path: join(root, name) } }])),

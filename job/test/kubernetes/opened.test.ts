@@ -84,7 +84,15 @@ describe('an API server that takes connections and says nothing', () => {
 
   test('does not keep a run from ending that is to attach to its worker', async () => {
     const line = openLine(cluster, { pod: 'nightly-worker-0', container: 'worker' })
-    const hello = { plan: 'nightly', backupId: '1', storages: {}, secretsDir: '', volumesDir: '', staging: '' }
+    const hello = {
+      version: '1',
+      plan: 'nightly',
+      backupId: '1',
+      storages: {},
+      secretsDir: '',
+      volumesDir: '',
+      staging: '',
+    }
     const progress = { begin: () => {}, end: () => {}, add: () => {} }
     const options = { name: 'node-1', hello, progress, signal: never, send: line.send, onSilence: line.hangUp }
     const conversation = converse(options)

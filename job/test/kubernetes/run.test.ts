@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { pino } from 'pino'
-import { describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Request } from '../../cli.ts'
+import type { Surroundings } from '../../config.ts'
 import { outcomeOf } from '../../kubernetes/coordination.ts'
 import { cut } from '../../kubernetes/events.ts'
 import { coordinate, uncoordinated } from '../../kubernetes/run.ts'
@@ -52,21 +53,42 @@ describe('a run', () => {
     expect(await said(withWorkers, verb, 'nightly')).toContain('HOLDFAST_WORKERS without HOLDFAST_LEASE')
   })
 
-  test.each([
-    ['a backup', { verb: 'backup', plan: 'nightly', dryRun: false }, '/config/workers.yaml'],
-    ['a dry run', { verb: 'restore', restore: 'nightly', dryRun: true }, undefined],
-    ['a verification', { verb: 'verify', plan: 'nightly' }, undefined],
-  ])('has worker pods only when it holds the lease: %s', async (_, request, workers) => {
-    const folder = await mkdtemp(join(tmpdir(), 'hf-run-'))
-    const surroundings = { lease: 'nightly', workers: '/config/workers.yaml', kubeconfig: join(folder, 'config') }
-    const user = { name: 'u' }
-    const context = { name: 'c', context: { cluster: 'k', user: 'u' } }
-    const cluster = { name: 'k', cluster: { server: 'https://10.0.0.1:6443' } }
-    const config = { 'current-context': 'c', clusters: [cluster], contexts: [context], users: [user] }
-    await writeFile(surroundings.kubeconfig, JSON.stringify(config))
+  describe('in a pod with the template of worker pods', () => {
     const log = pino({ level: 'silent' })
-    expect((await coordinate({ request: request as Request, surroundings, log })).workers).toBe(workers)
-    await rm(folder, { recursive: true })
+    let folder: string
+    let surroundings: Surroundings
+
+    beforeAll(async () => {
+      folder = await mkdtemp(join(tmpdir(), 'hf-run-'))
+      const user = { name: 'u' }
+      const context = { name: 'c', context: { cluster: 'k', user: 'u' } }
+      const cluster = { name: 'k', cluster: { server: 'https://10.0.0.1:6443' } }
+      const config = { 'current-context': 'c', clusters: [cluster], contexts: [context], users: [user] }
+      const spec = { containers: [{ name: 'worker', image: 'holdfast:next' }] }
+      const template = { names: 'nightly-worker', max: 2, pod: { metadata: { labels: {} }, spec } }
+      surroundings = { lease: 'nightly', workers: join(folder, 'workers'), kubeconfig: join(folder, 'config') }
+      await writeFile(join(folder, 'config'), JSON.stringify(config))
+      await writeFile(join(folder, 'workers'), JSON.stringify(template))
+    })
+
+    afterAll(() => rm(folder, { recursive: true }))
+
+    test.each([
+      ['a backup', { verb: 'backup', plan: 'nightly', dryRun: false }, true],
+      ['a dry run', { verb: 'restore', restore: 'nightly', dryRun: true }, false],
+      ['a verification', { verb: 'verify', plan: 'nightly' }, false],
+    ])('has workers only when it holds the lease: %s', async (_, request, has) => {
+      const { workers } = await coordinate({ request: request as Request, surroundings, log })
+      expect(workers !== undefined).toBe(has)
+    })
+
+    test('has workers of its own image, though an upgrade changed the template', async () => {
+      const request = { verb: 'backup', plan: 'nightly', dryRun: false } as Request
+      const old = await coordinate({ request, surroundings: { ...surroundings, workerImage: 'holdfast:now' }, log })
+      expect(old.workers?.pod.spec.containers).toEqual([{ name: 'worker', image: 'holdfast:now' }])
+      const by = await coordinate({ request, surroundings, log })
+      expect(by.workers?.pod.spec.containers).toEqual([{ name: 'worker', image: 'holdfast:next' }])
+    })
   })
 
   test('outside Kubernetes has nobody to tell', async () => {
