@@ -37,6 +37,11 @@ describe('a worker beside a data node', () => {
       { runAsUser: 999, fsGroup: 998 },
     ],
     [
+      'and the SELinux level, so that the volume keeps its label',
+      beside([{ name: 'ndbmtd', volumeMounts, securityContext: { seLinuxOptions: { level: 's0:c1,c2' } } }]),
+      { runAsUser: 65532, seLinuxOptions: { level: 's0:c1,c2' } },
+    ],
+    [
       'of the container that has the volume, not of a sidecar before it',
       beside([mesh, { name: 'ndbmtd', volumeMounts, securityContext: { runAsUser: 999, runAsGroup: 998 } }]),
       { runAsUser: 999, runAsGroup: 998 },
