@@ -3,6 +3,7 @@ import { JobError } from '../../errors.ts'
 import { type Login, loginOf, type Session, withCockroach } from './connection.ts'
 import { type CockroachFacts, readBackup } from './facts.ts'
 import { carryOut, withConnection } from './jobs.ts'
+import { readMarkers, refuseUnfinished } from './marker.ts'
 import { backupStatement, showStatement } from './statements.ts'
 import { type Source, systemDatabases, type Target } from './values.ts'
 
@@ -16,7 +17,10 @@ export const collection = 'collection'
 
 export async function check(run: SourceRun): Promise<SourceState> {
   const checked = await examine(run, run.source as Source)
-  await withCockroach(checked.login, (session) => refuseUnknown(run, session))
+  await withCockroach(checked.login, async (session) => {
+    await refuseUnknown(run, session)
+    refuseUnfinished(await readMarkers(session), checked.login.server)
+  })
   return { server: checked.server, tools: checked.tools, detail: checked }
 }
 
@@ -59,8 +63,7 @@ export async function databasesOf(session: Session): Promise<string[]> {
 /** The database writes to the bucket by itself; then all that it wrote is read back once. */
 export async function backup(run: SourceRun, sink: Sink): Promise<BackupFacts> {
   const source = run.source as Source
-  const { login, passphrase, server, tools } =
-    (run.checked?.detail as Checked | undefined) ?? (await examine(run, source))
+  const { login, passphrase, server, tools } = (run.checked ?? (await check(run))).detail as Checked
   const { place, parts } = await sink.external(collection)
   const name = `holdfast_backup_${run.backupId}`
   const found = await withCockroach(login, (session) =>

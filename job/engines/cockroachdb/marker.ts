@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { Marker, RequestRun } from '../../engine.ts'
+import { JobError } from '../../errors.ts'
 import { loginOf, type Session, withCockroach } from './connection.ts'
 import type { Target } from './values.ts'
 
@@ -16,10 +17,15 @@ export async function findMarker(run: RequestRun): Promise<Marker | undefined> {
 export async function readMarkers(session: Session): Promise<Marker[]> {
   const there = await session.rows(`SELECT database_name FROM [SHOW DATABASES] WHERE database_name = 'holdfast'`)
   if (there.length === 0) return []
-  await makeTable(session)
-  const rows = await session.rows<{ request: string; backup_id: string; plan: string; state: string; creates: string }>(
-    `SELECT request, backup_id, plan, state, creates FROM ${table}`,
-  )
+  const rows = await session
+    .rows<{ request: string; backup_id: string; plan: string; state: string; creates: string }>(
+      `SELECT request, backup_id, plan, state, creates FROM ${table}`,
+    )
+    .catch((error) => {
+      // a crash came between the database and its table
+      if ((error as { code?: unknown }).code === '42P01') return []
+      throw error
+    })
   return rows.map(({ request, backup_id, plan, state, creates }) => ({
     request,
     backupId: backup_id,
@@ -29,12 +35,22 @@ export async function readMarkers(session: Session): Promise<Marker[]> {
   }))
 }
 
-/** A crash may have come between the database and its table. */
 async function makeTable(session: Session): Promise<void> {
   await session.rows(
     `CREATE TABLE IF NOT EXISTS ${table} (
        request STRING PRIMARY KEY, backup_id STRING NOT NULL, plan STRING NOT NULL, state STRING NOT NULL, creates STRING NOT NULL,
        changed TIMESTAMPTZ NOT NULL DEFAULT now())`,
+  )
+}
+
+/** Half of a restore is no state to keep. Rejects with `busy`. */
+export function refuseUnfinished(markers: Marker[], server: string): void {
+  const begun = markers.find(({ state }) => state === 'begun')
+  if (!begun) return
+  throw new JobError(
+    'busy',
+    `a restore into ${server} is at work or did not end, of backup ${begun.backupId} of plan ${begun.plan}`,
+    { hint: `wait for it, or run it again; if what it left is as it should be: DELETE FROM ${table}` },
   )
 }
 

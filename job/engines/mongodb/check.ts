@@ -4,6 +4,7 @@ import { JobError } from '../../errors.ts'
 import { toolVersion } from './clients.ts'
 import { type Login, loginOf, withMongo } from './connection.ts'
 import { listContent } from './content.ts'
+import { readMarkers, refuseUnfinished, restoresIn } from './marker.ts'
 import { examineServer, refuseUnreadable, type Server } from './server.ts'
 import { isChosen, type Source, systemDatabases } from './values.ts'
 
@@ -15,6 +16,8 @@ export interface Checked extends ServerFacts {
   oplog: boolean
   /** The databases that are dumped one by one; undefined for the whole server. */
   chosen: string[] | undefined
+  /** What restores left there. */
+  restores: string
 }
 
 export async function check(run: SourceRun): Promise<SourceState> {
@@ -28,15 +31,25 @@ export async function examine(run: SourceRun): Promise<Checked> {
   const login = loginOf(source, run, run.at)
   const found = await withMongo(login, { signal, readPreference: source.readPreference }, async (client) => {
     const server = await examineServer(client)
+    const markers = await readMarkers(client)
+    refuseUnfinished(markers, login.server)
     const chosen = isChosen(source) ? await choose(client, source, run) : undefined
     const oplog = chosen === undefined && useOplog(server, source, run)
     if (oplog) await refuseUnreadable(client, 'local', 'oplog.rs')
     if (chosen === undefined || source.users) await refuseUnreadable(client, 'admin', 'system.users')
-    return { server, chosen, oplog }
+    return { server, chosen, oplog, restores: restoresIn(markers) }
   })
   const { product, version, replicaSet } = found.server
   const tools = await toolVersion('mongodump', { clients: source.clients, server: version, signal })
-  return { server: { product, version }, tools, login, replicaSet, oplog: found.oplog, chosen: found.chosen }
+  return {
+    server: { product, version },
+    tools,
+    login,
+    replicaSet,
+    oplog: found.oplog,
+    chosen: found.chosen,
+    restores: found.restores,
+  }
 }
 
 async function choose(client: MongoClient, { include, exclude }: Source, run: SourceRun): Promise<string[]> {

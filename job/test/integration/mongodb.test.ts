@@ -53,7 +53,7 @@ describe.skipIf(!server)('mongodb', () => {
         { role: 'clusterAdmin', db: 'admin' },
       ],
     })
-  }, 60_000)
+  }, 180_000)
 
   afterAll(async () => {
     await admin.close()
@@ -213,7 +213,7 @@ describe.skipIf(!server)('mongodb', () => {
 
     const again = await succeeds(work.holdfast('restore', 'once'))
     expect(again.summary).toMatchObject({ steps: { mongo: 'already restored' } })
-  }, 60_000)
+  }, 180_000)
 
   test('replaces with overwrite what the backup has, and leaves the rest', async () => {
     await seed()
@@ -232,7 +232,7 @@ describe.skipIf(!server)('mongodb', () => {
     expect(after['shop.added']).toBeDefined()
     delete after['shop.added']
     expect(after).toEqual(before)
-  }, 60_000)
+  }, 180_000)
 
   test('is what each collection was, whoever writes meanwhile', async () => {
     await seed()
@@ -253,7 +253,7 @@ describe.skipIf(!server)('mongodb', () => {
     expect(numbers).toEqual(numbers.map((_, i) => i))
     expect(numbers.length).toBeLessThanOrEqual(written)
     expect(await admin.db('shop').collection('orders').countDocuments()).toBe(3000)
-  }, 60_000)
+  }, 180_000)
 
   test('takes chosen databases one by one, and restores chosen collections under other names', async () => {
     await seed()
@@ -284,7 +284,7 @@ describe.skipIf(!server)('mongodb', () => {
     expect(Object.keys(after).sort()).toEqual(['copy.orders', 'kinds.all'])
     expect(after['copy.orders']).toEqual(before['shop.orders'])
     expect(after['kinds.all']).toEqual(before['shop.types'])
-  }, 60_000)
+  }, 180_000)
 
   test('takes up a restore that was killed in the middle, without overwrite', async () => {
     await seed()
@@ -299,13 +299,16 @@ describe.skipIf(!server)('mongodb', () => {
     killed.kill('SIGKILL')
     await killed.done.catch(() => {})
     work.values.restores.once = { from: { plan: 'nightly', storages: ['local'] }, targets: [target()] }
+    const half = await work.holdfast('backup', 'nightly')
+    expect(half.code).toBe(25)
+    expect(half.summary.error).toContain('is at work or did not end')
     await admin.db('foreign').collection('x').insertOne({ a: 1 })
     const refused = await work.holdfast('restore', 'once')
     expect(refused.summary.error).toBe('the target of mongo is not empty: database foreign (1 collection)')
     await admin.db('foreign').dropDatabase()
     await succeeds(work.holdfast('restore', 'once'))
     expect(await picture()).toEqual(before)
-  }, 60_000)
+  }, 180_000)
 
   /** A client that writes down what it was told, gives mongodump's archive, and keeps from mongorestore what this server does not know. */
   async function recording(archive: Buffer): Promise<{ clients: string; told: () => Promise<string[]> }> {
@@ -371,7 +374,7 @@ describe.skipIf(!server)('mongodb', () => {
     const [dump, restore] = await told()
     expect(dump).toContain('--oplog')
     expect(restore).toContain('--stopOnError --numParallelCollections=4 --oplogReplay')
-  }, 60_000)
+  }, 180_000)
 
   test('takes users and roles with chosen databases', async () => {
     const users = { db: 'shop', collection: '$admin.system.users', documents: [{ _id: 'shop.ann' }] }
@@ -395,7 +398,7 @@ describe.skipIf(!server)('mongodb', () => {
     expect(dump).toContain('--db=shop --dumpDbUsersAndRoles')
     expect(restore).toContain('--db=shop --restoreDbUsersAndRoles')
     expect(ran.code, ran.summary.error).toBe(0)
-  }, 60_000)
+  }, 180_000)
 
   test('speaks TLS, and believes only the CA that it was given', async () => {
     const { cert, key } = await certificate()
@@ -420,7 +423,7 @@ describe.skipIf(!server)('mongodb', () => {
     } finally {
       await proxy.close()
     }
-  }, 60_000)
+  }, 180_000)
 
   /** For 127.0.0.1, signed by itself. */
   async function certificate(): Promise<{ cert: string; key: string }> {
@@ -468,7 +471,7 @@ describe.skipIf(!server)('mongodb', () => {
       expect(ran.summary.error).toMatch(says)
       expect(await committed()).toEqual([])
     },
-    60_000,
+    180_000,
   )
 
   test.each([
@@ -503,7 +506,7 @@ describe.skipIf(!server)('mongodb', () => {
       expect(ran.summary.error).toMatch(says)
       expect(ran.code).toBe(code)
     },
-    60_000,
+    180_000,
   )
 
   test.each([
@@ -560,7 +563,7 @@ describe.skipIf(!server)('mongodb', () => {
       if (hint) expect(ran.summary.hint).toMatch(hint)
       expect(await committed()).toEqual([])
     },
-    60_000,
+    180_000,
   )
 
   test('shows no password to other users of the machine', async () => {
@@ -571,5 +574,5 @@ describe.skipIf(!server)('mongodb', () => {
     const seen = await readFile(join(work.dir, 'seen'), 'utf8')
     expect(seen).toContain('--archive')
     expect(seen).not.toContain(secrets.database)
-  }, 60_000)
+  }, 180_000)
 })
