@@ -73,6 +73,36 @@ export interface RunContext {
   /** Kept for the summary and the manifest. */
   warn(message: string): void
   readonly warnings: readonly string[]
+  /** Objects of Kubernetes: in a pod those of its namespace, outside of that of KUBECONFIG. Loads the client when it is called. */
+  objects(): Promise<KubernetesObjects>
+}
+
+/** Rejects with `server` when the API server refuses or cannot be reached, with `configuration` for a resource that it does not know. */
+export interface KubernetesObjects {
+  readonly namespace: string
+  version(signal: AbortSignal): Promise<string>
+  /** As the server has them; names that are not there are left out. */
+  list(choice: ObjectChoice, signal: AbortSignal): Promise<KubernetesObject[]>
+  /** Undefined when there is none. */
+  read(resource: string, name: string, signal: AbortSignal): Promise<KubernetesObject | undefined>
+  /** False when there is one of that name. */
+  create(resource: string, object: KubernetesObject, signal: AbortSignal): Promise<boolean>
+  /** With a resourceVersion: only as long as it is the one that was read. */
+  replace(resource: string, object: KubernetesObject, signal: AbortSignal): Promise<void>
+}
+
+/** `resource` as kubectl has it: the plural, with its group when it has one. */
+export interface ObjectChoice {
+  resource: string
+  names?: readonly string[] | undefined
+  selector?: string | undefined
+}
+
+export interface KubernetesObject {
+  apiVersion: string
+  kind: string
+  metadata: { name: string; annotations?: Record<string, string>; [key: string]: unknown }
+  [key: string]: unknown
 }
 
 export type SecretReader = (ref: { secret: string }, key: string, path: string) => string

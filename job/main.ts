@@ -156,6 +156,7 @@ function openJob({ request, log, stop }: { request: Request; log: Job['log']; st
       now: () => new Date(),
       warn,
       storage: async (name) => storage(name),
+      objects: async () => (await import('./kubernetes/objects.ts')).kubernetesObjects(),
       hooks: async (run) => (await import('./kubernetes/hooks.ts')).hookActions(`holdfast-${run}`),
       workers: ({ plan, id, storages: names, staging }) => {
         const values = Object.fromEntries(names.map((name) => [name, config.storages[name]]))

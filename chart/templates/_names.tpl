@@ -241,7 +241,7 @@ rondbService: {{ eq $.kind "backup" | ternary "create-backup" "restore-backup" }
 {{/* A run that only coordinates needs it for the lease and its events; to list, nothing is needed. */}}
 {{- define "holdfast.usesApi" -}}
 {{- $lease := and (ne .kind "list") (eq .root.Values.coordination "lease") }}
-{{- if or $lease (include "holdfast.usesWorkers" .) (include "holdfast.usesExec" .) (include "holdfast.usesHooks" .) }}true{{ end }}
+{{- if or $lease (include "holdfast.usesWorkers" .) (include "holdfast.usesExec" .) (include "holdfast.usesHooks" .) (include "holdfast.usesObjects" .) }}true{{ end }}
 {{- end }}
 
 {{- define "holdfast.workloads" -}}

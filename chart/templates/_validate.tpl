@@ -103,6 +103,9 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- include "holdfast.validateMysql" (set $below "mysql" .mysql) }}
 {{- include "holdfast.validateFiles" (set $below "files" .files) }}
 {{- end }}
+{{- with $source.kubernetes }}
+{{- include "holdfast.validateObjects" (dict "at" (printf "%s.sources[%d].kubernetes" $at $i) "kubernetes" . "source" true) }}
+{{- end }}
 {{- with $source.files }}
 {{- include "holdfast.validateFolder" (dict "at" (printf "%s.sources[%d].files" $at $i) "workload" $workload "files" .) }}
 {{- end }}
@@ -127,6 +130,9 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- include "holdfast.validateMounted" (dict "workload" $workload "at" (print $below.at ".staging") "path" .) }}
 {{- include "holdfast.validateRoom" (dict "workload" $workload "at" $at "path" .) }}
 {{- end }}
+{{- end }}
+{{- with $target.kubernetes }}
+{{- include "holdfast.validateObjects" (dict "at" (printf "%s.targets[%d].kubernetes" $at $i) "kubernetes" . "source" false) }}
 {{- end }}
 {{- with $target.files }}
 {{- include "holdfast.validateFolder" (dict "at" (printf "%s.targets[%d].files" $at $i) "workload" $workload "files" .) }}

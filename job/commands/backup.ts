@@ -328,5 +328,6 @@ function result({ run: { name, plan, id }, manifest, bytes }: { run: Run; manife
 
 /** What every engine gets of the job. */
 export function contextOf(job: Job): RunContext {
-  return { log: job.log, signal: job.signal, secret: job.secret, warn: job.warn, warnings: job.warnings }
+  const { log, signal, secret, warn, warnings, objects } = job
+  return { log, signal, secret, warn, warnings, objects }
 }

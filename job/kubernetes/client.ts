@@ -55,7 +55,7 @@ function loadConfig({ kubeconfig }: Surroundings): KubeConfig {
   }
   if (kubeconfig === undefined) {
     throw new JobError('configuration', `this pod has no token for the API server (${serviceAccount}/token)`, {
-      hint: 'set automountServiceAccountToken: true, or leave out HOLDFAST_LEASE and HOLDFAST_WORKERS (coordination: none)',
+      hint: 'set automountServiceAccountToken: true, outside of Kubernetes KUBECONFIG, or leave out HOLDFAST_LEASE and HOLDFAST_WORKERS (coordination: none)',
     })
   }
   try {

@@ -43,6 +43,7 @@ const within: [file: string, code: string][] = [
   ['job/engines/redis.ts', "import type { Engine } from '../engine.ts'"],
   ['job/engines/redis.ts', "import { run } from '../io/process.ts'"],
   ['job/engines/index.ts', "import { rondb } from './rondb/index.ts'"],
+  ['job/engines/index.ts', "import { kubernetes } from './kubernetes/index.ts'"],
   ['job/engines/rondb/restore.ts', "import { sql } from './mysql.ts'"],
   ['job/engines/rondb/restore.ts', "import type { Engine } from '../../engine.ts'"],
   ['job/storages/retrying.ts', "import type { Storage } from '../storage.ts'"],

@@ -34,6 +34,9 @@ export function fakeJob({ storages, backups, restores = {}, answer, hooks, signa
     secret: () => 'secret',
     about: () => {},
     warnings,
+    objects: async () => {
+      throw new Error('no test here needs objects')
+    },
     warn: (message) => warnings.push(message),
     now: () => options.now ?? now,
     workers: () => ({ order: async (order) => answer?.(order), close: async () => {} }),
