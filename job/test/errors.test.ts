@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { SqlError } from '../engines/rondb/mysql.ts'
 import { type ErrorKind, exitCodeOf, exitCodes, JobError, ObjectError, textOf } from '../errors.ts'
+import { SqlError } from '../io/mysql.ts'
 
 test.each<[ErrorKind, number]>([
   ['bug', 1],

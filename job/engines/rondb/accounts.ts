@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream'
 import type { RunContext } from '../../engine.ts'
-import { quoteText, type Session, SqlError } from './mysql.ts'
+import { quoteText, type Session, SqlError } from '../../io/mysql.ts'
 import { bare, statements } from './statements.ts'
 
 interface Account {

@@ -2,11 +2,12 @@ import type { RunContext, ServerFacts, SourceRun, SourceState } from '../../engi
 import { JobError } from '../../errors.ts'
 import { clientVersions } from '../../io/clients.ts'
 import { roomAt } from '../../io/folder.ts'
+import { type Login, quoteText, type Session, withMysql } from '../../io/mysql.ts'
 import { together } from '../../io/parallel.ts'
 import { versionIn } from './clients.ts'
 import { type Cluster, type DataNode, runningBackup, showCluster } from './management.ts'
 import { restoresIn } from './marker.ts'
-import { type Login, loginsOf, quoteText, type Session, withMysql } from './mysql.ts'
+import { loginsOf } from './mysql.ts'
 import { localPlace } from './places.ts'
 import type { Source } from './values.ts'
 

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { Marker, TargetRun } from '../../engine.ts'
+import { type Login, type Session, withMysql } from '../../io/mysql.ts'
 import { readMarkers } from './marker.ts'
-import { type Login, type Session, withMysql } from './mysql.ts'
 import { isUserTable, named, utf8 } from './tables.ts'
 import { leftOut, systemDatabases } from './values.ts'
 

@@ -1,8 +1,8 @@
 import { Readable } from 'node:stream'
 import { client } from '../../io/clients.ts'
+import { type Login, open, optionFile, quoteName } from '../../io/mysql.ts'
 import { output } from '../../io/process.ts'
 import { dumpAccounts } from './accounts.ts'
-import { type Login, open, optionFile, quoteName } from './mysql.ts'
 import type { Source } from './values.ts'
 
 export interface Dump {

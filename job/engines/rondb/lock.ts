@@ -1,7 +1,7 @@
 import type { Marker, TargetRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
+import { open, type Session } from '../../io/mysql.ts'
 import { lockName, writeMarker } from './marker.ts'
-import { open, type Session } from './mysql.ts'
 import { detailOf } from './progress.ts'
 import { recheck } from './target.ts'
 

@@ -1,9 +1,9 @@
 import type { SourceRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
+import { type Login, type Session, withMysql } from '../../io/mysql.ts'
 import { together } from '../../io/parallel.ts'
 import { runningBackup, showCluster } from './management.ts'
 import { restoresIn } from './marker.ts'
-import { type Login, type Session, withMysql } from './mysql.ts'
 import { type Counts, countRecords } from './tables.ts'
 import type { Source } from './values.ts'
 

@@ -1,6 +1,7 @@
 import type { Marker, RequestRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
-import { type Login, loginsOf, type Session, SqlError, withMysql } from './mysql.ts'
+import { type Login, type Session, SqlError, withMysql } from '../../io/mysql.ts'
+import { loginsOf } from './mysql.ts'
 import type { Target } from './values.ts'
 
 /** Taken on every MySQL server of a target for as long as its restore lives. */

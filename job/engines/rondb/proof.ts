@@ -1,7 +1,7 @@
 import type { TargetRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
+import { quoteName, type Session, withMysql } from '../../io/mysql.ts'
 import type { RondbFacts } from './facts.ts'
-import { quoteName, type Session, withMysql } from './mysql.ts'
 import type { Restored } from './native.ts'
 import type { Selection } from './selection.ts'
 import { keyOf } from './tables.ts'

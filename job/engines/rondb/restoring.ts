@@ -1,5 +1,5 @@
 import type { TargetRun } from '../../engine.ts'
-import { type Login, open, type Session } from './mysql.ts'
+import { type Login, open, type Session } from '../../io/mysql.ts'
 
 /** Nothing of a restore goes into the target's binary log: it must not flow on to other clusters. */
 export async function openRestoring(login: Login, run: TargetRun, options: { bytes: boolean }): Promise<Session> {

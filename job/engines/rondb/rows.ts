@@ -1,6 +1,6 @@
 import type { Reader, TargetRun } from '../../engine.ts'
+import { type Login, quoteName } from '../../io/mysql.ts'
 import { sqlPart } from './fetch.ts'
-import { type Login, quoteName } from './mysql.ts'
 import type { Restored, Work } from './native.ts'
 import { nodesOf, type Progress, workerOf } from './progress.ts'
 import { openRestoring } from './restoring.ts'

@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream'
 import type { RunContext } from '../../engine.ts'
-import { quoteName, type Session, SqlError } from './mysql.ts'
+import { quoteName, type Session, SqlError } from '../../io/mysql.ts'
 import type { Selection } from './selection.ts'
 import { bare, statements } from './statements.ts'
 

@@ -1,6 +1,6 @@
 import type { RunContext } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
-import { quoteName, type Session, SqlError } from './mysql.ts'
+import { quoteName, type Session, SqlError } from '../../io/mysql.ts'
 import { keyOf } from './tables.ts'
 
 interface Table {

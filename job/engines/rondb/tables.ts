@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { Session } from './mysql.ts'
+import type { Session } from '../../io/mysql.ts'
 import { leftOut, systemDatabases } from './values.ts'
 
 /** A table of NDB with its record counts before and after the backup: equal when nobody wrote. */

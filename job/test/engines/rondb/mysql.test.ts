@@ -1,8 +1,9 @@
 import { rootCertificates } from 'node:tls'
 import { describe, expect, test } from 'vitest'
-import { type Login, loginsOf, optionFile, quoteName, quoteText } from '../../../engines/rondb/mysql.ts'
+import { loginsOf } from '../../../engines/rondb/mysql.ts'
 import { Source } from '../../../engines/rondb/values.ts'
 import { JobError } from '../../../errors.ts'
+import { type Login, optionFile, quoteName, quoteText } from '../../../io/mysql.ts'
 
 const login: Login = {
   server: 'db:3306',
@@ -11,6 +12,7 @@ const login: Login = {
   user: 'backup',
   password: 'x',
   tls: { mode: 'verify-identity' },
+  tlsAt: 'mysql.tls',
 }
 
 describe('the option file of the clients', () => {
@@ -28,6 +30,13 @@ describe('the option file of the clients', () => {
         '',
       ].join('\n'),
     )
+  })
+
+  test('asks the same of TLS in the words of MariaDB', () => {
+    const asked = (tls: Login['tls']) => optionFile({ ...login, tls }, {}, 'MariaDB').split('protocol="TCP"\n')[1]
+    expect(asked({ mode: 'verify-identity' })).toBe('ssl="1"\nssl-verify-server-cert="1"\n')
+    expect(asked({ mode: 'required' })).toBe('ssl="1"\nssl-verify-server-cert="0"\n')
+    expect(asked({ mode: 'disabled' })).toBe('ssl="0"\n')
   })
 
   test('of a socket names no host', () => {
@@ -106,7 +115,12 @@ describe('logins', () => {
       ],
     ],
   ])('of %s', (_, values, expected) => {
-    const account = { user: 'db/username', password: 'db/password', tls: { mode: 'verify-identity' } }
+    const account = {
+      user: 'db/username',
+      password: 'db/password',
+      tls: { mode: 'verify-identity' },
+      tlsAt: 'mysql.tls',
+    }
     expect(logins(values)).toEqual(expected.map((address) => ({ ...address, ...account })))
   })
 

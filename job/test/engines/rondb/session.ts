@@ -1,4 +1,4 @@
-import { type Session, SqlError } from '../../../engines/rondb/mysql.ts'
+import { type Session, SqlError } from '../../../io/mysql.ts'
 
 export interface FakeSession extends Session {
   /** Everything that was asked for, in order. */

@@ -1,0 +1,198 @@
+import type { Connection, RowDataPacket } from 'mysql2/promise'
+import { JobError } from '../errors.ts'
+import type { TlsTexts } from './connection.ts'
+
+/** One MySQL server and how to log in to it. Holds the password: never logged, never serialised. */
+export interface Login {
+  /** For people: host:port or the socket. */
+  server: string
+  host?: string
+  port?: number
+  socketPath?: string
+  user: string
+  password: string
+  tls: TlsTexts
+  /** Where the values say `tls`, for hints. */
+  tlsAt: string
+}
+
+/** Opens a session, hands it to `use`, closes it. `bytes`: statements and results pass as latin1 without conversion. */
+export async function withMysql<T>(
+  login: Login,
+  use: (session: Session) => Promise<T>,
+  options: { bytes?: boolean; signal?: AbortSignal } = {},
+): Promise<T> {
+  const session = await open(login, options)
+  try {
+    return await use(session)
+  } finally {
+    session.close()
+  }
+}
+
+export interface Session {
+  readonly server: string
+  rows<Row extends object>(sql: string, values?: unknown[]): Promise<Row[]>
+  /** For statements whose texts may hold a secret or a dump's bytes: the error names `what` and the server's message. */
+  execute(sql: string, what?: string): Promise<void>
+  close(): void
+}
+
+/** A session that its caller closes; aborting the signal breaks it. */
+export async function open(
+  login: Login,
+  { bytes = false, signal }: { bytes?: boolean; signal?: AbortSignal } = {},
+): Promise<Session> {
+  signal?.throwIfAborted()
+  const connection = await connect(login, bytes)
+  // mysql2 follows the server's tracking of SET NAMES and would convert the bytes from then on
+  if (bytes) await connection.query("SET SESSION session_track_system_variables = ''")
+  const abort = () => connection.destroy()
+  signal?.addEventListener('abort', abort, { once: true })
+  return {
+    server: login.server,
+    rows: async (sql, values) => {
+      try {
+        const [rows] = await connection.query<RowDataPacket[]>(sql, values)
+        return rows as never
+      } catch (cause) {
+        throw failed({ login, what: sql.slice(0, 60), cause, signal, bytes })
+      }
+    },
+    execute: async (sql, what = sql.slice(0, 60)) => {
+      try {
+        await connection.query(sql)
+      } catch (cause) {
+        throw failed({ login, what, cause, signal, bytes })
+      }
+    },
+    close: () => {
+      signal?.removeEventListener('abort', abort)
+      connection.destroy()
+    },
+  }
+}
+
+async function connect(login: Login, bytes: boolean): Promise<Connection> {
+  const { host, port, socketPath, user, password, tls } = login
+  // workers have this module too, but no session
+  const { createConnection } = await import('mysql2/promise')
+  try {
+    return await createConnection({
+      ...(socketPath ? { socketPath } : { host: host as string, port: port as number }),
+      user,
+      password,
+      connectTimeout: 15_000,
+      supportBigNumbers: true,
+      bigNumberStrings: true,
+      dateStrings: true,
+      enableKeepAlive: true,
+      charset: bytes ? 'BINARY' : 'UTF8MB4_0900_AI_CI',
+      ...(tls.mode === 'disabled' || socketPath ? {} : { ssl: sslOf(tls) }),
+    })
+  } catch (cause) {
+    throw unreachable(login, cause)
+  }
+}
+
+function sslOf({ mode, ca, cert, key }: TlsTexts) {
+  return {
+    rejectUnauthorized: mode !== 'required',
+    verifyIdentity: mode === 'verify-identity',
+    ...(ca ? { ca } : {}),
+    ...(cert ? { cert } : {}),
+    ...(key ? { key } : {}),
+  }
+}
+
+function unreachable({ server, user, tls, tlsAt }: Login, cause: unknown): JobError {
+  const { code = '', message = '' } = cause as { code?: string; message?: string }
+  let hint = 'check host and port, that the server runs, and the network policy'
+  if (code === 'ER_ACCESS_DENIED_ERROR') hint = `check the Secret of the credentials and the account ${user}`
+  else if (code === 'HANDSHAKE_NO_SSL_SUPPORT')
+    hint = `the server has no TLS: give it a certificate, or set ${tlsAt}.mode: disabled`
+  else if (/certificate|self.signed|altnames|SSL|TLS/i.test(`${code} ${message}`)) {
+    hint = `the certificate does not pass ${tlsAt}.mode: ${tls.mode}; name its CA with ${tlsAt}.ca, or choose verify-ca, required or disabled`
+  }
+  return new JobError('server', `MySQL server ${server} refuses the connection as ${user}: ${message || code}`, {
+    hint,
+    cause,
+  })
+}
+
+/** A server error keeps its number, so that callers can tell an absent table from a lost connection. */
+export class SqlError extends JobError {
+  readonly errno: number
+
+  constructor(message: string, errno: number, cause: unknown) {
+    super('server', message, { cause })
+    this.errno = errno
+  }
+}
+
+interface Failure {
+  login: Login
+  what: string
+  cause: unknown
+  signal: AbortSignal | undefined
+  bytes: boolean
+}
+
+function failed({ login, what, cause, signal, bytes }: Failure): unknown {
+  if (signal?.aborted) return signal.reason
+  const {
+    errno = 0,
+    message = String(cause),
+    sqlMessage = message,
+  } = cause as { errno?: number; message?: string; sqlMessage?: string }
+  const says = bytes ? Buffer.from(sqlMessage, 'latin1').toString('utf8') : sqlMessage
+  // a syntax error quotes the statement, and a statement may hold a hash
+  const safe = errno === 1064 ? says.replace(/ near '[\s\S]*/, '') : says
+  return new SqlError(`MySQL server ${login.server}: ${what.replaceAll(/\s+/g, ' ')}: ${safe}`, errno, undefined)
+}
+
+/** Whose client programs they are: MariaDB's and MySQL's know different options. */
+export type Product = 'MySQL' | 'MariaDB'
+
+/**
+ * The option file of the clients as text, to be read from a pipe: nothing stays on disk when the job is killed.
+ * Certificates are named by path, since the clients take no others.
+ */
+export function optionFile(login: Login, certificates: Record<string, string>, product: Product = 'MySQL'): string {
+  const options: Record<string, string> = {
+    user: login.user,
+    password: login.password,
+    ...(login.socketPath
+      ? { socket: login.socketPath, protocol: 'SOCKET' }
+      : { host: login.host ?? '', port: String(login.port), protocol: 'TCP' }),
+    ...(product === 'MySQL' ? mysqlTls(login) : mariadbTls(login)),
+    ...certificates,
+  }
+  const lines = Object.entries(options).map(([name, value]) => `${name}="${escaped(value)}"`)
+  return `[client]\n${lines.join('\n')}\n`
+}
+
+function mysqlTls({ socketPath, tls }: Login): Record<string, string> {
+  if (socketPath) return { 'ssl-mode': 'PREFERRED' }
+  const mode = tls.mode.toUpperCase().replace('-', '_')
+  return { 'ssl-mode': mode, ...(tls.mode === 'disabled' ? { 'get-server-public-key': 'ON' } : {}) }
+}
+
+/** They cannot verify the CA alone: then the host is verified too. */
+function mariadbTls({ socketPath, tls }: Login): Record<string, string> {
+  if (socketPath || tls.mode === 'disabled') return { ssl: '0' }
+  return { ssl: '1', 'ssl-verify-server-cert': tls.mode === 'required' ? '0' : '1' }
+}
+
+/** Quoting as the clients read option files. */
+function escaped(value: string): string {
+  return value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')
+}
+
+export function quoteName(name: string): string {
+  return `\`${name.replaceAll('`', '``')}\``
+}
+
+export function quoteText(text: string): string {
+  return `'${text.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`
+}
