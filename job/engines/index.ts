@@ -6,12 +6,13 @@ import { cockroachdb } from './cockroachdb/index.ts'
 import { files } from './files/index.ts'
 import { kubernetes } from './kubernetes/index.ts'
 import { mongodb } from './mongodb/index.ts'
+import { mysql } from './mysql/index.ts'
 import { postgres } from './postgres/index.ts'
 import { redis } from './redis/index.ts'
 import { rondb } from './rondb/index.ts'
 
 /** Every engine, in the order of the docs. A new one is one line here. */
-export const engines: readonly Engine[] = [rondb, postgres, mongodb, redis, cockroachdb, files, kubernetes]
+export const engines: readonly Engine[] = [rondb, mysql, postgres, mongodb, redis, cockroachdb, files, kubernetes]
 
 export function engineNamed(name: string): Engine {
   const engine = engines.find((one) => one.name === name)

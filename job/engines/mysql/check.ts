@@ -1,0 +1,78 @@
+import type { ServerFacts, SourceRun, SourceState } from '../../engine.ts'
+import { JobError } from '../../errors.ts'
+import { type Login, open, type Session } from '../../io/mysql.ts'
+import type { Chosen } from './dumps.ts'
+import { hasHistory } from './dumps.ts'
+import { select } from './selection.ts'
+import { currentAccount, fittingClients, globalPrivileges, holds, loginOf, type Server, serverOf } from './server.ts'
+import { keyOf, type Listing, list, type Table } from './tables.ts'
+import type { Source } from './values.ts'
+
+/** Everything that can be known before anything is begun. */
+export interface Checked extends ServerFacts {
+  login: Login
+  server: Server
+  listing: Listing
+  chosen: Chosen
+}
+
+export async function check(run: SourceRun): Promise<SourceState> {
+  const checked = await examine(run)
+  return { server: checked.server, tools: checked.tools, detail: checked }
+}
+
+export async function examine(run: SourceRun): Promise<Checked> {
+  const source = run.source as Source
+  const login = loginOf(source, run)
+  const session = await connect(login, run.signal)
+  try {
+    const server = await serverOf(session)
+    const tools = await fittingClients(['dump'], { server, values: source, run })
+    await refuseWeak(session, { source, server, at: run.at })
+    const listing = await list(session, server)
+    const { tables, objects } = select({ ...listing, values: source, at: run.at, from: `server ${login.server}` })
+    const databases = [...new Set([...objects, ...tables.map((table) => table.database)])].sort()
+    const chosen = { databases, tables, objects }
+    warnOfLimits({ run, server, tables })
+    return { server, tools, login, listing, chosen }
+  } finally {
+    session.close()
+  }
+}
+
+/** A session whose texts are utf8mb4 on every server: older MariaDB does not know the collation that the driver asks for. */
+export async function connect(login: Login, signal: AbortSignal): Promise<Session> {
+  const session = await open(login, { signal })
+  await session.execute('SET NAMES utf8mb4')
+  return session
+}
+
+const needed = ['SELECT', 'SHOW VIEW', 'TRIGGER', 'EVENT']
+
+/** An account that has them on single databases only sees those: then they must be chosen, without accounts. */
+async function refuseWeak(session: Session, { source, server, at }: { source: Source; server: Server; at: string }) {
+  const held = await globalPrivileges(session)
+  const missing = needed.filter((privilege) => !holds(held, privilege))
+  const narrow = source.include !== undefined && !source.accounts
+  if (missing.length === 0 || narrow) return
+  const more = server.product === 'MySQL' ? 'FLUSH_TABLES, REPLICATION CLIENT' : 'RELOAD, BINLOG MONITOR'
+  throw new JobError('server', `the account on server ${session.server} lacks ${missing.join(', ')} on *.*`, {
+    hint: `GRANT ${needed.join(', ')}, ${more} ON *.* TO ${await currentAccount(session)}; or name ${at}.include, and ${at}.accounts: false`,
+  })
+}
+
+const transactional = new Set(['innodb', 'rocksdb', 'tokudb', 'sequence', ''])
+
+function warnOfLimits({ run, server, tables }: { run: SourceRun; server: Server; tables: Table[] }): void {
+  const { singleTransaction } = run.source as Source
+  const others = tables.filter(({ engine, kind }) => kind === 'table' && !transactional.has(engine.toLowerCase()))
+  if (singleTransaction && others.length > 0) {
+    const names = others.slice(0, 5).map((table) => `${keyOf(table)} (${table.engine})`)
+    run.warn(
+      `no snapshot covers ${names.join(', ')}${others.length > 5 ? `, … (${others.length} tables)` : ''}: what is written to them meanwhile may be in the backup or not`,
+    )
+  }
+  const versioned = tables.filter((table) => table.versioned)
+  if (versioned.length > 0 && !hasHistory(server, tables))
+    run.warn(`the history of ${versioned.map(keyOf).join(', ')} is not in the backup: MariaDB dumps it since 10.11`)
+}

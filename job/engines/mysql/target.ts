@@ -1,0 +1,184 @@
+import type { Marker, RestoreStep, TargetRun, TargetState } from '../../engine.ts'
+import { JobError } from '../../errors.ts'
+import { type Login, type Session, withMysql } from '../../io/mysql.ts'
+import { type Clears, type Content, Creates, clearsOf, createsOf, foreign, look } from './content.ts'
+import { factsOf, type MysqlFacts, missingParts } from './facts.ts'
+import { type Selection, select } from './selection.ts'
+import {
+  currentAccount,
+  fittingClients,
+  globalPrivileges,
+  holds,
+  isOlder,
+  loginOf,
+  type Server,
+  serverOf,
+} from './server.ts'
+import { type Source, Target } from './values.ts'
+
+export interface Detail {
+  login: Login
+  server: Server
+  facts: MysqlFacts
+  selection: Selection<MysqlFacts['tables'][number]>
+  creates: Creates
+  clears: Clears
+  /** Of the same product, and asked for. */
+  accounts: boolean
+}
+
+/** A plan's own server as the target of its backup. */
+export function targetOf(source: unknown): unknown {
+  const { host, port, socket, credentials, tls, clients, accounts, parallel } = source as Source
+  return Target.parse({
+    ...(socket ? { socket } : { host }),
+    ...{ port, credentials, tls, accounts, parallel },
+    ...(clients ? { clients } : {}),
+  })
+}
+
+/** The selection; not how it is loaded, nor where the server is: the marker is in the target. */
+export function requestOf(target: unknown): unknown {
+  const { include, exclude, accounts, skipBinlog } = target as Target
+  return { include, exclude, accounts, skipBinlog }
+}
+
+export async function checkTarget(run: TargetRun): Promise<TargetState> {
+  const target = run.target as Target
+  const facts = factsOf(run.source)
+  refuseMissingParts(run, facts)
+  const selection = select({ ...facts, values: target, at: run.at, from: 'the backup' })
+  const login = loginOf(target, run)
+  return withMysql(
+    login,
+    async (session) => {
+      const server = await serverOf(session)
+      const tools = await fittingClients(['load'], { server, values: target, run })
+      const accounts = comparable(run, { server, facts })
+      if (accounts) await refuseWeak(session, run)
+      const content = await seen(session)
+      const creates = withEarlier(createsOf(selection), run.unfinished)
+      const contents = foreignIn(run, content, creates)
+      const detail: Detail = { login, server, facts, selection, creates, clears: clearsOf(content, creates), accounts }
+      return { server, tools, contents, detail }
+    },
+    { signal: run.signal },
+  )
+}
+
+async function seen(session: Session): Promise<Content> {
+  await session.execute('SET NAMES utf8mb4')
+  return look(session)
+}
+
+/** What an unfinished run of this request was going to make may still be there, and is ours. */
+function withEarlier(creates: Creates, unfinished: Marker | undefined): Creates {
+  const earlier = Creates.safeParse(unfinished?.creates).data
+  if (!earlier) return creates
+  const both = (key: keyof Creates) => [...new Set([...creates[key], ...earlier[key]])]
+  return { databases: both('databases'), objects: both('objects'), tables: both('tables'), accounts: both('accounts') }
+}
+
+function foreignIn(run: TargetRun, content: Content, creates: Creates): string[] {
+  return foreign({ content, creates, unfinished: run.unfinished !== undefined, overwrite: run.overwrite })
+}
+
+/** Under the lock, before the first change: what came into the target since it was looked at is nobody's to drop. */
+export async function recheck(run: TargetRun, session: Session): Promise<void> {
+  const { creates, clears } = (run.state as TargetState).detail as Detail
+  const content = await seen(session)
+  const [found] = foreignIn(run, content, creates)
+  if (found === undefined && JSON.stringify(clearsOf(content, creates)) === JSON.stringify(clears)) return
+  throw new JobError(
+    'target-not-empty',
+    `the target changed while the backup was read: ${found ?? 'others would be dropped than planned'}`,
+    { hint: 'nothing was changed; look at what was made there, and run the restore again' },
+  )
+}
+
+function refuseMissingParts(run: TargetRun, facts: MysqlFacts): void {
+  const missing = missingParts(facts, run.parts)
+  if (missing.length === 0) return
+  throw new JobError('verification', `backup ${run.backupId} has no ${missing.slice(0, 5).join(', ')}`, {
+    hint: 'the backup is damaged: take another one, or another storage',
+  })
+}
+
+/** Accounts are of one product: hashes, privileges and the tables behind them differ. Warns; tells whether accounts come. */
+function comparable(run: TargetRun, { server, facts }: { server: Server; facts: MysqlFacts }): boolean {
+  const { product, version } = run.source.server
+  const wanted = (run.target as Target).accounts && facts.parts.some(({ kind }) => kind === 'accounts')
+  if (product !== server.product) {
+    run.warn(
+      `the backup is of ${product}, the target is ${server.product}: definitions may not fit${wanted ? ', and accounts are left out' : ''}`,
+    )
+    return false
+  }
+  if (isOlder(server.version, version))
+    run.warn(`the backup is of ${product} ${version}, the target is older (${server.version}): what is newer will fail`)
+  return wanted
+}
+
+const needed = [
+  'SELECT',
+  'INSERT',
+  'CREATE',
+  'DROP',
+  'CREATE VIEW',
+  'CREATE ROUTINE',
+  'TRIGGER',
+  'EVENT',
+  'CREATE USER',
+]
+
+async function refuseWeak(session: Session, run: TargetRun): Promise<void> {
+  const held = await globalPrivileges(session)
+  const missing = needed.filter((privilege) => !holds(held, privilege))
+  if (missing.length === 0) return
+  throw new JobError('server', `the account on server ${session.server} lacks ${missing.join(', ')} on *.*`, {
+    hint: `a restore makes accounts and their grants: GRANT ALL ON *.* TO ${await currentAccount(session)} WITH GRANT OPTION; or ${run.at}.accounts: false`,
+  })
+}
+
+/** The steps, and in people's words what each does to the target. */
+export async function planRestore(run: TargetRun, state: TargetState): Promise<RestoreStep[]> {
+  const target = run.target as Target
+  const { selection, clears, facts, accounts } = state.detail as Detail
+  const drops = [
+    ...clears.databases.map((database) => `database ${database}`),
+    ...clears.things.map(({ kind, database, name }) => `${kind} ${database}.${name}`),
+  ]
+  const whole = facts.method === 'mysqldump'
+  const databases = new Set([...selection.objects, ...selection.tables.map((table) => table.database)]).size
+  const hasEvents = facts.objects.some(({ database, events }) => events > 0 && selection.objects.includes(database))
+  const step = (name: string, says: string, writes = true) => ({ name, says, writes })
+  return [
+    ...(target.verify === 'before'
+      ? [
+          step(
+            'verify',
+            'read every part and compare it with the manifest; nothing is written before all are good',
+            false,
+          ),
+        ]
+      : []),
+    ...(drops.length > 0 ? [step('clear', `drop ${drops.join(', ')}`)] : []),
+    ...(accounts
+      ? [
+          step(
+            'accounts',
+            `make missing accounts and roles${run.overwrite ? ', and set those that exist to what the backup says' : '; those that exist stay as they are'}`,
+          ),
+        ]
+      : []),
+    ...(whole ? [] : [step('tables', `make ${databases} databases with ${selection.tables.length} tables`)]),
+    step(
+      'data',
+      whole ? `replay the dump of ${databases} databases` : `load the rows over ${target.parallel} connections`,
+    ),
+    ...(whole || selection.objects.length === 0 ? [] : [step('objects', 'make triggers, routines and views')]),
+    ...(accounts ? [step('grants', 'give the grants and default roles')] : []),
+    ...(hasEvents ? [step('events', 'make the events: those that are enabled run from now on')] : []),
+    step('prove', 'compare tables, rows, views, routines, triggers and events with the backup'),
+  ]
+}
