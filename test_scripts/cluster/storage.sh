@@ -29,14 +29,14 @@ storage() { # [s3|gate]
     "credentials: { secret: s3-keys } } }"
 }
 
-# Requests that match wait from now on.
+# Requests of this scenario that match wait from now on; those of one that runs beside it do not.
 hold_requests() { # METHOD PATTERN
-  gate hold "^$1 /backups/$folder/.*$2"
+  gate hold "$folder" "^$1 /backups/$folder/.*$2"
 }
 
-let_requests_go() { gate open; }
+let_requests_go() { gate open "$folder"; }
 
-requests_wait() { (($(gate held) > 0)); }
+requests_wait() { (($(gate held "$folder") > 0)); }
 
 gate() { kubectl -n "$storage_namespace" exec deployment/gate -- node /scripts/gate.mjs "$@"; }
 
