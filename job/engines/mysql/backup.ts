@@ -9,6 +9,7 @@ import { agreed, type Count, count } from './counts.ts'
 import { type Dump, laneDump, programsDump, structureDump, wholeDump } from './dumps.ts'
 import type { MysqlFacts, Stored } from './facts.ts'
 import { folders, type Lane, lanesOf } from './lanes.ts'
+import { readMarkers, refuseRestored } from './marker.ts'
 import { cut, type Section } from './sections.ts'
 import { globalPrivileges, holds, isOlder } from './server.ts'
 import { type Opening, openSnapshot, position } from './snapshot.ts'
@@ -38,6 +39,7 @@ export async function backup(run: SourceRun, sink: Sink): Promise<BackupFacts> {
   try {
     const found = await (source.method === 'parallel' ? inParallel(work, stop) : inOneStream(work, stop))
     refuseChanged(work, (await list(session, server)).tables)
+    refuseRestored(checked.markers, await readMarkers(session), `server ${login.server}`)
     return { server, tools, facts: factsOf(work, found) }
   } catch (error) {
     stop.abort(error)

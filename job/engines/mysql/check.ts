@@ -1,8 +1,9 @@
-import type { ServerFacts, SourceRun, SourceState } from '../../engine.ts'
+import type { Marker, ServerFacts, SourceRun, SourceState } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { type Login, open, type Session } from '../../io/mysql.ts'
 import type { Chosen } from './dumps.ts'
 import { hasHistory } from './dumps.ts'
+import { readMarkers, refuseUnfinished } from './marker.ts'
 import { select } from './selection.ts'
 import { currentAccount, fittingClients, globalPrivileges, holds, loginOf, type Server, serverOf } from './server.ts'
 import { keyOf, type Listing, list, type Table } from './tables.ts'
@@ -14,6 +15,8 @@ export interface Checked extends ServerFacts {
   server: Server
   listing: Listing
   chosen: Chosen
+  /** What restores left there. */
+  markers: Marker[]
 }
 
 export async function check(run: SourceRun): Promise<SourceState> {
@@ -29,12 +32,14 @@ export async function examine(run: SourceRun): Promise<Checked> {
     const server = await serverOf(session)
     const tools = await fittingClients(['dump'], { server, values: source, run })
     await refuseWeak(session, { source, server, at: run.at })
+    const markers = await readMarkers(session)
+    refuseUnfinished(markers, `server ${login.server}`)
     const listing = await list(session, server)
     const { tables, objects } = select({ ...listing, values: source, at: run.at, from: `server ${login.server}` })
     const databases = [...new Set([...objects, ...tables.map((table) => table.database)])].sort()
     const chosen = { databases, tables, objects }
     warnOfLimits({ run, server, tables })
-    return { server, tools, login, listing, chosen }
+    return { server, tools, login, listing, chosen, markers }
   } finally {
     session.close()
   }

@@ -1,4 +1,5 @@
 import type { Marker, RequestRun } from '../../engine.ts'
+import { JobError } from '../../errors.ts'
 import { type Session, SqlError, withMysql } from '../../io/mysql.ts'
 import { loginOf } from './server.ts'
 import type { Target } from './values.ts'
@@ -10,7 +11,7 @@ export async function findMarker(run: RequestRun): Promise<Marker | undefined> {
   return markers.find(({ request }) => request === run.request)
 }
 
-async function readMarkers(session: Session): Promise<Marker[]> {
+export async function readMarkers(session: Session): Promise<Marker[]> {
   try {
     const rows = await session.rows<Record<'request' | 'backup_id' | 'plan' | 'state' | 'creates', string>>(
       `SELECT request, backup_id, plan, state, creates FROM ${table} ORDER BY begun`,
@@ -23,9 +24,29 @@ async function readMarkers(session: Session): Promise<Marker[]> {
       creates: JSON.parse(row.creates),
     }))
   } catch (error) {
-    if (error instanceof SqlError && (error.errno === 1049 || error.errno === 1146)) return []
+    if (error instanceof SqlError && (error.errno === 1049 || error.errno === 1142 || error.errno === 1146)) return []
     throw error
   }
+}
+
+/** Half of a restore is no state to keep. Rejects with `busy`. */
+export function refuseUnfinished(markers: readonly Marker[], server: string): void {
+  const begun = markers.find(({ state }) => state === 'begun')
+  if (!begun) return
+  throw new JobError(
+    'busy',
+    `a restore into ${server} is at work or did not end, of backup ${begun.backupId} of plan ${begun.plan}`,
+    { hint: `wait for it, or run it again; if what it left is as it should be, empty ${table}` },
+  )
+}
+
+/** What came of a restore while `before` was backed up is half in it. Rejects with `busy`. */
+export function refuseRestored(before: readonly Marker[], now: readonly Marker[], server: string): void {
+  if (JSON.stringify(before) === JSON.stringify(now)) return
+  throw new JobError('busy', `something was restored into ${server} during the backup`, {
+    hint: 'run again when the restore is done',
+    retryable: true,
+  })
 }
 
 /** Writing `begun` is the first change to a target. What other requests brought is not to be relied on from then on: their rows go. */

@@ -188,6 +188,6 @@ export async function* chosen(
 }
 
 function withoutCommand(bytes: Buffer): Buffer {
-  const command = /^\/\*M!999999\\- .*\n/.exec(bytes.toString('latin1', 0, 100))?.[0] ?? ''
+  const command = /^\/\*M!999999\\- .*\n?/.exec(bytes.toString('latin1', 0, 100))?.[0] ?? ''
   return bytes.subarray(command.length)
 }

@@ -307,6 +307,8 @@ describe.each(releases.filter(([name]) => !chosen || chosen.includes(name)))('%s
     killed.kill('SIGKILL')
     await killed.done
     await rm(held)
+    const half = await work.holdfast('backup', 'nightly')
+    expect([half.code, half.summary.error]).toEqual([25, expect.stringContaining('did not end')])
     process.kill(Number(await readFile(`${held}.now`, 'utf8')))
     await succeeds(work.holdfast('restore', 'once'))
     expect((await state()).dump).toEqual(before.dump)
