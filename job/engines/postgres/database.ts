@@ -24,7 +24,10 @@ export function renamed(sql: string, { name, facts }: Pick<Place, 'name'> & { fa
   return sql.replace(new RegExp(`\\bDATABASE (?:${quoted}|${plain})(?=[\\s;]|$)`), () => `DATABASE ${quoteName(name)}`)
 }
 
-/** Settings, comment, owner, and who may connect: last, so that nobody comes in before. */
+/**
+ * Settings, comment, owner, and who may connect: last, so that nobody comes in before. From the database itself, whose encoding its
+ * comment has.
+ */
 export async function openDatabase({ run, target, detail, contents }: Progress, place: Place): Promise<void> {
   const entries = contents.get(place) ?? []
   const own = (entry: Entry) =>
@@ -32,7 +35,7 @@ export async function openDatabase({ run, target, detail, contents }: Progress, 
   const database = quoteName(place.name)
   await withSession(
     detail.login,
-    target.database,
+    place.name,
     async (session) => {
       const say = async (sql: string) =>
         session.execute(sql, `settings of database ${place.name}`).catch((error) => {

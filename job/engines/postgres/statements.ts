@@ -7,6 +7,7 @@ import { JobError } from '../../errors.ts'
 export function statementsIn(sql: string, where: string): string[] {
   const found: string[] = []
   let statement = ''
+  let open = false
   for (const [token] of sql.matchAll(tokens)) {
     if (token.startsWith('--')) continue
     if (token.startsWith('\\')) {
@@ -15,6 +16,8 @@ export function statementsIn(sql: string, where: string): string[] {
         hint: 'no program of PostgreSQL writes that: do not trust this backup',
       })
     }
+    // a quote by itself has no other one behind it
+    open ||= token === "'" || token === '"'
     if (token !== ';') {
       statement += token
       continue
@@ -22,7 +25,7 @@ export function statementsIn(sql: string, where: string): string[] {
     if (statement.trim() !== '') found.push(statement.trim())
     statement = ''
   }
-  if (statement.trim() === '') return found
+  if (statement.trim() === '' && !open) return found
   throw new JobError('verification', `${where} ends in the middle of a statement`, {
     hint: 'the backup is damaged: restore another one',
   })

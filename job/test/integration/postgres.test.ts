@@ -1,10 +1,14 @@
-import { mkdir, readFile } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
+import { zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Server, startServer } from '../servers/kit.ts'
 import { openWorkspace, secrets, succeeds, type Workspace } from './harness.ts'
+import { fakeClients } from './postgres/fake-clients.ts'
 import {
   client,
   connection,
@@ -16,61 +20,294 @@ import {
   sql,
 } from './postgres/servers.ts'
 
-describe.for(['postgres-17', 'postgres-15', 'postgres-18'])('%s', async (release) => {
-  const started = await startServer(release)
-  describe.skipIf(!started)('a server with every kind of object', () => {
-    const server = started as Server
-    let work: Workspace
-    let before: Record<string, string>
-    let roles: string
+const releases = ['postgres-15', 'postgres-17', 'postgres-18']
+const started = await Promise.all(
+  releases.map((release) => startServer(release, ...(release === 'postgres-17' ? ['--tls'] : []))),
+)
+const shop = 'Shop; "x'
+const pwned = '/tmp/holdfast-pwned'
 
-    beforeAll(async () => {
-      work = await openWorkspace()
-      await prepare(server)
-      await seed(server)
-      before = await describeDatabase(server, 'Shop; "x')
-      roles = await describeRoles(server)
-      work.values.backups.nightly = {
-        storages: ['local'],
-        sources: [{ name: 'pg', postgres: connection(server) }],
-      }
-    })
+describe.skipIf(started.some((server) => !server))('PostgreSQL', () => {
+  const [old, server, newest] = started as [Server, Server, Server]
+  let work: Workspace
 
-    afterAll(async () => {
-      await work.remove()
-      await server.destroy()
-    })
+  beforeAll(async () => {
+    work = await openWorkspace()
+    await work.secret('pg-ca', { 'ca.crt': await readFile(server.caFile as string, 'utf8') })
+    await Promise.all([old, server, newest].map(prepare))
+    await Promise.all([old, server, newest].map(seed))
+    for (const [i, one] of [old, server, newest].entries())
+      work.values.backups[releases[i] as string] = { storages: ['local'], sources: [source(one)] }
+    work.values.backups.small = {
+      storages: ['local'],
+      sources: [source(server, { include: { databases: ['latin'] } })],
+    }
+  })
 
-    test('is backed up while a writer runs, dropped, and restored as it was at one point in time', async () => {
-      const writer = startWriter(server)
-      await succeeds(work.holdfast('backup', 'nightly')).finally(writer.stop)
-      await dropAll(server)
-      const restored = await succeeds(work.holdfast('restore', '--backup', 'nightly'))
+  afterAll(async () => {
+    await work.remove()
+    await Promise.all([old, server, newest].map((one) => one.destroy()))
+  })
+
+  const source = (one: Server, more: Record<string, unknown> = {}) => ({ name: 'pg', postgres: connection(one, more) })
+  const once = (plan: string, one: Server, more: Record<string, unknown> = {}) => {
+    work.values.restores.once = { from: { plan, storages: ['local'] }, targets: [source(one, more)] }
+  }
+  const manifests = async (plan: string) =>
+    (await readdir(join(work.store, plan)).catch(() => [] as string[])).filter((name) => /^\d+\.json$/.test(name))
+
+  test.for(releases)(
+    '%s is backed up while a writer runs, dropped, and restored as it was at one point in time',
+    async (release) => {
+      const one = [old, server, newest][releases.indexOf(release)] as Server
+      const before = await describeDatabase(one, shop)
+      const latin = await describeDatabase(one, 'latin')
+      const roles = await describeRoles(one)
+      const writer = startWriter(one)
+      const { summary } = await succeeds(work.holdfast('backup', release)).finally(writer.stop)
+      const parts = (await work.manifest(release, `${summary.backup}`)).parts.map((part) => part.path)
+      expect(parts.filter((path) => path.includes('/Shop%3B%20%22x/data-')).length).toBeGreaterThan(1)
+      await dropAll(one)
+      const restored = await succeeds(work.holdfast('restore', '--backup', release))
       expect(restored.summary.warnings ?? []).toEqual([])
-      const after = await describeDatabase(server, 'Shop; "x')
-      const ledgers = ['shop.ledger_a', 'shop.ledger_b', 'shop.ledger_c']
-      for (const name of ledgers) delete after[name]
-      expect(after).toEqual(Object.fromEntries(Object.entries(before).filter(([name]) => !ledgers.includes(name))))
-      expect(await describeRoles(server)).toBe(roles)
-      const last = await sql(
-        server,
-        'SELECT (SELECT max(n) FROM shop.ledger_a) AS a, (SELECT max(n) FROM shop.ledger_b) AS b, (SELECT max(n) FROM shop.ledger_c) AS c, (SELECT count(*) FROM shop.ledger_c)::int AS n',
-        'Shop; "x',
-      )
-      const { a, b, c, n } = last[0] as Record<string, number>
-      expect(new Set([a, b, c, n]).size, JSON.stringify(last)).toBe(1)
-      expect(n).toBeGreaterThan(0)
+      const after = await describeDatabase(one, shop)
+      for (const ledger of ledgers) for (const said of [before, after]) delete said[ledger]
+      expect(after).toEqual(before)
+      expect(await describeDatabase(one, 'latin')).toEqual(latin)
+      expect(await describeRoles(one)).toBe(roles)
+      await refuseTorn(one)
+      expect(existsSync(pwned)).toBe(false)
+      const verified = await work.holdfast('verify', release, `${summary.backup}`, '--level', 'readable')
+      expect(verified.code, verified.summary.error).toBe(0)
+    },
+  )
+
+  test('is not restored twice by the same request, and by another one not over what is there', async () => {
+    await sql(server, 'CREATE TABLE shop.mine (a int)', shop)
+    const again = await work.holdfast('restore', '--backup', 'postgres-17')
+    expect(again.summary).toMatchObject({ code: 0, steps: { pg: 'already restored' } })
+    const refused = await work.holdfast('restore', '--backup', 'postgres-17', '--token', 'other')
+    expect(refused).toMatchObject({
+      code: 21,
+      summary: { error: expect.stringMatching(/database Shop.* \(\d+ tables/) },
+    })
+    expect(await sql(server, 'SELECT count(*)::int AS n FROM shop.mine', shop)).toEqual([{ n: 0 }])
+  })
+
+  test('replaced with overwrite, killed in the middle, is completed by the same request without it', async () => {
+    const marked = "SELECT state FROM holdfast.restores WHERE state = 'begun'"
+    const run = work.start('restore', '--backup', 'postgres-17', '--token', 'third', '--overwrite')
+    await run.says('"step":"tables"')
+    run.kill('SIGKILL')
+    expect((await run.done).code).not.toBe(0)
+    expect(await sql(server, marked)).toHaveLength(1)
+    const busy = await work.holdfast('backup', 'postgres-17')
+    expect(busy).toMatchObject({ code: 25, summary: { error: expect.stringContaining('at work or did not end') } })
+    await succeeds(work.holdfast('restore', '--backup', 'postgres-17', '--token', 'third'))
+    expect(await sql(server, marked)).toEqual([])
+    await refuseTorn(server)
+    expect(await sql(server, "SELECT to_regclass('shop.mine') AS there", shop)).toEqual([{ there: null }])
+  })
+
+  test('of an older release comes back on a newer one, and never the other way round', async () => {
+    const before = await describeDatabase(old, shop)
+    await dropAll(newest)
+    await mkdir(join(old.dir, 'newer'))
+    await sql(newest, `CREATE TABLESPACE elsewhere LOCATION '${old.dir}/newer'`)
+    once('postgres-15', newest)
+    await succeeds(work.holdfast('restore', 'once'))
+    const after = await describeDatabase(newest, shop)
+    for (const said of [before, after]) delete said.schema
+    expect(after).toEqual(before)
+    once('postgres-17', old, { clients: server.clients })
+    const refused = await work.holdfast('restore', 'once')
+    expect(refused).toMatchObject({ code: 22, summary: { hint: expect.stringContaining('same or a newer') } })
+    work.values.backups.late = { storages: ['local'], sources: [source(server, { clients: old.clients })] }
+    const late = await work.holdfast('backup', 'late')
+    expect(late).toMatchObject({
+      code: 2,
+      summary: { error: expect.stringContaining('are of PostgreSQL 15'), hint: expect.stringContaining('clients') },
+    })
+    once('postgres-15', old, { clients: newest.clients })
+    expect(await work.holdfast('restore', 'once', '--token', 'again')).toMatchObject({
+      code: 2,
+      summary: { error: expect.stringContaining('pg_restore 18 cannot write to PostgreSQL 15') },
     })
   })
+
+  test('comes back under another name, without the rows that are left out, into a database that is there', async () => {
+    await sql(server, "CREATE DATABASE empty TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C.UTF-8'")
+    const rename = [{ from: shop, to: 'empty' }]
+    const exclude = { databases: ['latin', 'postgres'], tables: [`${shop}.shop.ledger_a`, `${shop}.shop.types`] }
+    once('postgres-17', server, { rename, exclude })
+    const { summary } = await succeeds(work.holdfast('restore', 'once'))
+    expect(summary.steps).toMatchObject({ pg: { prove: { databases: 1 } } })
+    const [counts] = await sql(
+      server,
+      'SELECT (SELECT count(*) FROM shop.ledger_a)::int AS a, (SELECT count(*) FROM shop.types)::int AS t, (SELECT count(*) FROM shop.orders)::int AS o',
+      'empty',
+    )
+    expect(counts).toEqual({ a: 0, t: 0, o: 2000 })
+    once('postgres-17', server, { include: { tables: [`${shop}.shop.orderz`] } })
+    expect((await work.holdfast('restore', 'once')).code).toBe(20)
+    await sql(server, 'ALTER SUBSCRIPTION far DISABLE; ALTER SUBSCRIPTION far SET (slot_name = NONE)', 'empty')
+    await sql(server, 'DROP SUBSCRIPTION far', 'empty')
+    await sql(server, 'DROP DATABASE empty')
+  })
+
+  test('in one archive, of one database that everybody is logged in to, comes back in place', async () => {
+    await sql(
+      server,
+      `CREATE SCHEMA app; CREATE TABLE app.t AS SELECT i, md5(i::text) FROM generate_series(1, 1000) i; CREATE EXTENSION hstore`,
+    )
+    const only = { include: { databases: ['postgres'] }, method: 'single', globals: false }
+    work.values.backups.one = { storages: ['local'], sources: [source(server, only)] }
+    const before = await describeDatabase(server, 'postgres')
+    const { summary } = await succeeds(work.holdfast('backup', 'one'))
+    const { parts } = await work.manifest('one', `${summary.backup}`)
+    expect(parts.map((part) => part.path)).toEqual(['pg/postgres/database.dump.zst'])
+    await sql(server, 'DELETE FROM app.t; CREATE TABLE app.more (a int)')
+    expect((await work.holdfast('restore', '--backup', 'one', '--token', '1')).code).toBe(21)
+    await succeeds(work.holdfast('restore', '--backup', 'one', '--token', '1', '--overwrite'))
+    expect(await describeDatabase(server, 'postgres')).toEqual(before)
+    await sql(server, 'DROP SCHEMA app CASCADE; DROP EXTENSION hstore')
+  })
+
+  test.for([
+    ['pg_dump', 'fails halfway', '"$real" "$@" | head -c 700; exit 1'],
+    ['pg_dump', 'fails after its last byte', '"$real" "$@"; exit 3'],
+    ['pg_dump', 'is killed', 'head -c 700 <("$real" "$@"); kill -9 $$'],
+    ['pg_dump', 'is cut off and ends with 0', '"$real" "$@" | head -c -20; exit 0'],
+    ['pg_dumpall', 'fails at its start', 'echo cannot >&2; exit 1'],
+    ['pg_dumpall', 'is cut off and ends with 0', '"$real" "$@" | head -c -20; exit 0'],
+  ] as const)('with a %s that %s makes no backup', async ([program, title, fault]) => {
+    const plan = `${program}-${title}`.replaceAll(/\W|_/g, '-')
+    const clients = await fakeClients(join(work.dir, plan), server.clients, { [program]: fault })
+    work.values.backups[plan] = {
+      storages: ['local'],
+      sources: [source(server, { clients, include: { databases: ['latin'] } })],
+    }
+    const { code, summary } = await work.holdfast('backup', plan)
+    expect(code, summary.error).toBe(22)
+    expect(await manifests(plan)).toEqual([])
+    delete work.values.backups[plan]
+  })
+
+  test('with a pg_restore that fails leaves an unfinished restore, which a good one completes', async () => {
+    await succeeds(work.holdfast('backup', 'small'))
+    for (const fault of [
+      '"$real" "$@"; exit 3',
+      'case "$*" in *single-tr*) head -c 600 >/dev/null; exit 1;; *) exec "$real" "$@";; esac',
+    ]) {
+      const clients = await fakeClients(join(work.dir, 'restoring'), server.clients, { pg_restore: fault })
+      once('small', server, { clients, rename: [{ from: 'latin', to: 'latin2' }] })
+      const { code, summary } = await work.holdfast('restore', 'once')
+      expect(code, summary.error).toBe(22)
+    }
+    once('small', server, { rename: [{ from: 'latin', to: 'latin2' }] })
+    await succeeds(work.holdfast('restore', 'once'))
+    expect(await sql(server, 'SELECT * FROM größe', 'latin2')).toEqual([{ a: 'smörgås' }])
+    await sql(server, 'DROP DATABASE latin2')
+  })
+
+  test.for([
+    [
+      'a wrong password',
+      { credentials: { secret: 'wrong' } },
+      /password authentication failed/,
+      /Secret of .*credentials/,
+    ],
+    ['a wrong port', { port: 1 }, /ECONNREFUSED/, /host and port/],
+    ['a wrong database', { database: 'nowhere' }, /does not exist/, /\.database/],
+    ['a CA that did not sign', { tls: { mode: 'verify-ca' } }, /certificate/, /tls\.ca/],
+  ] as const)('with %s is refused with a hint', async ([, more, message, hint]) => {
+    await work.secret('wrong', { username: 'hf', password: 'wrong' })
+    work.values.backups.wrong = { storages: ['local'], sources: [source(server, more)] }
+    const { code, summary } = await work.holdfast('backup', 'wrong')
+    expect(code, summary.error).toBe(22)
+    expect(summary.error).toMatch(message)
+    expect(summary.hint).toMatch(hint)
+    delete work.values.backups.wrong
+  })
+
+  test('is backed up by an account with the grants of the docs, which says what it may not read', async () => {
+    await sql(server, `CREATE ROLE reader LOGIN BYPASSRLS PASSWORD '${secrets.app}'; GRANT pg_read_all_data TO reader`)
+    await work.secret('reader', { username: 'reader', password: secrets.app })
+    const least = { credentials: { secret: 'reader' }, rolePasswords: false }
+    const plans = {
+      least: { ...least, exclude: { databases: [shop] } },
+      objects: least,
+      hashes: { ...least, rolePasswords: true },
+    }
+    for (const [plan, more] of Object.entries(plans))
+      work.values.backups[plan] = { storages: ['local'], sources: [source(server, more)] }
+    const { summary } = await succeeds(work.holdfast('backup', 'least'))
+    const globals = await readFile(join(work.store, 'least', `${summary.backup}`, 'pg/globals.sql.zst'))
+    expect(zstdDecompressSync(globals).toString()).not.toMatch(/PASSWORD/)
+    await sql(server, 'GRANT CONNECT ON DATABASE "Shop; ""x" TO reader')
+    expect((await work.holdfast('backup', 'objects')).summary).toMatchObject({
+      code: 22,
+      error: expect.stringContaining('large object 4712'),
+    })
+    expect((await work.holdfast('backup', 'hashes')).summary).toMatchObject({
+      code: 22,
+      hint: expect.stringContaining('rolePasswords: false'),
+    })
+    await sql(server, 'ALTER ROLE reader NOBYPASSRLS')
+    await sql(server, 'SELECT lo_unlink(oid) FROM pg_largeobject_metadata', shop)
+    expect((await work.holdfast('backup', 'objects')).summary).toMatchObject({
+      code: 22,
+      hint: expect.stringContaining('BYPASSRLS'),
+    })
+  })
+
+  test('is not restored from a dump that holds a command for the shell', async () => {
+    const { summary } = await succeeds(work.holdfast('backup', 'small'))
+    const id = `${summary.backup}`
+    await tamper(id, (text) => text.replace('CREATE ROLE', `\\! touch ${pwned}\nCREATE ROLE`))
+    once('small', server, { rename: [{ from: 'latin', to: 'latin3' }] })
+    const refused = await work.holdfast('restore', 'once', '--pick', id)
+    expect(refused).toMatchObject({ code: 24, summary: { error: expect.stringContaining('command of psql') } })
+    await tamper(id, (text) => text.replace(/\\!.*\n/, "COPY (SELECT 1) TO PROGRAM 'touch /tmp/holdfast-pwned';\n"))
+    expect((await work.holdfast('restore', 'once', '--pick', id)).code).toBe(24)
+    expect(existsSync(pwned)).toBe(false)
+    expect(await sql(server, "SELECT 1 FROM pg_database WHERE datname = 'latin3'")).toEqual([])
+  })
+
+  /** Changes globals.sql as somebody could who can write to the storage. */
+  async function tamper(id: string, change: (text: string) => string): Promise<void> {
+    const manifest = await work.manifest('small', id)
+    const part = manifest.parts.find(({ path }) => path.endsWith('globals.sql.zst'))
+    const file = join(work.store, 'small', id, 'pg/globals.sql.zst')
+    const plain = Buffer.from(change(zstdDecompressSync(await readFile(file)).toString()))
+    const stored = zstdCompressSync(plain)
+    const said = (bytes: Buffer) => ({ size: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') })
+    Object.assign(part ?? {}, said(stored), { plain: said(plain) })
+    await writeFile(file, stored)
+    await writeFile(join(work.store, 'small', `${id}.json`), JSON.stringify(manifest))
+  }
 })
 
+const ledgers = ['shop.ledger_a', 'shop.ledger_b', 'shop.ledger_c']
+
+/** All three tables end with the same number: each was written in one transaction, and read by another pg_dump. */
+async function refuseTorn(server: Server): Promise<void> {
+  const [last] = await sql<Record<string, number>>(
+    server,
+    `SELECT (SELECT max(n) FROM shop.ledger_a) AS a, (SELECT max(n) FROM shop.ledger_b) AS b,
+            (SELECT max(n) FROM shop.ledger_c) AS c, (SELECT count(*) FROM shop.ledger_c)::int AS n`,
+    shop,
+  )
+  expect(new Set(Object.values(last ?? {})).size, JSON.stringify(last)).toBe(1)
+  expect(last?.n).toBeGreaterThan(0)
+}
+
 async function seed(server: Server): Promise<void> {
-  await dropAll(server)
   await sql(
     server,
     `CREATE ROLE owner_role; CREATE ROLE app_role LOGIN PASSWORD '${secrets.app}' VALID UNTIL '2040-01-01' CONNECTION LIMIT 7;
      CREATE ROLE "odd; role" CREATEDB BYPASSRLS; GRANT owner_role TO "odd; role" WITH ADMIN OPTION; GRANT pg_read_all_settings TO app_role;
-     ALTER ROLE app_role SET search_path = shop, "B c"; COMMENT ON ROLE app_role IS E'it''s\\n\\\\! touch /tmp/holdfast-pwned'`,
+     ALTER ROLE app_role SET search_path = shop, "B c"; COMMENT ON ROLE app_role IS E'it''s\\n\\\\! touch ${pwned}'`,
   )
   await mkdir(join(server.dir, 'tablespace'))
   await sql(server, `CREATE TABLESPACE elsewhere OWNER owner_role LOCATION '${server.dir}/tablespace'`)
@@ -88,20 +325,20 @@ async function seed(server: Server): Promise<void> {
      ALTER DATABASE "Shop; ""x" CONNECTION LIMIT 77; COMMENT ON DATABASE "Shop; ""x" IS 'all of it; really';
      REVOKE CONNECT ON DATABASE "Shop; ""x" FROM PUBLIC; GRANT CONNECT ON DATABASE "Shop; ""x" TO app_role WITH GRANT OPTION`,
   )
-  await client(
+  const text = await readFile(join(import.meta.dirname, 'postgres/seed.sql'), 'utf8')
+  await client(server, 'psql', ['-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', `dbname='${shop}'`], text)
+  await sql(
     server,
-    'psql',
-    ['-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', `dbname='Shop; "x'`],
-    await readFile(join(import.meta.dirname, 'postgres/seed.sql'), 'utf8'),
+    "CREATE TABLE größe (a text); INSERT INTO größe VALUES ('smörgås'); COMMENT ON DATABASE latin IS 'ä'",
+    'latin',
   )
-  await sql(server, "CREATE TABLE größe (a text); INSERT INTO größe VALUES ('smörgås')", 'latin')
 }
 
 /** Writes the same number to three tables in one transaction, as fast as it can. */
 function startWriter(server: Server) {
   let on = true
   const done = (async () => {
-    const client = new pg.Client({ ...loginOf(server), database: 'Shop; "x' })
+    const client = new pg.Client({ ...loginOf(server), database: shop })
     await client.connect()
     for (let n = 1; on; n++) {
       await client.query(

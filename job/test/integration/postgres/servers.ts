@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import pg from 'pg'
 import type { Server } from '../../servers/kit.ts'
 import { secrets } from '../harness.ts'
@@ -19,16 +20,17 @@ export async function sql<Row = Record<string, unknown>>(
   }
 }
 
-export function loginOf({ host, port, user, password }: Server) {
-  return { host, port, user, password }
+export function loginOf({ host, port, user, password, caFile }: Server) {
+  return { host, port, user, password, ssl: caFile ? { ca: readFileSync(caFile, 'utf8') } : false }
 }
 
 /** A client of the server's release, logged in. */
 export function client(server: Server, program: string, args: string[], input = ''): Promise<string> {
   return new Promise((resolve, reject) => {
-    const { host, port, user, password } = server
+    const { host, port, user, password, caFile } = server
+    const tls = caFile ? { PGSSLMODE: 'verify-full', PGSSLROOTCERT: caFile } : {}
     const child = spawn(`${server.clients}/${program}`, args, {
-      env: { ...process.env, PGHOST: host, PGPORT: String(port), PGUSER: user, PGPASSWORD: password },
+      env: { ...process.env, PGHOST: host, PGPORT: String(port), PGUSER: user, PGPASSWORD: password, ...tls },
     })
     let [stdout, stderr] = ['', '']
     child.stdout.on('data', (chunk) => (stdout += chunk))
@@ -44,8 +46,9 @@ export async function prepare(server: Server): Promise<void> {
 }
 
 export function connection(server: Server, more: Record<string, unknown> = {}) {
-  const { host, port, clients } = server
-  return { host, port, clients, credentials: { secret: 'db' }, tls: { mode: 'disabled' }, ...more }
+  const { host, port, clients, caFile } = server
+  const tls = caFile ? { ca: { secret: 'pg-ca' } } : { mode: 'disabled' }
+  return { host, port, clients, credentials: { secret: 'db' }, tls, ...more }
 }
 
 /** Everything there is to say about a database: structure as pg_dump writes it, and a hash of each table's rows. */
