@@ -122,7 +122,7 @@ export async function parse(args: string[], version: string): Promise<Request | 
     .command(
       'show <plan> [pick]',
       'show one backup',
-      (y) => storages(pick(plan(y), 'latest')),
+      (y) => showFlags(y),
       asked<{ plan: string; pick: string; storage?: string[] }>((flags) => ({
         verb: 'show',
         plan: flags.plan,
@@ -336,6 +336,14 @@ function listFlags<T>(y: Argv<T>) {
     .option('runs', { type: 'boolean', default: false, describe: 'running and failed runs too, and the next one' })
     .option('last', { type: 'number', requiresArg: true, describe: 'how many rows; 0 for all' })
     .check(({ last }) => last === undefined || (Number.isInteger(last) && last >= 0) || '--last is a number of rows')
+}
+
+function showFlags<T>(y: Argv<T>) {
+  return storages(pick(plan(y), 'latest')).option('output', {
+    // beside those of every verb
+    choices: ['colonies'] as const,
+    describe: 'format of the result; colonies: a backup of one part in S3 as the JSON of the Colonies backup executor',
+  })
 }
 
 function verifyFlags<T>(y: Argv<T>) {

@@ -1,9 +1,10 @@
 import type { Catalog } from '../catalog/catalog.ts'
 import { bytesOf, partsOf } from '../catalog/layout.ts'
 import { JobError, textOf } from '../errors.ts'
-import { type Result, sizeText, spanText, timeText } from '../io/print.ts'
+import { type Format, type Result, sizeText, spanText, timeText } from '../io/print.ts'
 import type { Manifest, SourceFacts } from '../manifest.ts'
 import { askEach, failureOf, storagesOf, type Unreachable } from './catalogs.ts'
+import { colonies } from './colonies.ts'
 import type { Job } from './job.ts'
 
 export interface ShowOptions {
@@ -11,13 +12,15 @@ export interface ShowOptions {
   /** `latest`, an id or a time. */
   pick: string | number
   storages?: string[] | undefined
+  format?: Format | undefined
 }
 
 const longestFact = 100
 
 /** The manifest, from the first storage that has the backup; the table sums it up. */
-export async function show(job: Job, { plan, pick, storages }: ShowOptions): Promise<Result> {
+export async function show(job: Job, { plan, pick, storages, format }: ShowOptions): Promise<Result> {
   const { manifest, storage } = await findFirst(job, { plan, pick, storages })
+  if (format === 'colonies') return colonies({ manifest, storage: await job.storage(storage), config: job.config })
   const rows = [...summary(manifest, storage), ...manifest.sources.flatMap((source) => facts(source, manifest))]
   const notes = manifest.warnings.map((warning) => `warning: ${warning}`)
   return { data: manifest, table: { columns: ['what', 'value'], rows }, notes }

@@ -21,7 +21,7 @@ export interface Table {
 /** A column of numbers stands to the right. */
 export type Column = string | { title: string; right: true }
 
-export type Format = 'table' | 'json' | 'yaml'
+export type Format = 'table' | 'json' | 'yaml' | 'colonies'
 
 export function print({ result, format, to }: { result: Result; format: Format; to: Writable }): void {
   to.write(render(result, format))
@@ -29,7 +29,7 @@ export function print({ result, format, to }: { result: Result; format: Format; 
 
 /** The text of a result, with a newline at its end. */
 export function render({ data, table, notes = [] }: Result, format: Format): string {
-  if (format === 'json') return `${JSON.stringify(data, null, 2)}\n`
+  if (format === 'json' || format === 'colonies') return `${JSON.stringify(data, null, 2)}\n`
   if (format === 'yaml') return stringify(data, { lineWidth: 0, aliasDuplicateObjects: false })
   const lines = table.rows.length > 0 ? align(table) : []
   return [...lines, ...notes].map((line) => `${line}\n`).join('')
