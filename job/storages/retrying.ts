@@ -42,6 +42,8 @@ export function retrying(storage: Storage, { attempts = 6, pacing = realPacing }
   async function get(key: string, options: GetOptions = {}): Promise<Readable> {
     const first = await again(() => storage.get(key, options), options.signal)
     const stream = Readable.from(goOn(key, first, options), { objectMode: false, highWaterMark: 1024 * 1024 })
+    // an abort may come before anybody reads, or when the reader has let go: who reads is told all the same
+    for (const one of [first, stream]) one.on('error', () => {})
     return stream.once('close', () => first.destroy())
   }
 

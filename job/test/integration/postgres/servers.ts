@@ -69,14 +69,14 @@ export async function describeDatabase(server: Server, database: string): Promis
         AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')`,
     database,
   )
-  for (const { name } of tables) {
-    const [row] = await sql<{ h: string }>(
-      server,
-      `SELECT count(*) || ' ' || coalesce(md5(string_agg(t::text, E'\n' ORDER BY t::text)), '') AS h FROM ONLY ${name} t`,
-      database,
-    )
-    said[name] = row?.h ?? ''
-  }
+  const hash = (name: string) =>
+    `SELECT ${quotedText(name)} AS name, count(*) || ' ' || coalesce(md5(string_agg(t::text, E'\n' ORDER BY t::text)), '') AS h FROM ONLY ${name} t`
+  const hashes = await sql<{ name: string; h: string }>(
+    server,
+    tables.map(({ name }) => hash(name)).join(' UNION ALL ') || 'SELECT 1 WHERE false',
+    database,
+  )
+  for (const { name, h } of hashes) said[name] = h
   for (const [what, query] of Object.entries(others)) {
     const rows = await sql(server, query, database)
     said[what] = JSON.stringify(rows)
@@ -131,4 +131,8 @@ export async function dropAll(server: Server): Promise<void> {
 
 function quoted(name: string): string {
   return `"${name.replaceAll('"', '""')}"`
+}
+
+function quotedText(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`
 }
