@@ -109,3 +109,14 @@ test('names from a storage cannot write to the terminal', async () => {
   const result = await show(fakeJob({ storages: [main], backups: { nightly: {} } }), { plan: 'nightly', pick: id })
   expect(render(result, 'table')).toMatch(/^cluster +a\?\[2Jb\?c$/m)
 })
+
+test.for([
+  ['two parts', {}, /has 2 parts/],
+  ['a storage that is not S3', { parts: [manifest.parts[0]] }, /is not in S3/],
+] as const)('as Colonies does it does not tell of %s', async ([what, more, message]) => {
+  const main = memoryStore()
+  await main.put(`nightly/${id}.json`, formatManifest({ ...manifest, ...more } as typeof manifest), {})
+  const job = fakeJob({ storages: [main], backups: { nightly: {} } })
+  if (what === 'two parts') Object.assign(job.config.storages, { [main.name]: { s3: { bucket: 'b' } } })
+  await expect(show(job, { plan: 'nightly', pick: id, format: 'colonies' })).rejects.toThrow(message)
+})
