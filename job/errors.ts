@@ -65,3 +65,12 @@ export class ObjectError extends JobError {
     this.code = code
   }
 }
+
+/** Only worker pods reach the place, and this run has none: outside of Kubernetes, or because it changes nothing. */
+export class PodsMissing extends JobError {
+  constructor(claim: string) {
+    super('configuration', `claim ${claim} is reached by worker pods, which only a run in Kubernetes has`, {
+      hint: 'run it with the chart; from elsewhere files.access: exec reads and writes files, too',
+    })
+  }
+}

@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import type { Order } from '../engine.ts'
-import { JobError } from '../errors.ts'
+import { JobError, PodsMissing } from '../errors.ts'
 import { converse, retry } from './conversation.ts'
 import { lastLines, startWorker } from './process.ts'
 import type { Progress } from './progress.ts'
@@ -50,7 +50,8 @@ interface Worker {
 export function localWorkers(options: Options): Workers {
   const workers = new Map<string, Worker>()
   return {
-    order: (order) => {
+    order: async (order) => {
+      if (order.beside?.access === 'claim') throw new PodsMissing(order.beside.claim)
       const name = processOf(order)
       const worker = workers.get(name) ?? startLocal(name, options)
       workers.set(name, worker)

@@ -98,8 +98,8 @@ export function workerBeside({
 }
 
 /**
- * A worker with a claim: on the machine of the pod that has it mounted, with that pod's ids, or wherever the volume can be had.
- * Its groups are supplementary: with fsGroup kubelet may change the owners of the files, and a backup changes nothing.
+ * A worker with a claim: on the machine of the pod that has it mounted, with that pod's ids, or wherever the volume can be had. A
+ * volume that is new belongs to root until kubelet gives it to the fsGroup; a backup changes no groups.
  */
 export function workerWithClaim({
   place,
@@ -118,10 +118,9 @@ export function workerWithClaim({
     spec.affinity = { ...spec.affinity, nodeAffinity: onMachine(user.spec?.nodeName ?? '') }
     spec.tolerations = [...(spec.tolerations ?? []), ...(user.spec?.tolerations ?? [])]
   }
-  spec.securityContext = withoutChanging(
-    { ...spec.securityContext, ...(user ? idsOf(user, volumeOf(user, place.claim)) : {}) },
-    [spec.securityContext?.fsGroup],
-  )
+  const ids = { ...spec.securityContext, ...(user ? idsOf(user, volumeOf(user, place.claim)) : {}) }
+  const groups = [ids.fsGroup, spec.securityContext?.fsGroup]
+  spec.securityContext = place.readOnly ? onlyReading(ids, groups) : { ...ids, fsGroupChangePolicy: 'OnRootMismatch' }
   return pod
 }
 
@@ -130,12 +129,12 @@ function volumeOf({ spec }: V1Pod, claim: string): string {
   return spec?.volumes?.find((volume) => volume.persistentVolumeClaim?.claimName === claim)?.name ?? ''
 }
 
-function withoutChanging(
-  { fsGroup, fsGroupChangePolicy: _, supplementalGroups = [], ...context }: V1PodSecurityContext,
-  more: (number | undefined)[],
+function onlyReading(
+  { fsGroup: _, fsGroupChangePolicy: __, supplementalGroups = [], ...context }: V1PodSecurityContext,
+  groups: (number | undefined)[],
 ): V1PodSecurityContext {
-  const groups = [...supplementalGroups, fsGroup, ...more].filter((group) => group !== undefined)
-  return { ...context, supplementalGroups: [...new Set(groups)] }
+  const all = [...supplementalGroups, ...groups].filter((group) => group !== undefined)
+  return { ...context, supplementalGroups: [...new Set(all)] }
 }
 
 /** A worker of a restore: its folder is a volume of its own that goes with it. */

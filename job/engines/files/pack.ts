@@ -1,6 +1,6 @@
 import { createHash, type Hash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { type FileHandle, open } from 'node:fs/promises'
+import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import type { WorkContext } from '../../engine.ts'
@@ -20,7 +20,9 @@ export async function pack(order: Pack, { beside, folder, write }: WorkContext):
   const roots = order.include ? await expand(beside, order.include) : undefined
   const trouble = complaints()
   const archive = beside.output(createTar({ ...order, path: beside.path, roots, onError: trouble.heard }))
-  const list = join(folder, 'list.jsonl')
+  // orders that go through containers share their folder
+  const own = await mkdtemp(join(folder, 'list-'))
+  const list = join(own, 'list.jsonl')
   const spool = await openSpool(list)
   const counts = noCounts()
   const visitor = hashing(async (listed) => {
@@ -38,6 +40,7 @@ export async function pack(order: Pack, { beside, folder, write }: WorkContext):
   if (counts.folders === 0)
     throw new JobError('server', `tar made an archive of ${beside.name} that does not even have the folder`)
   await write('list.jsonl', createReadStream(list))
+  await rm(own, { recursive: true })
   const missing = (roots?.missing ?? []).map((pattern) => `nothing matches include: ${pattern}`)
   return { counts, warnings: [...missing, ...trouble.all()] }
 }

@@ -1,7 +1,7 @@
 import type { Marker, Reader, RequestRun, RestoreStep, TargetRun, TargetState } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { sizeText } from '../../io/print.ts'
-import { serverFacts } from './backup.ts'
+import { lookAt, serverFacts } from './backup.ts'
 import { factsOf } from './facts.ts'
 import { archivePart, folder, type Looked, listPart, nameOf, orderFor, type Work } from './orders.ts'
 import type { Source, Target } from './values.ts'
@@ -17,12 +17,8 @@ export function requestOf(target: unknown): unknown {
 }
 
 export async function findMarker(run: RequestRun): Promise<Marker | undefined> {
-  const { marker } = await lookAt(run)
+  const marker = (await lookAt(run, run.target as Target, false))?.marker
   return marker?.request === run.request ? marker : undefined
-}
-
-async function lookAt(run: RequestRun): Promise<Looked> {
-  return (await run.delegate(orderFor(run.target as Target, false, { do: 'look' }))) as Looked
 }
 
 export async function checkTarget(run: TargetRun): Promise<TargetState> {
@@ -32,11 +28,14 @@ export async function checkTarget(run: TargetRun): Promise<TargetState> {
     throw new JobError('configuration', `${run.at}.delete: needs overwrite: true of the restore`, {
       hint: 'an empty target has nothing to delete',
     })
-  const looked = await lookAt(run)
+  const looked = (await lookAt(run, target, false)) ?? unseen
   // an unfinished restore began when it was empty, or was told to overwrite: all in it is ours
   const ours = run.overwrite || run.unfinished !== undefined
   return { ...serverFacts(looked.tar), contents: ours ? [] : contentsOf(looked, target), detail: looked }
 }
+
+/** What a dry run knows of a claim. */
+const unseen: Looked = { tar: 'unknown', there: true, names: [], count: 0, uid: 0 }
 
 function refuseIncomplete({ parts, source, backupId }: TargetRun): void {
   factsOf(source)
