@@ -28,6 +28,8 @@ export interface Encoding {
   /** As TYPE says. */
   type: string
   steps: readonly Step[]
+  /** Its fields may have ends: with the last one the key is gone. `ahead`: the value begins with the earliest; `inside`: somewhere in it. */
+  fieldEnds?: 'ahead' | 'inside'
 }
 
 const common: Record<number, Encoding> = {
@@ -55,11 +57,11 @@ const common: Record<number, Encoding> = {
 
 /** Hashes whose fields expire: the two products went different ways under the same numbers. */
 const redis: Record<number, Encoding> = {
-  24: { type: 'hash', steps: [time, [length, string, string]] },
-  25: { type: 'hash', steps: [time, string] },
+  24: { type: 'hash', steps: [time, [length, string, string]], fieldEnds: 'ahead' },
+  25: { type: 'hash', steps: [time, string], fieldEnds: 'ahead' },
 }
 const valkey: Record<number, Encoding> = {
-  22: { type: 'hash', steps: [[string, string, time]] },
+  22: { type: 'hash', steps: [[string, string, time]], fieldEnds: 'inside' },
 }
 
 export type Product = 'Redis' | 'Valkey'

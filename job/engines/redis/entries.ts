@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream'
 import { broken } from './cursor.ts'
+import type { Encoding } from './encodings.ts'
 import { type Head, scan } from './rdb.ts'
 
 /** A key as RESTORE takes it. */
@@ -7,6 +8,7 @@ export interface Entry {
   database: number
   key: Buffer
   type: number
+  encoding: Encoding
   expires: number | undefined
   idle: number | undefined
   frequency: number | undefined
@@ -38,8 +40,8 @@ export async function readEntries(source: Readable, { wanted, entry, library, pa
     },
     key: (head) => {
       if (!wanted(head)) return
-      const { database, type, expires, idle, frequency } = head
-      current = { database, key: head.key(), type, expires, idle, frequency, value: [], size: 0 }
+      const { database, type, encoding, expires, idle, frequency } = head
+      current = { database, key: head.key(), type, encoding, expires, idle, frequency, value: [], size: 0 }
     },
     value: ({ buffer, from, to }) => {
       if (!current) return

@@ -19,7 +19,7 @@ export interface Restored {
 export interface Tally {
   keys: number
   expires: number
-  /** How many end in each minute since 1970. */
+  /** How many may end in each minute since 1970. */
   ends: Map<number, number>
 }
 
@@ -58,18 +58,25 @@ export async function restoreKeys({ run, reader, detail, wires }: Restoring): Pr
   return restored
 }
 
-function add(restored: Restored, { database, expires }: Entry): void {
+function add(restored: Restored, entry: Entry): void {
   restored.keys += 1
-  let tally = restored.tallies.get(database)
+  let tally = restored.tallies.get(entry.database)
   if (!tally) {
     tally = { keys: 0, expires: 0, ends: new Map() }
-    restored.tallies.set(database, tally)
+    restored.tallies.set(entry.database, tally)
   }
   tally.keys += 1
-  if (expires === undefined) return
-  tally.expires += 1
-  const minute = Math.floor(expires / 60_000)
+  if (entry.expires !== undefined) tally.expires += 1
+  const end = earliestEnd(entry)
+  if (end === undefined) return
+  const minute = Math.floor(end / 60_000)
   tally.ends.set(minute, (tally.ends.get(minute) ?? 0) + 1)
+}
+
+/** When the key may be gone by itself: servers take a hash whose fields have all ended, and have no key then. */
+function earliestEnd({ expires, encoding, value }: Entry): number | undefined {
+  if (encoding.fieldEnds === undefined) return expires
+  return encoding.fieldEnds === 'ahead' ? Number(value[0]?.readBigInt64LE()) : 0
 }
 
 /** Which master takes a key. */

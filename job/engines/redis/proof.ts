@@ -27,8 +27,9 @@ export async function prove(
     const ends = { found: expires.get(database) ?? 0, most: tally.expires, gone }
     if (selection.whole) compare({ what: `of database ${database} expire`, ...ends })
   }
-  const keys = databases.reduce((sum, database) => sum + (tallies.get(database)?.keys ?? 0), 0)
-  return { databases: databases.length, keys, ...(expired > 0 ? { expired } : {}) }
+  const keys = databases.reduce((sum, database) => sum + (content.get(database) ?? 0), 0)
+  const gone = (restored as Restored).keys - keys + expired
+  return { databases: databases.length, keys, ...(gone > 0 ? { expired: gone } : {}) }
 }
 
 /** Pure: how many keys may have expired since; ends are known by the minute. */

@@ -39,7 +39,11 @@ interface Sent {
 
 /** Sends keys to one server with RESTORE, many at a time, and looks at every reply. Leaves the connection in database 0. */
 export function replayTo(wire: Wire, { now, readsEnds }: Options): Replay {
-  let block = Buffer.allocUnsafe(blockSize)
+  /** Answered, and used again: new ones would be garbage faster than it is collected. */
+  const spare: Buffer[] = []
+  let block: Buffer = Buffer.allocUnsafeSlow(blockSize)
+  /** The blocks that the pieces are in. */
+  let whole: Buffer[] = [block]
   let filled = 0
   let pieces: Buffer[] = []
   let bytes = 0
@@ -71,8 +75,14 @@ export function replayTo(wire: Wire, { now, readsEnds }: Options): Replay {
   /** What is filled becomes a piece; at least `room` bytes are free then. */
   function turn(room: number): void {
     if (filled > 0) pieces.push(block.subarray(0, filled))
-    block = block.length - filled > room ? block.subarray(filled) : Buffer.allocUnsafe(blockSize)
+    if (block.length - filled > room) block = block.subarray(filled)
+    else whole.push(nextBlock())
     filled = 0
+  }
+
+  function nextBlock(): Buffer {
+    block = spare.pop() ?? Buffer.allocUnsafeSlow(blockSize)
+    return block
   }
 
   function flush(): void {
@@ -80,6 +90,7 @@ export function replayTo(wire: Wire, { now, readsEnds }: Options): Replay {
     turn(0)
     const sent = commands
     const size = bytes
+    const used = whole
     outstanding += size
     const answered = wire.send(pieces, sent.length).then((replies) => {
       const bad = replies.findIndex((reply, i) => !isGood(reply, sent[i]))
@@ -92,12 +103,13 @@ export function replayTo(wire: Wire, { now, readsEnds }: Options): Replay {
       .finally(() => {
         unanswered.delete(settled)
         outstanding -= size
+        spare.push(...used)
       })
     unanswered.add(settled)
     pieces = []
     bytes = 0
     commands = []
-    block = Buffer.allocUnsafe(blockSize)
+    whole = [nextBlock()]
   }
 
   function select(number: number): void {

@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream'
 import { JobError } from '../../errors.ts'
+import { infoOf, productOf } from './info.ts'
 import { encode, isRefusal } from './protocol.ts'
 import { RefusedError, type Wire } from './wire.ts'
 
@@ -15,8 +16,12 @@ export interface Snapshot {
 
 /** Asks for a snapshot as a replica would. The server makes it now: nothing in it is older than this call. */
 export async function requestSnapshot(wire: Wire): Promise<Snapshot> {
+  const { version } = productOf(await infoOf(wire))
   await wire.ask('REPLCONF', 'CAPA', 'EOF')
-  await withoutWrites(wire)
+  // Valkey 9 takes who says nothing for an old one, and cannot write its newer types for it
+  await offer(wire, 'VERSION', version)
+  // nothing is wanted after the snapshot: the writes of servers that do not know this are not read
+  await offer(wire, 'RDB-ONLY', '1')
   const lines = linesOf(wire.stream('PSYNC', '?', '-1'), wire.server)
   const [, replicationId = '', offset = ''] =
     /^\+FULLRESYNC ([0-9a-f]{40}) (\d+)$/.exec(await answer(lines, wire)) ?? []
@@ -24,9 +29,9 @@ export async function requestSnapshot(wire: Wire): Promise<Snapshot> {
   return { replicationId, offset: Number(offset), framing, chunks: lines.rest() }
 }
 
-/** Older servers do not know that writes are not wanted after the snapshot: theirs are not read. */
-async function withoutWrites(wire: Wire): Promise<void> {
-  const [reply = null] = await wire.send([encode(['REPLCONF', 'RDB-ONLY', 1])], 1)
+/** Servers that do not know an option say so, and go on without. */
+async function offer(wire: Wire, option: string, value: string): Promise<void> {
+  const [reply = null] = await wire.send([encode(['REPLCONF', option, value])], 1)
   if (isRefusal(reply) && reply.error.startsWith('NOPERM')) throw new RefusedError(wire.server, 'REPLCONF', reply.error)
 }
 

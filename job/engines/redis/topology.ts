@@ -63,11 +63,11 @@ async function firstOf<T>(addresses: Address[], what: string, ask: (address: Add
   })
 }
 
-async function askSentinels({ port, sentinel }: Connection, { login, secret, signal }: Asking): Promise<Address> {
+async function askSentinels({ sentinel }: Connection, { login, secret, signal }: Asking): Promise<Address> {
   const { servers, master, credentials } = sentinel as NonNullable<Connection['sentinel']>
   const accountAt = `${login.at}.sentinel.credentials`
   const sentinels: Login = { ...login, accountAt, account: accountOf(credentials, secret, accountAt) }
-  const addresses = servers.map((server) => addressOf(server, port === 6379 ? 26_379 : port))
+  const addresses = servers.map((server) => addressOf(server, 26_379))
   return firstOf(addresses, `no sentinel knows the master ${master}`, (address) =>
     withWire(address, { login: sentinels, signal }, async (wire) => {
       const said = await wire.ask('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', Buffer.from(master))

@@ -16,7 +16,7 @@ const Credentials = z.strictObject({
 export type Credentials = z.infer<typeof Credentials>
 
 const Sentinel = z.strictObject({
-  servers: z.array(server).min(1).describe('sentinels, host:port; asked in turn'),
+  servers: z.array(server).min(1).describe('sentinels, host:port, or host for port 26379; asked in turn'),
   master: z.string().min(1).describe('name of the master that they watch'),
   credentials: Credentials.optional().describe('account of the sentinels, when they have one'),
 })
@@ -27,7 +27,7 @@ const Cluster = z.strictObject({
 
 const connection = {
   host: z.string().optional().describe('the server'),
-  port: z.int().min(1).max(65535).default(6379).describe('port of `host`, and of sentinels and nodes that name none'),
+  port: z.int().min(1).max(65535).default(6379).describe('port of `host`, and of nodes of a cluster that name none'),
   sentinel: Sentinel.optional().describe('instead of host: the master that sentinels know'),
   cluster: Cluster.optional().describe('instead of host: all masters of a cluster'),
   credentials: Credentials.optional().describe('the account; none when absent'),

@@ -4,7 +4,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 /** Stands between a client and a Redis server, and spoils what is said. */
 export interface RedisProxy {
   readonly port: number
-  /** Of the connection that asks for a snapshot: only so many bytes come, or, when negative, all but so many; then it ends. */
+  /** Of the connection that asks for a snapshot: only so many bytes come, then it ends. Negative: so many less than all. */
   cutSnapshotAfter(bytes: number): void
   /** Changes one bit at this place of it. */
   flipInSnapshot(at: number): void
@@ -23,7 +23,7 @@ export async function startRedisProxy({ host, port }: { host: string; port: numb
 
   const server = createServer((near) => {
     const far = connect({ host, port })
-    const snapshot = { asked: false, passed: 0, held: Buffer.alloc(0) }
+    const snapshot = { asked: false, passed: 0, mark: '' }
     for (const socket of [near, far]) {
       sockets.add(socket)
       socket.on('error', () => {})
@@ -41,12 +41,10 @@ export async function startRedisProxy({ host, port }: { host: string; port: numb
       const at = (flip ?? -1) - snapshot.passed
       if (at >= 0 && at < said.length) said[at] = (said[at] as number) ^ 1
       snapshot.passed += said.length
-      if (cut === undefined) near.write(said)
-      else if (cut < 0) {
-        const all = Buffer.concat([snapshot.held, said])
-        snapshot.held = all.subarray(Math.max(0, all.length + cut))
-        near.write(all.subarray(0, Math.max(0, all.length + cut)))
-      } else if (snapshot.passed < cut) near.write(said)
+      snapshot.mark ||= /\$EOF:(.{40})/.exec(said.toString('latin1'))?.[1] ?? ''
+      const last = snapshot.mark !== '' && said.toString('latin1').endsWith(snapshot.mark)
+      if (cut !== undefined && cut < 0 && last) near.end(said.subarray(0, cut))
+      else if (cut === undefined || cut < 0 || snapshot.passed < cut) near.write(said)
       else near.end(said.subarray(0, said.length - (snapshot.passed - cut)))
     })
     far.on('end', () => near.end())

@@ -118,7 +118,8 @@ async function readKey(client: Redis, key: Buffer, fieldTtl: boolean): Promise<u
     case 'set':
       return [expires, ((await ask('SMEMBERS', key)) as string[]).sort()]
     case 'zset':
-      return [expires, await ask('ZRANGE', key, '0', '-1', 'WITHSCORES')]
+      // releases print the same number with more or fewer digits
+      return [expires, scored((await ask('ZRANGE', key, '0', '-1', 'WITHSCORES')) as unknown[])]
     case 'hash': {
       const fields = ((await ask('HKEYS', key)) as string[]).sort()
       const names = fields.map((field) => Buffer.from(field, 'latin1'))
@@ -130,11 +131,19 @@ async function readKey(client: Redis, key: Buffer, fieldTtl: boolean): Promise<u
       return [
         expires,
         await ask('XRANGE', key, '-', '+'),
-        sequence(await ask('XINFO', 'STREAM', key, 'FULL', 'COUNT', '0')),
+        common(await ask('XINFO', 'STREAM', key, 'FULL', 'COUNT', '0')),
       ]
     default:
       throw new Error(`a key of type ${type}`)
   }
+}
+
+function scored(list: unknown[]): unknown {
+  return list.map((item) => (Array.isArray(item) ? [item[0], number(item[1])] : item))
+}
+
+function number(text: string): string {
+  return `${Number(text.replace('inf', 'Infinity'))}`
 }
 
 async function endOf(client: Redis, key: Buffer): Promise<unknown> {
@@ -146,13 +155,11 @@ function plain(value: unknown): unknown {
   return Array.isArray(value) ? value.map(plain) : value
 }
 
-/** How the server keeps a stream in memory is not part of it. */
-function sequence(value: unknown): unknown {
-  const list = value as unknown[]
-  return list.filter((_, i) => {
-    const name = list[i - (i % 2)]
-    return name !== 'radix-tree-keys' && name !== 'radix-tree-nodes'
-  })
+/** Without how the server keeps a stream in memory, and what only later releases tell. */
+const untold = ['radix-tree-keys', 'radix-tree-nodes', 'active-time', 'nacked-count']
+function common(value: unknown): unknown {
+  if (!Array.isArray(value)) return value
+  return value.filter((_, i) => !untold.includes(value[i - (i % 2)])).map(common)
 }
 
 /** What differs, at most a few lines; empty when nothing does. */
