@@ -3,7 +3,7 @@
 #   docker build -t holdfast .
 #
 # Nothing is compiled: Node runs TypeScript as it is. Take the RonDB of your cluster with --build-arg RONDB_IMAGE=…; either
-# image may be given with its digest. test_scripts/image builds it with a version, and brings it into a cluster.
+# image may be given with its digest. --build-arg PACKAGES="postgresql-client" adds clients of other databases. test_scripts/image builds it with a version, and brings it into a cluster.
 
 ARG NODE_IMAGE=node:24-bookworm-slim
 ARG RONDB_IMAGE=hopsworks/rondb:24.10
@@ -22,6 +22,12 @@ RUN set -eu; \
 
 # Debian with Node alone. A library that Debian has stays Debian's.
 FROM ${NODE_IMAGE} AS system
+# clients of other databases by their Debian packages, such as "mariadb-client postgresql-client"
+ARG PACKAGES=""
+RUN if [ -n "$PACKAGES" ]; then \
+    apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $PACKAGES && \
+    rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log; \
+  fi
 COPY --from=rondb /clients /srv/hops/mysql
 RUN set -eu; \
   for library in /srv/hops/mysql/lib/*; do \
@@ -70,7 +76,7 @@ ARG VERSION=""
 ARG REVISION=""
 ARG CREATED=""
 LABEL org.opencontainers.image.title="holdfast" \
-  org.opencontainers.image.description="Backs up and restores RonDB on Kubernetes" \
+  org.opencontainers.image.description="Backs up and restores RonDB and the databases beside it on Kubernetes" \
   org.opencontainers.image.licenses="Apache-2.0" \
   org.opencontainers.image.version="${VERSION}" \
   org.opencontainers.image.revision="${REVISION}" \
