@@ -6,8 +6,9 @@ import { chart, ciFile, type Json } from './helm.ts'
 
 const schema = JSON.parse(readFileSync(join(chart, 'values.schema.json'), 'utf8'))
 
-test('chart/ci/everything-on.yaml uses every value that there is', () => {
-  const used = new Set(pathsOf(parse(readFileSync(ciFile('everything-on'), 'utf8')), schema, ''))
+test('chart/ci/everything-on.yaml and databases.yaml use every value that there is', () => {
+  const files = ['everything-on', 'databases'].map((name) => parse(readFileSync(ciFile(name), 'utf8')))
+  const used = new Set(files.flatMap((values) => pathsOf(values, schema, '')))
   // the same keys for every pod, job and hook: one use is enough; a hook can name a pod, too
   const anywhere = (path: string) =>
     path.replace(/^.*\.hooks\b/, 'hooks').replace(/^(?!hooks).*\.(pod|job)(?=\.)/, '$1')

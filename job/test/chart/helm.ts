@@ -8,7 +8,7 @@ import { parseAllDocuments, stringify } from 'yaml'
 
 const top = join(import.meta.dirname, '../../..')
 export const chart = join(top, 'chart')
-export const ciFiles = ['rondb', 'rondb-standby', 'everything-on']
+export const ciFiles = ['rondb', 'rondb-standby', 'databases', 'everything-on']
 
 export function ciFile(name: string): string {
   return join(chart, 'ci', `${name}.yaml`)
