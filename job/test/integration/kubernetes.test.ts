@@ -27,7 +27,10 @@ describe.skipIf(missing !== undefined)('objects of Kubernetes', () => {
     await kubectl(['wait', `crd/doors.${group}`, '--for=condition=Established', '--timeout=60s'])
   })
 
-  afterAll(() => rm(dir, { recursive: true, force: true }))
+  afterAll(async () => {
+    await kubectl(['delete', 'crd', `doors.${group}`, '--wait=false'])
+    await rm(dir, { recursive: true, force: true })
+  })
 
   beforeEach(async () => {
     namespace = await makeNamespace('objects')
