@@ -1,6 +1,9 @@
 import { defineConfig } from 'vitest/config'
 
 const integration = 'job/test/integration/**/*.test.ts'
+/** Of one small server each, or of pods: two files at a time. */
+const beside =
+  'job/test/integration/{mysql,postgres,timescaledb,mongodb,redis,cockroachdb,files,files-places,kubernetes,hooks}.test.ts'
 
 export default defineConfig({
   test: {
@@ -26,12 +29,24 @@ export default defineConfig({
         test: {
           name: 'integration',
           include: [integration],
+          exclude: [beside],
           // Clusters of real data nodes: one file after the other.
           maxWorkers: 1,
           fileParallelism: false,
           testTimeout: 300_000,
           hookTimeout: 300_000,
           sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'databases',
+          include: [beside],
+          maxWorkers: 2,
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

@@ -468,11 +468,12 @@ describe('a pick', () => {
   ])('$title', isRefused)
 })
 
-test('workers that cannot be started end a run as any other reason does, with a summary', async () => {
-  work.env = { HOLDFAST_WORKERS: join(work.dir, 'workers.yaml'), KUBECONFIG: '/none' }
-  const { code, summary } = await work.holdfast('verify', 'nightly', id, '--level', 'readable')
+test('worker pods without a lease end a run before it does anything, with a summary', async () => {
+  work.env = { HOLDFAST_WORKERS: join(work.dir, 'workers.yaml'), HOLDFAST_LEASE: '' }
+  const { code, summary } = await work.holdfast('restore', '--backup', 'nightly')
   work.env = {}
-  expect(summary).toMatchObject({ outcome: 'failed', code: 2, error: expect.stringContaining('KUBECONFIG (/none)') })
+  const error = expect.stringContaining('HOLDFAST_WORKERS without HOLDFAST_LEASE')
+  expect(summary).toMatchObject({ outcome: 'failed', code: 2, error })
   expect(code).toBe(2)
 })
 
