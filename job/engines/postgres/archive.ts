@@ -89,7 +89,7 @@ class ArchiveReader {
   private expected = -1
   private readonly waiting = new Set<number>()
   /** The block that is being read: the id of its entry, and whether large objects are in it. */
-  private block: { id: number; objects: boolean; inObject: boolean; lines: number } | undefined
+  private block: { id: number; objects: boolean; inObject: boolean; lines: number; dense: boolean } | undefined
   /** Bytes of data before the next length. */
   private left = 0
   private decode = decoderOf('UTF8')
@@ -192,7 +192,7 @@ class ArchiveReader {
     for (let at = 0; at < chunk.length; ) {
       if (this.left > 0) {
         const until = Math.min(chunk.length, at + this.left)
-        if (this.block && !this.block.objects) this.block.lines += linesIn(chunk, at, until)
+        if (this.block && !this.block.objects) this.count(this.block, chunk.subarray(at, until))
         this.left -= until - at
         at = until
         continue
@@ -208,12 +208,18 @@ class ArchiveReader {
     }
   }
 
+  private count(block: NonNullable<ArchiveReader['block']>, piece: Buffer): void {
+    const lines = linesIn(piece, block.dense)
+    block.lines += lines
+    block.dense = lines * shortLine > piece.length
+  }
+
   private begin(): void {
     const kind = this.head[0]
     const id = this.head.readUInt32LE(2)
     if ((kind !== 1 && kind !== 3) || !this.waiting.delete(id))
       throw this.broken(`has a block of data of kind ${kind} that belongs to nothing`)
-    this.block = { id, objects: kind === 3, inObject: false, lines: 0 }
+    this.block = { id, objects: kind === 3, inObject: false, lines: 0, dense: false }
   }
 
   /** The length of what comes next; 0 ends a table or a large object, and among large objects 0 in place of an oid ends the block. */
@@ -235,12 +241,19 @@ class ArchiveReader {
   }
 }
 
-/** In COPY's text format a row is a line: line ends of values are escaped. */
-function linesIn(chunk: Buffer, from: number, until: number): number {
+/**
+ * In COPY's text format a row is a line: line ends of values are escaped. `dense`: lines are short, and looking at every byte is
+ * faster than to search for each.
+ */
+function linesIn(piece: Buffer, dense: boolean): number {
   let lines = 0
-  for (let at = from; at < until; at++) if (chunk[at] === newline) lines++
+  if (dense) for (let at = 0; at < piece.length; at++) lines += piece[at] === newline ? 1 : 0
+  else for (let at = piece.indexOf(newline); at >= 0; at = piece.indexOf(newline, at + 1)) lines++
   return lines
 }
+
+/** Bytes a line, below which lines are short. */
+const shortLine = 32
 
 /** PostgreSQL's names of encodings and those of the web, where they differ in more than case and signs. */
 const encodings: Record<string, string> = {

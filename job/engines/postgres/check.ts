@@ -114,6 +114,7 @@ interface Examining {
 
 async function examineDatabase(session: Session, { database, login, source, run }: Examining): Promise<void> {
   const { name } = database
+  await session.execute('SET lock_timeout = 60000')
   if (source.include?.tables.length || source.exclude?.tables.length)
     chooseTables(name, await tablesOf(session), { ...source, at: run.at })
   const closed = await unreadable(session)

@@ -33,10 +33,12 @@ const tablesAtOnce = 500
 export async function openSnapshot(login: Login, { database, lockTimeout, signal }: Wanted): Promise<Snapshot> {
   const session = await open(login, database, { signal })
   try {
+    // the size of a table that is locked is waited for, too
+    await session.execute(`SET lock_timeout = ${lockTimeout}`)
     for (let tried = 1; ; tried++) {
       const before = await tablesOf(session)
       await session.execute('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY')
-      const locked = await lock(session, before, lockTimeout)
+      const locked = await lock(session, before)
       if (locked) {
         const [taken] = await session.rows<{ id: string; lsn: string; time: string }>(
           `SELECT pg_export_snapshot() AS id, to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS time,
@@ -46,7 +48,7 @@ export async function openSnapshot(login: Login, { database, lockTimeout, signal
         const known = new Set(before.map(keyOf))
         const fresh = tables.filter((table) => !known.has(keyOf(table)))
         // who makes tables all the time has to live with what pg_dump does: these are locked a moment later
-        if (fresh.length === 0 || (tried >= tries && (await lock(session, fresh, lockTimeout))))
+        if (fresh.length === 0 || (tried >= tries && (await lock(session, fresh))))
           return { ...(taken as { id: string; lsn: string; time: string }), tables, session, close: session.close }
       }
       await session.execute('ROLLBACK')
@@ -62,7 +64,7 @@ export async function openSnapshot(login: Login, { database, lockTimeout, signal
     }
   } catch (error) {
     await session.close()
-    throw error
+    throw error instanceof SqlError ? understood(error) : error
   }
 }
 
@@ -71,8 +73,7 @@ function keyOf({ oid, file }: TableRow): string {
 }
 
 /** False when one of them is not there any more. */
-async function lock(session: Session, tables: TableRow[], lockTimeout: number): Promise<boolean> {
-  await session.execute(`SET LOCAL lock_timeout = ${lockTimeout}`)
+async function lock(session: Session, tables: TableRow[]): Promise<boolean> {
   for (let from = 0; from < tables.length; from += tablesAtOnce) {
     const names = tables
       .slice(from, from + tablesAtOnce)
@@ -82,7 +83,7 @@ async function lock(session: Session, tables: TableRow[], lockTimeout: number): 
     } catch (error) {
       if (!(error instanceof SqlError)) throw error
       if (error.code === '42P01' || error.code === '3F000') return false
-      throw understood(error)
+      throw error
     }
   }
   return true

@@ -230,6 +230,35 @@ describe.skipIf(started.some((server) => !server))('PostgreSQL', () => {
     delete work.values.backups.wrong
   })
 
+  test('is not waited for longer than the values say when somebody changes a table, and no id is left in use', async () => {
+    const holder = new pg.Client({ ...loginOf(server), database: 'latin' })
+    await holder.connect()
+    await holder.query('BEGIN; LOCK TABLE größe IN ACCESS EXCLUSIVE MODE')
+    const more = { include: { databases: ['latin'] }, lockTimeout: '1s' }
+    work.values.backups.locked = { storages: ['local'], sources: [source(server, more)] }
+    const locked = await work.holdfast('backup', 'locked')
+    expect(locked).toMatchObject({ code: 25, summary: { error: expect.stringContaining('is locked by somebody') } })
+    expect(await manifests('locked')).toEqual([])
+    await holder.end()
+    await succeeds(work.holdfast('backup', 'locked'))
+  })
+
+  test('is restored by the owner of an empty database, who may make nothing else', async () => {
+    await sql(server, `CREATE ROLE plain LOGIN PASSWORD '${secrets.app}'`)
+    await sql(
+      server,
+      "CREATE DATABASE own OWNER plain TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'",
+    )
+    await work.secret('plain', { username: 'plain', password: secrets.app })
+    await succeeds(work.holdfast('backup', 'small'))
+    const own = { database: 'own', credentials: { secret: 'plain' }, rename: [{ from: 'latin', to: 'own' }] }
+    once('small', server, { ...own, globals: false, ownership: false })
+    await succeeds(work.holdfast('restore', 'once'))
+    expect(
+      await sql(server, "SELECT a, pg_get_userbyid(relowner) AS o FROM größe, pg_class WHERE relname = 'größe'", 'own'),
+    ).toEqual([{ a: 'smörgås', o: 'plain' }])
+  })
+
   test('is backed up by an account with the grants of the docs, which says what it may not read', async () => {
     await sql(server, `CREATE ROLE reader LOGIN BYPASSRLS PASSWORD '${secrets.app}'; GRANT pg_read_all_data TO reader`)
     await work.secret('reader', { username: 'reader', password: secrets.app })
