@@ -62,6 +62,12 @@ of the namespace. A workload itself cannot be changed, only how many replicas it
   resourceNames: {{ $pods | uniq | sortAlpha | toJson }}
   verbs: [create, get]
 {{- end }}
+{{- if and $records (not $bySelector) }}
+# A workload is down when its last pod has ended.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list]
+{{- end }}
 {{- range $resource, $names := $scaled }}
 {{- if $names }}
 - apiGroups: [apps]

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node'
+import { PatchStrategy, setHeaderOptions, type V1LabelSelector } from '@kubernetes/client-node'
 import { environment } from '../config.ts'
 import { JobError } from '../errors.ts'
 import type { ExecHook, HookActions, ScaleHook } from '../hooks.ts'
@@ -57,6 +57,18 @@ async function scale(context: Context, hook: ScaleHook, signal: AbortSignal): Pr
   if (kept[keyOf(hook)] === undefined) await writeRecord(context, { ...kept, [keyOf(hook)]: String(wanted) }, signal)
   await setReplicas(context.cluster, hook, hook.replicas, signal)
   await until(context.cluster, hook, signal, ({ running }) => running === hook.replicas)
+  await podsEnded(context.cluster, hook, signal)
+}
+
+/** A workload counts a pod no longer when it was told to end; it may write for as long as its grace lasts. */
+async function podsEnded(cluster: Cluster, hook: ScaleHook, signal: AbortSignal): Promise<void> {
+  const { selector } = await workloadOf(cluster, hook, signal)
+  for (;;) {
+    const pods = await labelled(cluster, selector, signal)
+    const alive = pods.filter(({ status }) => !['Succeeded', 'Failed'].includes(status?.phase ?? ''))
+    if (alive.length <= hook.replicas) return
+    await pause(lookEveryMs, undefined, { signal })
+  }
 }
 
 async function scaleBack(context: Context, hook: ScaleHook, signal: AbortSignal): Promise<boolean> {
@@ -69,6 +81,8 @@ async function scaleBack(context: Context, hook: ScaleHook, signal: AbortSignal)
 }
 
 interface Workload {
+  /** Labels of its pods, as a list asks for them. */
+  selector: string
   wanted: number
   running: number
   ready: number
@@ -96,7 +110,23 @@ async function workloadOf(cluster: Cluster, { kind, name }: ScaleHook, signal: A
   // numbers of another generation tell nothing of what was asked for now
   const current = status?.observedGeneration === metadata?.generation
   const count = (replicas: number | undefined) => (current ? (replicas ?? 0) : Number.NaN)
-  return { wanted: spec?.replicas ?? 1, running: count(status?.replicas), ready: count(status?.readyReplicas) }
+  return {
+    selector: selectorText(spec?.selector),
+    wanted: spec?.replicas ?? 1,
+    running: count(status?.replicas),
+    ready: count(status?.readyReplicas),
+  }
+}
+
+/** Pure: `app=web,tier in (a,b),!old`. */
+export function selectorText({ matchLabels = {}, matchExpressions = [] }: V1LabelSelector = {}): string {
+  const labels = Object.entries(matchLabels).map(([key, value]) => `${key}=${value}`)
+  const expressions = matchExpressions.map(({ key, operator, values = [] }) => {
+    if (operator === 'Exists') return key
+    if (operator === 'DoesNotExist') return `!${key}`
+    return `${key} ${operator === 'In' ? 'in' : 'notin'} (${values.join(',')})`
+  })
+  return [...labels, ...expressions].join(',')
 }
 
 /** Through the subresource: whoever may change the workload itself may run anything in its name. */

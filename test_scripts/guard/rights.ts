@@ -49,6 +49,7 @@ function ofHooks(): string[] {
   return [
     'get pods app-0',
     ...each(['create', 'get'], 'pods/exec', ['app-0']),
+    'list pods',
     'get statefulsets.apps queue',
     'patch statefulsets/scale.apps queue',
     'create configmaps',

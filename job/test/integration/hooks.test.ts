@@ -70,8 +70,21 @@ function exec(hook: object) {
 }
 
 async function pods(app: string): Promise<number> {
-  return (await kubectl(['-n', namespace, 'get', 'pods', '-l', `app=${app}`, '-o', 'name'])).split('\n').filter(Boolean)
-    .length
+  return (
+    await kubectl([
+      '-n',
+      namespace,
+      'get',
+      'pods',
+      '-l',
+      `app=${app}`,
+      '--field-selector=status.phase=Running',
+      '-o',
+      'name',
+    ])
+  )
+    .split('\n')
+    .filter(Boolean).length
 }
 
 function workload(kind: string, name: string, replicas: number) {
