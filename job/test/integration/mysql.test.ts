@@ -338,6 +338,8 @@ describe.each(releases.filter(([name]) => !chosen || chosen.includes(name)))('%s
     await succeeds(work.holdfast('backup', 'nightly'))
     await work.holdfast('restore', 'once', '--overwrite')
     expect(existsSync(touched)).toBe(false)
+    // it did not end, so no backup would be taken of it
+    await root.query('DROP DATABASE holdfast')
   }, 120_000)
 
   test.each<[string, number, string, () => Record<string, unknown>]>([
