@@ -41,8 +41,8 @@ export interface Engine {
   planRestore(run: TargetRun, state: TargetState): Promise<RestoreStep[]>
   /**
    * Keeps the marker in the target, in place of the one of this request, which may be of another backup; the engine adds what it
-   * `creates`. Writing `begun` is the first change made to a target, and takes the markers of other requests away: what they brought can
-   * be relied on no longer.
+   * `creates`. Writing `begun` is the first change made to a target: what other requests brought can be relied on no longer, so that their
+   * markers become `replaced`, or go when they did not finish.
    */
   mark(run: TargetRun, marker: Omit<Marker, 'creates'>): Promise<void>
   /** One step. All steps of a plan can be begun again from the first after a crash at any point. Resolves to figures for the summary. */
@@ -202,7 +202,8 @@ export interface Marker {
   request: string
   backupId: string
   plan: string
-  state: 'begun' | 'finished'
+  /** replaced: it was finished, and another request began to change the target since. */
+  state: 'begun' | 'finished' | 'replaced'
   /**
    * The engine's list of what it is going to create: after a crash only this may be dropped. What the `unfinished` marker before it
    * lists is in it, too, for that may still be there.

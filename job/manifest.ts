@@ -74,6 +74,18 @@ export function parseManifest(bytes: Buffer, where: string): Manifest {
   })
 }
 
+/** The facts of a source as its engine knows them. Throws `verification` when they are not `of` what they are said to be. */
+export function parseFacts<Facts>(
+  schema: z.ZodType<Facts>,
+  source: Pick<SourceFacts, 'facts'> | undefined,
+  of: string,
+): Facts {
+  const parsed = schema.safeParse(source?.facts ?? {})
+  if (parsed.success) return parsed.data
+  const trouble = z.prettifyError(parsed.error).replaceAll('\n', ' ')
+  throw new JobError('verification', `the manifest's facts are not those of ${of}: ${trouble}`)
+}
+
 /** The bytes of a manifest: stable, readable, with a newline at the end. */
 export function formatManifest(manifest: Manifest): Buffer {
   return Buffer.from(`${JSON.stringify(manifest, null, 1)}\n`)

@@ -106,15 +106,23 @@ export function pickOf(
   markers: Known[],
 ): string | number | undefined {
   if (scheduled) return pick
-  if (markers.every((marker) => marker?.state === 'finished')) return undefined
-  const ids = (state: Marker['state']) =>
+  if (markers.every(wasFinished)) return undefined
+  const newest = (chosen: (marker: Known) => boolean) =>
     markers
-      .flatMap((marker) => (marker?.state === state ? [marker.backupId] : []))
+      .flatMap((marker) => (marker && chosen(marker) ? [marker.backupId] : []))
       .sort((a, b) => Number(a) - Number(b))
-  return ids('begun').at(-1) ?? ids('finished').at(-1) ?? pick
+      .at(-1)
+  return newest((marker) => marker?.state === 'begun') ?? newest(wasFinished) ?? pick
 }
 
-/** Pure: nothing is left to do for this target. */
+/**
+ * Pure: nothing is left to do for this target. A request without a schedule is carried out once, whatever another one did to the target
+ * since; one with a schedule keeps the target as its newest backup is.
+ */
 export function isDone({ scheduled }: Pick<Request, 'scheduled'>, marker: Known, backupId: string): boolean {
-  return marker?.state === 'finished' && (!scheduled || marker.backupId === backupId)
+  return scheduled ? marker?.state === 'finished' && marker.backupId === backupId : wasFinished(marker)
+}
+
+function wasFinished(marker: Known): boolean {
+  return marker?.state === 'finished' || marker?.state === 'replaced'
 }

@@ -147,7 +147,8 @@ interface Done {
 
 function alreadyDone({ name, marker }: Target) {
   const backup = marker?.backupId ?? ''
-  const note = `${name} is already restored: an earlier run of this request restored backup ${backup}; another --token carries it out again`
+  const since = marker?.state === 'replaced' ? ', and another restore has changed the target since' : ''
+  const note = `${name} is already restored: an earlier run of this request restored backup ${backup}${since}; another --token carries it out again`
   return { source: name, backup, note }
 }
 

@@ -1,3 +1,4 @@
+import type { ConnectionOptions } from 'node:tls'
 import { z } from 'zod'
 import type { SecretReader } from '../engine.ts'
 import { certificates } from './certificates.ts'
@@ -66,6 +67,50 @@ export function tlsTexts(tls: Tls, secret: SecretReader, at: string): TlsTexts {
     texts[file] = file === 'key' ? text : certificates(text, `${at}.${file}`)
   }
   return texts
+}
+
+/** What Node's TLS takes for these texts; `disabled` is for the caller to see. */
+export function tlsOptions({ mode, ca, cert, key }: TlsTexts) {
+  return {
+    rejectUnauthorized: mode !== 'required',
+    ...(mode === 'verify-ca' ? { checkServerIdentity: () => undefined } : {}),
+    ...(ca ? { ca } : {}),
+    ...(cert && key ? { cert, key } : {}),
+  } satisfies ConnectionOptions
+}
+
+/** What to do when a connection failed over its certificate; undefined for another trouble. */
+export function certificateHint(said: string, { tls, at }: { tls: TlsTexts; at: string }): string | undefined {
+  if (!/certificate|self.signed|altnames|SSL|TLS/i.test(said)) return undefined
+  return `the certificate does not pass ${at}.mode: ${tls.mode}; name its CA with ${at}.ca, or choose verify-ca, required or disabled`
+}
+
+/** A server that has one address, and how to log in to it. Holds the password: never logged, never serialised. */
+export interface Login {
+  /** For people: host:port. */
+  server: string
+  host: string
+  port: number
+  user: string
+  password: string
+  tls: TlsTexts
+  /** Values path, for hints. */
+  at: string
+}
+
+/** Throws `configuration` when a secret is missing. */
+export function loginOf(
+  values: { host: string; port: number; credentials: Credentials; tls: Tls },
+  { secret }: { secret: SecretReader },
+  at: string,
+): Login {
+  const { host, port } = values
+  const account = accountOf(values.credentials, secret, `${at}.credentials`)
+  return { server: addressText(host, port), host, port, ...account, tls: tlsTexts(values.tls, secret, `${at}.tls`), at }
+}
+
+export function addressText(host: string, port: number): string {
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`
 }
 
 /** Folder of an engine's client programs. */

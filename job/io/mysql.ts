@@ -1,6 +1,6 @@
 import type { Connection, RowDataPacket } from 'mysql2/promise'
 import { JobError } from '../errors.ts'
-import type { TlsTexts } from './connection.ts'
+import { certificateHint, type TlsTexts, tlsOptions } from './connection.ts'
 
 /** One MySQL server and how to log in to it. Holds the password: never logged, never serialised. */
 export interface Login {
@@ -95,14 +95,10 @@ async function connect(login: Login, bytes: boolean): Promise<Connection> {
   }
 }
 
-function sslOf({ mode, ca, cert, key }: TlsTexts) {
-  return {
-    rejectUnauthorized: mode !== 'required',
-    verifyIdentity: mode === 'verify-identity',
-    ...(ca ? { ca } : {}),
-    ...(cert ? { cert } : {}),
-    ...(key ? { key } : {}),
-  }
+/** mysql2 compares the name by itself. */
+function sslOf(tls: TlsTexts) {
+  const { checkServerIdentity: _, ...options } = tlsOptions(tls)
+  return { ...options, verifyIdentity: tls.mode === 'verify-identity' }
 }
 
 function unreachable({ server, user, tls, tlsAt }: Login, cause: unknown): JobError {
@@ -111,9 +107,7 @@ function unreachable({ server, user, tls, tlsAt }: Login, cause: unknown): JobEr
   if (code === 'ER_ACCESS_DENIED_ERROR') hint = `check the Secret of the credentials and the account ${user}`
   else if (code === 'HANDSHAKE_NO_SSL_SUPPORT')
     hint = `the server has no TLS: give it a certificate, or set ${tlsAt}.mode: disabled`
-  else if (/certificate|self.signed|altnames|SSL|TLS/i.test(`${code} ${message}`)) {
-    hint = `the certificate does not pass ${tlsAt}.mode: ${tls.mode}; name its CA with ${tlsAt}.ca, or choose verify-ca, required or disabled`
-  }
+  else hint = certificateHint(`${code} ${message}`, { tls, at: tlsAt }) ?? hint
   return new JobError('server', `MySQL server ${server} refuses the connection as ${user}: ${message || code}`, {
     hint,
     cause,
@@ -195,4 +189,37 @@ export function quoteName(name: string): string {
 
 export function quoteText(text: string): string {
   return `'${text.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`
+}
+
+/** Privileges on *.*, those of active roles included. */
+export async function globalPrivileges(session: Session): Promise<Set<string>> {
+  const [role] = await session.rows<{ role: string | null }>('SELECT CURRENT_ROLE() AS role')
+  const roles = role?.role && role.role !== 'NONE' ? [role.role] : []
+  const found = new Set<string>()
+  const add = (rows: Record<string, string>[]) => {
+    for (const row of rows) {
+      const list = /^GRANT (.+?) ON \*\.\* TO /.exec(Object.values(row)[0] ?? '')?.[1]
+      for (const privilege of list?.split(', ') ?? []) found.add(privilege)
+    }
+  }
+  add(await session.rows<Record<string, string>>('SHOW GRANTS'))
+  for (const one of roles) {
+    const grants = one.includes('@')
+      ? `SHOW GRANTS FOR CURRENT_USER() USING ${one}`
+      : `SHOW GRANTS FOR ${quoteText(one)}`
+    add(await session.rows<Record<string, string>>(grants))
+  }
+  return found
+}
+
+/** One of these is held, or everything. */
+export function holds(held: ReadonlySet<string>, ...privileges: string[]): boolean {
+  return held.has('ALL PRIVILEGES') || privileges.some((privilege) => held.has(privilege))
+}
+
+/** The account that the server took the login for, as SQL writes it. */
+export async function currentAccount(session: Session): Promise<string> {
+  const [row] = await session.rows<{ name: string }>('SELECT CURRENT_USER() AS name')
+  const [, user = '', host = ''] = /^(.*)@(.*)$/.exec(row?.name ?? '') ?? []
+  return `${quoteText(user)}@${quoteText(host)}`
 }

@@ -1,6 +1,7 @@
 import type { BackupFacts, RunContext, ServerFacts, Sink, SourceRun, SourceState } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
-import { type Login, loginOf, type Session, withCockroach } from './connection.ts'
+import { type Login, loginOf } from '../../io/connection.ts'
+import { type Session, withCockroach } from './connection.ts'
 import { type CockroachFacts, readBackup } from './facts.ts'
 import { carryOut, withConnection } from './jobs.ts'
 import { readMarkers, refuseUnfinished } from './marker.ts'

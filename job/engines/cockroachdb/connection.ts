@@ -1,28 +1,9 @@
 import type { Client, ClientConfig } from 'pg'
-import type { RunContext } from '../../engine.ts'
 import { JobError, textOf } from '../../errors.ts'
-import { accountOf, type TlsTexts, tlsTexts } from '../../io/connection.ts'
-import type { Source, Target } from './values.ts'
-
-/** One SQL address of a cluster and how to log in. Holds the password: never logged, never serialised. */
-export interface Login {
-  /** For people: host:port. */
-  server: string
-  host: string
-  port: number
-  user: string
-  password: string
-  tls: TlsTexts
-}
+import { type Login, tlsOptions } from '../../io/connection.ts'
 
 export interface Session {
   rows<Row extends object>(sql: string, values?: unknown[]): Promise<Row[]>
-}
-
-export function loginOf(values: Source | Target, { secret }: Pick<RunContext, 'secret'>, at: string): Login {
-  const { host, port } = values
-  const account = accountOf(values.credentials, secret, `${at}.credentials`)
-  return { server: `${host}:${port}`, host, port, ...account, tls: tlsTexts(values.tls, secret, `${at}.tls`) }
 }
 
 /** Opens a session, hands it to `use`, closes it. It outlives an abort, so that the job of the database can be cancelled. */
@@ -47,13 +28,6 @@ function sessionOf(client: Client): Session {
 }
 
 function configOf({ host, port, user, password, tls }: Login): ClientConfig {
-  const { mode, ca, cert, key } = tls
-  const ssl = {
-    rejectUnauthorized: mode !== 'required',
-    ...(mode === 'verify-ca' ? { checkServerIdentity: () => undefined } : {}),
-    ...(ca ? { ca } : {}),
-    ...(cert && key ? { cert, key } : {}),
-  }
   return {
     host,
     port,
@@ -62,7 +36,7 @@ function configOf({ host, port, user, password, tls }: Login): ClientConfig {
     database: 'defaultdb',
     application_name: 'holdfast',
     connectionTimeoutMillis: 10_000,
-    ssl: mode === 'disabled' ? false : ssl,
+    ssl: tls.mode === 'disabled' ? false : tlsOptions(tls),
   }
 }
 

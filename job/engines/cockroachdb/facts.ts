@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { JobError } from '../../errors.ts'
+import { parseFacts, type SourceFacts } from '../../manifest.ts'
 import type { Session } from './connection.ts'
 import type { Statement } from './statements.ts'
 import { systemDatabases } from './values.ts'
@@ -18,13 +19,8 @@ export const CockroachFacts = z.object({
 })
 export type CockroachFacts = z.infer<typeof CockroachFacts>
 
-export function factsOf(source: { facts: Record<string, unknown> }): CockroachFacts {
-  const parsed = CockroachFacts.safeParse(source.facts)
-  if (parsed.success) return parsed.data
-  throw new JobError(
-    'verification',
-    `the manifest's facts are not those of a CockroachDB backup: ${z.prettifyError(parsed.error).replaceAll('\n', ' ')}`,
-  )
+export function factsOf(source: Pick<SourceFacts, 'facts'> | undefined): CockroachFacts {
+  return parseFacts(CockroachFacts, source, 'a CockroachDB backup')
 }
 
 interface Shown {

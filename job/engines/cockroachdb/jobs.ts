@@ -1,7 +1,8 @@
 import { setTimeout } from 'node:timers/promises'
 import type { ExternalPlace, RunContext } from '../../engine.ts'
 import { JobError, textOf } from '../../errors.ts'
-import { type Login, type Session, withCockroach } from './connection.ts'
+import type { Login } from '../../io/connection.ts'
+import { type Session, withCockroach } from './connection.ts'
 import { placeUrl, type Statement } from './statements.ts'
 import type { Source, Target } from './values.ts'
 

@@ -1,7 +1,8 @@
 import { z } from 'zod'
 import type { Marker, RequestRun } from '../../engine.ts'
-import { JobError } from '../../errors.ts'
-import { loginOf, type Session, withCockroach } from './connection.ts'
+import { loginOf } from '../../io/connection.ts'
+import { type MarkerRow, markerOf, refuseUnfinished as refuse } from '../../io/restores.ts'
+import { type Session, withCockroach } from './connection.ts'
 import type { Target } from './values.ts'
 
 const table = 'holdfast.public.restores'
@@ -18,21 +19,13 @@ export async function readMarkers(session: Session): Promise<Marker[]> {
   const there = await session.rows(`SELECT database_name FROM [SHOW DATABASES] WHERE database_name = 'holdfast'`)
   if (there.length === 0) return []
   const rows = await session
-    .rows<{ request: string; backup_id: string; plan: string; state: string; creates: string }>(
-      `SELECT request, backup_id, plan, state, creates FROM ${table}`,
-    )
+    .rows<MarkerRow>(`SELECT request, backup_id, plan, state, creates FROM ${table}`)
     .catch((error) => {
       // a crash came between the database and its table
       if ((error as { code?: unknown }).code === '42P01') return []
       throw error
     })
-  return rows.map(({ request, backup_id, plan, state, creates }) => ({
-    request,
-    backupId: backup_id,
-    plan,
-    state: state === 'finished' ? 'finished' : 'begun',
-    creates: Creates.parse(JSON.parse(creates)),
-  }))
+  return rows.map(markerOf)
 }
 
 async function makeTable(session: Session): Promise<void> {
@@ -43,15 +36,8 @@ async function makeTable(session: Session): Promise<void> {
   )
 }
 
-/** Half of a restore is no state to keep. Rejects with `busy`. */
 export function refuseUnfinished(markers: Marker[], server: string): void {
-  const begun = markers.find(({ state }) => state === 'begun')
-  if (!begun) return
-  throw new JobError(
-    'busy',
-    `a restore into ${server} is at work or did not end, of backup ${begun.backupId} of plan ${begun.plan}`,
-    { hint: `wait for it, or run it again; if what it left is as it should be: DELETE FROM ${table}` },
-  )
+  refuse(markers, server, `DELETE FROM ${table}`)
 }
 
 export async function writeMarker(
@@ -67,5 +53,7 @@ export async function writeMarker(
     state,
     JSON.stringify(creates),
   ])
-  if (state === 'begun') await session.rows(`DELETE FROM ${table} WHERE request <> $1`, [request])
+  if (state !== 'begun') return
+  await session.rows(`DELETE FROM ${table} WHERE request <> $1 AND state = 'begun'`, [request])
+  await session.rows(`UPDATE ${table} SET state = 'replaced' WHERE request <> $1`, [request])
 }

@@ -1,8 +1,7 @@
-import { Writable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
 import type { Marker, Reader, RestoreStep, TargetRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { inParallel } from '../../io/parallel.ts'
+import { readToEnd, stepOf } from '../../io/restores.ts'
 import { collection } from './backup.ts'
 import { withCockroach } from './connection.ts'
 import { carryOut, withConnection } from './jobs.ts'
@@ -32,9 +31,7 @@ type Step = (run: TargetRun, reader: Reader) => Promise<Record<string, unknown>>
 const steps: Record<string, Step> = { verify, clear, data, prove }
 
 export async function restore(run: TargetRun, step: RestoreStep, reader: Reader): Promise<Record<string, unknown>> {
-  const todo = steps[step.name]
-  if (!todo) throw new JobError('bug', `no step ${step.name}`)
-  return todo(run, reader)
+  return stepOf(steps, step)(run, reader)
 }
 
 function detailOf(run: TargetRun): Detail {
@@ -43,10 +40,7 @@ function detailOf(run: TargetRun): Detail {
 
 /** The database checks what it reads by its own sums; ours say that it is what was backed up. */
 async function verify(run: TargetRun, reader: Reader) {
-  const nowhere = () => new Writable({ write: (_chunk, _encoding, done) => done() })
-  await inParallel(run.parts, 8, async ({ path }) =>
-    pipeline(await reader.read(path), nowhere(), { signal: run.signal }),
-  )
+  await inParallel(run.parts, 8, ({ path }) => readToEnd(reader, path, run.signal))
   return { bytes: run.parts.reduce((sum, { size }) => sum + size, 0) }
 }
 

@@ -1,7 +1,8 @@
-import type { BackupFacts, RequestRun, Sink, SourceRun, SourceState } from '../../engine.ts'
+import type { BackupFacts, Marker, RequestRun, Sink, SourceRun, SourceState } from '../../engine.ts'
 import { JobError, PodsMissing } from '../../errors.ts'
+import { refuseRestored, refuseUnfinished } from '../../io/restores.ts'
 import type { FilesFacts } from './facts.ts'
-import { folder, type Looked, nameOf, orderFor, type Packed } from './orders.ts'
+import { folder, type Looked, markerName, nameOf, orderFor, type Packed } from './orders.ts'
 import type { Source, Target } from './values.ts'
 
 /** The folder is there, with something in it, and GNU tar beside it. */
@@ -13,8 +14,9 @@ export async function check(run: SourceRun): Promise<SourceState> {
     throw new JobError('server', `${run.at}: there is no folder ${nameOf(source)}`, {
       hint: 'check path, and that the volume is the right one',
     })
+  refuseUnfinished(looked.markers, nameOf(source), `remove ${markerName} from it`)
   if (looked.count === 0) run.warn(`${run.at}: ${nameOf(source)} is empty`)
-  return { ...serverFacts(looked.tar), detail: undefined }
+  return { ...serverFacts(looked.tar), detail: looked.markers }
 }
 
 /** Undefined, with a warning, for a claim when there are no pods that could look: a run that writes fails with its first order. */
@@ -36,9 +38,10 @@ export async function lookAt(
 export async function backup(run: SourceRun, sink: Sink): Promise<BackupFacts> {
   const source = run.source as Source
   const { include, exclude, oneFileSystem } = source
-  const { tools } = run.checked ?? (await check(run))
+  const { tools, detail } = run.checked ?? (await check(run))
   const order = orderFor(source, true, { do: 'pack', include, exclude, oneFileSystem })
-  const { counts, warnings } = (await sink.delegate({ ...order, path: folder })) as Packed
+  const { counts, warnings, markers } = (await sink.delegate({ ...order, path: folder })) as Packed
+  refuseRestored((detail as Marker[] | undefined) ?? markers, markers, nameOf(source))
   for (const warning of warnings) run.warn(`${run.at}: ${warning}`)
   const facts: FilesFacts = {
     consistency: 'per-file',

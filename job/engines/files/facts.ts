@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { JobError } from '../../errors.ts'
+import { parseFacts, type SourceFacts } from '../../manifest.ts'
 
 /** What the manifest says of a folder. */
 export const FilesFacts = z.object({
@@ -20,11 +20,6 @@ export const FilesFacts = z.object({
 export type FilesFacts = z.infer<typeof FilesFacts>
 
 /** The facts of a manifest. Throws `verification` when they are not those of files. */
-export function factsOf(source: { facts: Record<string, unknown> }): FilesFacts {
-  const parsed = FilesFacts.safeParse(source.facts)
-  if (parsed.success) return parsed.data
-  throw new JobError(
-    'verification',
-    `the manifest's facts are not those of a folder: ${z.prettifyError(parsed.error).replaceAll('\n', ' ')}`,
-  )
+export function factsOf(source: Pick<SourceFacts, 'facts'> | undefined): FilesFacts {
+  return parseFacts(FilesFacts, source, 'a folder')
 }

@@ -1,5 +1,6 @@
 import type { Folder, Marker } from '../../engine.ts'
 import { JobError, textOf } from '../../errors.ts'
+import { parseMarkers } from '../../io/restores.ts'
 import { type Looked, markerName, notOurs, tarOf } from './orders.ts'
 import { byPath, bytesOf, isPlain, nameMatcher } from './patterns.ts'
 
@@ -14,7 +15,7 @@ export async function look(beside: Folder, clients: string | undefined): Promise
   const tar = await tarVersion(beside, clients)
   const uid = Number(await said(beside, 'id', ['-u']))
   const names = await namesIn(beside)
-  if (!names) return { tar, there: false, names: [], count: 0, uid }
+  if (!names) return { tar, there: false, names: [], count: 0, uid, markers: [] }
   const owner = Number(await said(beside, 'stat', ['-c', '%u', '--', beside.path]))
   const others = names.filter((name) => !notOurs.includes(name)).sort()
   return {
@@ -24,7 +25,7 @@ export async function look(beside: Folder, clients: string | undefined): Promise
     count: others.length,
     uid,
     owner,
-    ...(names.includes(markerName) ? markerIn(await beside.text(markerName), beside) : {}),
+    markers: await readMarkers(beside, names),
   }
 }
 
@@ -59,9 +60,12 @@ async function namesIn(beside: Folder): Promise<string[] | undefined> {
   }
 }
 
-function markerIn(text: string, beside: Folder): { marker?: Marker } {
+/** What restores left in a folder that has these names. */
+export async function readMarkers(beside: Folder, names: readonly string[]): Promise<Marker[]> {
+  if (!names.includes(markerName)) return []
+  const text = await beside.text(markerName)
   try {
-    return { marker: JSON.parse(text) }
+    return parseMarkers(text)
   } catch (cause) {
     throw new JobError('server', `${markerName} in ${beside.name} is not what a restore wrote there`, {
       hint: 'look at it, and remove it',

@@ -25,7 +25,7 @@ export interface Looked {
   /** Names in the folder but for ours and the file system's: the first ones, and how many there are. */
   names: string[]
   count: number
-  marker?: Marker
+  markers: Marker[]
   /** Who reads and writes there, and who owns the folder. */
   uid: number
   owner?: number
@@ -33,6 +33,8 @@ export interface Looked {
 
 export interface Packed {
   counts: Counts
+  /** Those of restores, after everything was read. */
+  markers: Marker[]
   warnings: string[]
 }
 
@@ -49,7 +51,7 @@ export function noCounts(): Counts {
   return { files: 0, folders: 0, links: 0, others: 0, bytes: 0 }
 }
 
-/** In the target, beside what was restored. */
+/** Has the markers of restores, in the target, beside what was restored. */
 export const markerName = '.holdfast-restore'
 
 /** Never part of a backup, and no content of a target. */

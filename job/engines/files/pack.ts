@@ -7,7 +7,7 @@ import type { WorkContext } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { type Member, throughArchive, type Visitor } from './archive.ts'
 import { formatLine, type Listed } from './list.ts'
-import { expand } from './look.ts'
+import { expand, readMarkers } from './look.ts'
 import { type Counts, noCounts, type Packed, type Work } from './orders.ts'
 import { complaints, createTar, explained } from './tar.ts'
 
@@ -42,7 +42,8 @@ export async function pack(order: Pack, { beside, folder, write }: WorkContext):
   await write('list.jsonl', createReadStream(list))
   await rm(own, { recursive: true })
   const missing = (roots?.missing ?? []).map((pattern) => `nothing matches include: ${pattern}`)
-  return { counts, warnings: [...missing, ...trouble.all()] }
+  const markers = await readMarkers(beside, await beside.names())
+  return { counts, warnings: [...missing, ...trouble.all()], markers }
 }
 
 /** Hashes every file on its way, and tells of each member when it is complete. Others say nothing: all members go on. */

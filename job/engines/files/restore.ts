@@ -17,8 +17,8 @@ export function requestOf(target: unknown): unknown {
 }
 
 export async function findMarker(run: RequestRun): Promise<Marker | undefined> {
-  const marker = (await lookAt(run, run.target as Target, false))?.marker
-  return marker?.request === run.request ? marker : undefined
+  const looked = await lookAt(run, run.target as Target, false)
+  return looked?.markers.find(({ request }) => request === run.request)
 }
 
 export async function checkTarget(run: TargetRun): Promise<TargetState> {
@@ -35,7 +35,7 @@ export async function checkTarget(run: TargetRun): Promise<TargetState> {
 }
 
 /** What a dry run knows of a claim. */
-const unseen: Looked = { tar: 'unknown', there: true, names: [], count: 0, uid: 0 }
+const unseen: Looked = { tar: 'unknown', there: true, names: [], count: 0, markers: [], uid: 0 }
 
 function refuseIncomplete({ parts, source, backupId }: TargetRun): void {
   factsOf(source)

@@ -1,4 +1,5 @@
 import type { WorkContext } from '../../engine.ts'
+import { withMarker } from '../../io/restores.ts'
 import { type Member, throughArchive, type Visitor } from './archive.ts'
 import { guarded } from './guard.ts'
 import { look, said } from './look.ts'
@@ -10,9 +11,10 @@ import { complaints, explained, extractTar } from './tar.ts'
 type Unpack = Extract<Work, { do: 'unpack' }>
 
 /** The folder is made when it is not there. */
-export async function mark({ marker }: Extract<Work, { do: 'mark' }>, { beside }: WorkContext): Promise<void> {
+export async function mark({ marker, clients }: Extract<Work, { do: 'mark' }>, { beside }: WorkContext): Promise<void> {
+  const { markers } = await look(beside, clients)
   await said(beside, 'mkdir', ['-p', '--', beside.path])
-  await beside.write(markerName, `${JSON.stringify(marker)}\n`)
+  await beside.write(markerName, `${JSON.stringify(withMarker(markers, marker))}\n`)
 }
 
 /** The chosen members, as the archive has them. */

@@ -3,7 +3,8 @@ import { stringify } from 'yaml'
 import type { BackupFacts, KubernetesObject, RunContext, Sink, SourceRun, SourceState } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { clean, isOfTheNamespace } from './clean.ts'
-import type { KubernetesFacts, Named } from './facts.ts'
+import { idOf, type KubernetesFacts, type Named } from './facts.ts'
+import { readMarkers, refuseRestoring } from './marker.ts'
 import type { Source } from './values.ts'
 
 /** Each document is an object; after its kind, the order of the values and the names. */
@@ -25,11 +26,14 @@ export async function check(run: SourceRun): Promise<SourceState> {
 
 export async function backup(run: SourceRun, sink: Sink): Promise<BackupFacts> {
   const { namespace } = await run.objects()
+  const before = await readMarkers(run)
   const found = await find(run)
   if (found.length === 0) throw new JobError('nothing-matches', `${run.at}.objects: the namespace has none of them`)
   const documents = found.map(({ object }) => stringify(object, { lineWidth: 0, aliasDuplicateObjects: false }))
   await sink.write(part, Readable.from([Buffer.from(`---\n${documents.join('---\n')}`)], { objectMode: false }))
   const objects = found.map(({ resource, kind, name }) => ({ resource, kind, name }))
+  const ids = objects.map(idOf)
+  for (const { markers } of [before, await readMarkers(run)]) refuseRestoring(markers, { ids, namespace })
   const facts: KubernetesFacts = { consistency: 'per-kind', namespace, objects }
   return { ...(await serverFacts(run)), facts }
 }

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { JobError } from '../../errors.ts'
+import { parseFacts, type SourceFacts } from '../../manifest.ts'
 import type { Target } from './values.ts'
 
 /** Names only: a hash of a Secret could be guessed at. */
@@ -16,13 +16,8 @@ export const KubernetesFacts = z.object({
 export type KubernetesFacts = z.infer<typeof KubernetesFacts>
 
 /** The facts of a manifest. Throws `verification` when they are not those of objects. */
-export function factsOf(source: { facts: Record<string, unknown> }): KubernetesFacts {
-  const parsed = KubernetesFacts.safeParse(source.facts)
-  if (parsed.success) return parsed.data
-  throw new JobError(
-    'verification',
-    `the manifest's facts are not those of objects: ${z.prettifyError(parsed.error).replaceAll('\n', ' ')}`,
-  )
+export function factsOf(source: Pick<SourceFacts, 'facts'> | undefined): KubernetesFacts {
+  return parseFacts(KubernetesFacts, source, 'objects')
 }
 
 /** Those of the backup that a target wants. */

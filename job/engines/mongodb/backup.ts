@@ -2,12 +2,13 @@ import type { BackupFacts, Sink, SourceRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { client } from '../../io/clients.ts'
 import { output } from '../../io/process.ts'
+import { refuseRestored } from '../../io/restores.ts'
 import { type Archived, type Contents, walkArchive } from './archive.ts'
 import { type Checked, examine } from './check.ts'
 import { toolFiles, withMongo } from './connection.ts'
 import { isUsers, listContent } from './content.ts'
 import { type MongoFacts, namespaceOf } from './facts.ts'
-import { readMarkers, restoresIn } from './marker.ts'
+import { readMarkers } from './marker.ts'
 import { type Source, systemDatabases } from './values.ts'
 
 interface Dump {
@@ -27,7 +28,8 @@ export async function backup(run: SourceRun, sink: Sink): Promise<BackupFacts> {
   const dumped: Dumped[] = []
   for (const database of checked.chosen ?? [null]) dumped.push(await dump({ run, checked, sink }, database))
   await refuseMissing({ run, checked, before, dumped })
-  await refuseRestored(run, checked)
+  const { login, markers } = checked
+  refuseRestored(markers, await withMongo(login, { signal: run.signal }, readMarkers), login.server)
   return { server: checked.server, tools: checked.tools, facts: { ...factsOf(run, checked, dumped) } }
 }
 
@@ -91,16 +93,6 @@ async function refuseMissing({ run, checked, before, dumped }: Comparison): Prom
   const shown = missing.slice(0, 5).join(', ')
   throw new JobError('server', `mongodump left ${missing.length} collections out that the server has: ${shown}`, {
     hint: 'give the account the role backup on admin, and check that mongodump and the job reach the same server',
-  })
-}
-
-/** What came of a restore during the dump is half in it. */
-async function refuseRestored(run: SourceRun, { login, restores }: Checked): Promise<void> {
-  const now = await withMongo(login, { signal: run.signal }, readMarkers)
-  if (restoresIn(now) === restores) return
-  throw new JobError('busy', `something was restored into ${login.server} during the backup`, {
-    hint: 'run again when the restore is done',
-    retryable: true,
   })
 }
 

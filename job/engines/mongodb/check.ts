@@ -1,10 +1,10 @@
 import type { MongoClient } from 'mongodb'
-import type { ServerFacts, SourceRun, SourceState } from '../../engine.ts'
+import type { Marker, ServerFacts, SourceRun, SourceState } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { toolVersion } from './clients.ts'
 import { type Login, loginOf, withMongo } from './connection.ts'
 import { listContent } from './content.ts'
-import { readMarkers, refuseUnfinished, restoresIn } from './marker.ts'
+import { readMarkers, refuseUnfinished } from './marker.ts'
 import { examineServer, refuseUnreadable, type Server } from './server.ts'
 import { isChosen, type Source, systemDatabases } from './values.ts'
 
@@ -17,7 +17,7 @@ export interface Checked extends ServerFacts {
   /** The databases that are dumped one by one; undefined for the whole server. */
   chosen: string[] | undefined
   /** What restores left there. */
-  restores: string
+  markers: Marker[]
 }
 
 export async function check(run: SourceRun): Promise<SourceState> {
@@ -37,7 +37,7 @@ export async function examine(run: SourceRun): Promise<Checked> {
     const oplog = chosen === undefined && useOplog(server, source, run)
     if (oplog) await refuseUnreadable(client, 'local', 'oplog.rs')
     if (chosen === undefined || source.users) await refuseUnreadable(client, 'admin', 'system.users')
-    return { server, chosen, oplog, restores: restoresIn(markers) }
+    return { server, chosen, oplog, markers }
   })
   const { product, version, replicaSet } = found.server
   const tools = await toolVersion('mongodump', { clients: source.clients, server: version, signal })
@@ -48,7 +48,7 @@ export async function examine(run: SourceRun): Promise<Checked> {
     replicaSet,
     oplog: found.oplog,
     chosen: found.chosen,
-    restores: found.restores,
+    markers: found.markers,
   }
 }
 

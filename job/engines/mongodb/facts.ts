@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { JobError } from '../../errors.ts'
+import { parseFacts, type SourceFacts } from '../../manifest.ts'
 import { Oplog } from './oplog.ts'
 
 const CollectionFacts = z.object({
@@ -31,13 +31,8 @@ export const MongoFacts = z.object({
 export type MongoFacts = z.infer<typeof MongoFacts>
 
 /** The facts of a manifest. Throws `verification` when they are not MongoDB's. */
-export function factsOf(source: { facts: Record<string, unknown> } | undefined): MongoFacts {
-  const parsed = MongoFacts.safeParse(source?.facts)
-  if (parsed.success) return parsed.data
-  throw new JobError(
-    'verification',
-    `the manifest's facts are not those of a MongoDB backup: ${z.prettifyError(parsed.error).replaceAll('\n', ' ')}`,
-  )
+export function factsOf(source: Pick<SourceFacts, 'facts'> | undefined): MongoFacts {
+  return parseFacts(MongoFacts, source, 'a MongoDB backup')
 }
 
 /** Archives that the facts promise and the manifest does not list. */

@@ -4,6 +4,7 @@ import type { Marker, Reader, RestoreStep, TargetRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { client } from '../../io/clients.ts'
 import { consume, lastLines } from '../../io/process.ts'
+import { stepOf } from '../../io/restores.ts'
 import { walkArchive } from './archive.ts'
 import { toolFiles, withMongo } from './connection.ts'
 import { writeMarker } from './marker.ts'
@@ -25,9 +26,7 @@ const steps: Record<string, Step> = { verify, clear, data, prove: (run) => prove
 
 /** One step; the plan is always begun from its first, so every step may find what a crashed run left. */
 export async function restore(run: TargetRun, step: RestoreStep, reader: Reader): Promise<Record<string, unknown>> {
-  const todo = steps[step.name]
-  if (!todo) throw new JobError('bug', `no step ${step.name}`)
-  return todo(run, reader)
+  return stepOf(steps, step)(run, reader)
 }
 
 function detailOf(run: TargetRun): Detail {

@@ -1,5 +1,6 @@
 import type { Marker, RestoreStep, TargetRun, TargetState } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
+import { refuseOvertaken } from '../../io/restores.ts'
 import { toolVersion } from './clients.ts'
 import { type Login, loginOf, withMongo } from './connection.ts'
 import { type Found, listContent } from './content.ts'
@@ -103,18 +104,6 @@ export async function recheck(run: TargetRun): Promise<void> {
   if (surprise === undefined) return
   throw new JobError('target-not-empty', `the target changed while the backup was being read: ${surprise}`, {
     hint: 'nothing was changed; look at what was made there, and run the restore again',
-  })
-}
-
-/** A lease keeps runs of one request apart, but not every run has one. */
-function refuseOvertaken({ request }: TargetRun, before: Marker[], after: Marker[]): void {
-  const ours = (markers: Marker[]) => {
-    const marker = markers.find((one) => one.request === request)
-    return marker && `${marker.state} ${marker.backupId}`
-  }
-  if (ours(before) === ours(after)) return
-  throw new JobError('busy', 'another run of the same request restored meanwhile', {
-    hint: 'nothing was changed by this one; run it again to see what became of the other',
   })
 }
 

@@ -1,11 +1,11 @@
 import type { Marker, ServerFacts, SourceRun, SourceState } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
-import { type Login, open, type Session } from '../../io/mysql.ts'
+import { currentAccount, globalPrivileges, holds, type Login, open, type Session } from '../../io/mysql.ts'
 import type { Chosen } from './dumps.ts'
 import { hasHistory } from './dumps.ts'
 import { readMarkers, refuseUnfinished } from './marker.ts'
 import { select } from './selection.ts'
-import { currentAccount, fittingClients, globalPrivileges, holds, loginOf, type Server, serverOf } from './server.ts'
+import { fittingClients, loginOf, type Server, serverOf } from './server.ts'
 import { keyOf, type Listing, list, type Table } from './tables.ts'
 import type { Source } from './values.ts'
 

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { JobError } from '../../errors.ts'
+import { parseFacts, type SourceFacts } from '../../manifest.ts'
 
 const Stored = z.object({
   path: z.string(),
@@ -52,13 +52,8 @@ export const MysqlFacts = z.object({
 export type MysqlFacts = z.infer<typeof MysqlFacts>
 
 /** The facts of a manifest. Throws `verification` when they are not this engine's. */
-export function factsOf(source: { facts: Record<string, unknown> }): MysqlFacts {
-  const parsed = MysqlFacts.safeParse(source.facts)
-  if (parsed.success) return parsed.data
-  throw new JobError(
-    'verification',
-    `the manifest's facts are not those of a MySQL backup: ${z.prettifyError(parsed.error).replaceAll('\n', ' ')}`,
-  )
+export function factsOf(source: Pick<SourceFacts, 'facts'> | undefined): MysqlFacts {
+  return parseFacts(MysqlFacts, source, 'a MySQL backup')
 }
 
 /** What the facts promise and the manifest does not list. */

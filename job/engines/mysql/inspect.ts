@@ -5,7 +5,7 @@ import { completed, sectionsOf } from './sections.ts'
 
 /** Every part ends as a complete dump does, and has the rows of the tables that the manifest says. */
 export async function inspect(run: InspectRun, reader: Reader): Promise<void> {
-  const facts = factsOf(run.source ?? { facts: {} })
+  const facts = factsOf(run.source)
   const missing = missingParts(facts, run.parts)
   if (missing.length > 0) throw new JobError('verification', `the backup has no ${missing.join(', ')}`)
   for (const { path, tables = [], database = '' } of facts.parts) {

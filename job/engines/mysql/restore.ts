@@ -2,6 +2,7 @@ import type { Marker, Reader, RestoreStep, TargetRun, TargetState } from '../../
 import { JobError } from '../../errors.ts'
 import { quoteName, type Session } from '../../io/mysql.ts'
 import { inParallel } from '../../io/parallel.ts'
+import { stepOf } from '../../io/restores.ts'
 import { createAccounts, grantAccounts, ourAccounts, readAccounts } from './accounts.ts'
 import { connect } from './check.ts'
 import type { Stored } from './facts.ts'
@@ -75,9 +76,7 @@ const steps: Record<string, Step> = { verify, clear, accounts, tables, data, obj
 
 /** One step; the plan is always begun from its first, so every step may find what a crashed run left. */
 export async function restore(run: TargetRun, step: RestoreStep, reader: Reader): Promise<Record<string, unknown>> {
-  const todo = steps[step.name]
-  if (!todo) throw new JobError('bug', `no step ${step.name}`)
-  return todo(run, reader)
+  return stepOf(steps, step)(run, reader)
 }
 
 /** The parts of some kinds that this request needs, in the order of the manifest. */

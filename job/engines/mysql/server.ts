@@ -1,8 +1,8 @@
 import type { RunContext, SecretReader } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { client, clientVersions } from '../../io/clients.ts'
-import { accountOf, tlsTexts } from '../../io/connection.ts'
-import { type Login, optionFile, type Product, quoteText, type Session } from '../../io/mysql.ts'
+import { accountOf, addressText, tlsTexts } from '../../io/connection.ts'
+import { type Login, optionFile, type Product, type Session } from '../../io/mysql.ts'
 import type { Program } from '../../io/process.ts'
 import type { Source, Target } from './values.ts'
 
@@ -19,7 +19,7 @@ export function loginOf(values: Values, { secret, at }: { secret: SecretReader; 
   const { host, port, socket, credentials } = values
   const address = socket
     ? { server: socket, socketPath: socket }
-    : { server: `${host?.includes(':') ? `[${host}]` : host}:${port}`, host: host as string, port }
+    : { server: addressText(host as string, port), host: host as string, port }
   const account = accountOf(credentials, secret, `${at}.credentials`)
   // MariaDB does not know the collation that is the default of our sessions
   return { ...address, ...account, tls: tlsTexts(values.tls, secret, `${at}.tls`), tlsAt: `${at}.tls` }
@@ -117,37 +117,4 @@ export function loggedIn({
     signal,
     files: [optionFile(login, certificates, server.product) + options, ...files.map(([, text]) => text)],
   }
-}
-
-/** Privileges on *.*, those of active roles included. */
-export async function globalPrivileges(session: Session): Promise<Set<string>> {
-  const [role] = await session.rows<{ role: string | null }>('SELECT CURRENT_ROLE() AS role')
-  const roles = role?.role && role.role !== 'NONE' ? [role.role] : []
-  const found = new Set<string>()
-  const add = (rows: Record<string, string>[]) => {
-    for (const row of rows) {
-      const list = /^GRANT (.+?) ON \*\.\* TO /.exec(Object.values(row)[0] ?? '')?.[1]
-      for (const privilege of list?.split(', ') ?? []) found.add(privilege)
-    }
-  }
-  add(await session.rows<Record<string, string>>('SHOW GRANTS'))
-  for (const one of roles) {
-    const grants = one.includes('@')
-      ? `SHOW GRANTS FOR CURRENT_USER() USING ${one}`
-      : `SHOW GRANTS FOR ${quoteText(one)}`
-    add(await session.rows<Record<string, string>>(grants))
-  }
-  return found
-}
-
-/** One of these is held, or everything. */
-export function holds(held: ReadonlySet<string>, ...privileges: string[]): boolean {
-  return held.has('ALL PRIVILEGES') || privileges.some((privilege) => held.has(privilege))
-}
-
-/** The account that the server took the login for, as SQL writes it. */
-export async function currentAccount(session: Session): Promise<string> {
-  const [row] = await session.rows<{ name: string }>('SELECT CURRENT_USER() AS name')
-  const [, user = '', host = ''] = /^(.*)@(.*)$/.exec(row?.name ?? '') ?? []
-  return `${quoteText(user)}@${quoteText(host)}`
 }

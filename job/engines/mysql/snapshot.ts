@@ -3,9 +3,9 @@ import type { Readable } from 'node:stream'
 import { setTimeout } from 'node:timers/promises'
 import type { SourceRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
-import { type Session, SqlError } from '../../io/mysql.ts'
+import { currentAccount, type Session, SqlError } from '../../io/mysql.ts'
 import type { MysqlFacts } from './facts.ts'
-import { currentAccount, isOlder, type Server } from './server.ts'
+import { isOlder, type Server } from './server.ts'
 import type { Source } from './values.ts'
 
 export interface Point {

@@ -1,19 +1,10 @@
 import type { Marker, RestoreStep, TargetRun, TargetState } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
-import { type Login, type Session, withMysql } from '../../io/mysql.ts'
+import { currentAccount, globalPrivileges, holds, type Login, type Session, withMysql } from '../../io/mysql.ts'
 import { type Clears, type Content, Creates, clearsOf, createsOf, foreign, look } from './content.ts'
 import { factsOf, type MysqlFacts, missingParts } from './facts.ts'
 import { type Selection, select } from './selection.ts'
-import {
-  currentAccount,
-  fittingClients,
-  globalPrivileges,
-  holds,
-  isOlder,
-  loginOf,
-  type Server,
-  serverOf,
-} from './server.ts'
+import { fittingClients, isOlder, loginOf, type Server, serverOf } from './server.ts'
 import { type Source, Target } from './values.ts'
 
 export interface Detail {

@@ -1,5 +1,6 @@
 import type { RunContext, SourceRun, SourceState } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
+import { type Login, loginOf } from '../../io/connection.ts'
 import { inParallel } from '../../io/parallel.ts'
 import {
   type DatabaseRow,
@@ -13,7 +14,7 @@ import {
 import { type Clients, findClients } from './clients.ts'
 import { refuseRestoring } from './marker.ts'
 import { chooseDatabases, chooseTables } from './selection.ts'
-import { type Login, loginOf, quoteName, type Session, withSession } from './server.ts'
+import { quoteName, type Session, withSession } from './server.ts'
 import type { Source } from './values.ts'
 
 /** Everything that can be known before anything is touched. */

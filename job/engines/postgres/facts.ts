@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { JobError } from '../../errors.ts'
+import { parseFacts, type SourceFacts } from '../../manifest.ts'
 
 const Name = { schema: z.string(), name: z.string() }
 
@@ -55,13 +55,8 @@ export function tableKey(database: string, { schema, name }: { schema: string; n
 }
 
 /** The facts of a manifest. Throws `verification` when they are not PostgreSQL's. */
-export function factsOf(source: { facts: Record<string, unknown> }): PostgresFacts {
-  const parsed = PostgresFacts.safeParse(source.facts)
-  if (parsed.success) return parsed.data
-  throw new JobError(
-    'verification',
-    `the manifest's facts are not those of a PostgreSQL backup: ${z.prettifyError(parsed.error).replaceAll('\n', ' ')}`,
-  )
+export function factsOf(source: Pick<SourceFacts, 'facts'> | undefined): PostgresFacts {
+  return parseFacts(PostgresFacts, source, 'a PostgreSQL backup')
 }
 
 /** What the facts promise and the manifest does not list. */

@@ -6,7 +6,7 @@ import { readGlobals } from './globals.ts'
 
 /** Reads every archive to its end without any program, and compares the rows in it with what the manifest says. */
 export async function inspect(run: InspectRun, reader: Reader): Promise<void> {
-  const facts = factsOf(run.source ?? { facts: {} })
+  const facts = factsOf(run.source)
   const missing = missingParts(facts, run.parts)
   if (missing.length > 0) throw new JobError('verification', `the backup has no ${missing.join(', ')}`)
   if (facts.globals) {

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { Marker, Reader, RestoreStep, TargetRun } from '../../engine.ts'
 import { JobError, textOf } from '../../errors.ts'
+import { stepOf } from '../../io/restores.ts'
 import { type Entry, readContents } from './archive.ts'
 import { drop, empty } from './content.ts'
 import { databaseSql, openDatabase } from './database.ts'
@@ -84,8 +85,7 @@ const steps: Record<string, Step> = {
 
 /** One step; the plan is always begun from its first, so every step may find what a crashed run left. */
 export async function restore(run: TargetRun, step: RestoreStep, reader: Reader): Promise<Record<string, unknown>> {
-  const todo = steps[step.name]
-  if (!todo) throw new JobError('bug', `no step ${step.name}`)
+  const todo = stepOf(steps, step)
   const known = progress.get(run)
   const state = known ?? {
     run,

@@ -1,29 +1,7 @@
 import { rootCertificates } from 'node:tls'
 import type { Client, ClientConfig } from 'pg'
-import type { RunContext } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
-import { accountOf, type TlsTexts, tlsTexts } from '../../io/connection.ts'
-import type { Connection } from './values.ts'
-
-/** A server and how to log in to it. Holds the password: never logged, never serialised. */
-export interface Login {
-  /** For people: host:port. */
-  server: string
-  host: string
-  port: number
-  user: string
-  password: string
-  tls: TlsTexts
-  /** Values path, for hints. */
-  at: string
-}
-
-/** Throws `configuration` when a secret is missing. */
-export function loginOf(connection: Connection, { secret }: Pick<RunContext, 'secret'>, at: string): Login {
-  const { host, port, credentials, tls } = connection
-  const account = accountOf(credentials, secret, `${at}.credentials`)
-  return { server: `${host}:${port}`, host, port, ...account, tls: tlsTexts(tls, secret, `${at}.tls`), at }
-}
+import { certificateHint, type Login, tlsOptions } from '../../io/connection.ts'
 
 export interface Session {
   rows<Row extends object>(sql: string, values?: unknown[]): Promise<Row[]>
@@ -113,15 +91,7 @@ async function connect(login: Login, database: string): Promise<Client> {
 }
 
 function sslOf({ host, tls }: Login): ClientConfig['ssl'] {
-  const { mode, ca, cert, key } = tls
-  if (mode === 'disabled' || host.startsWith('/')) return false
-  return {
-    rejectUnauthorized: mode !== 'required',
-    ...(mode === 'verify-ca' ? { checkServerIdentity: () => undefined } : {}),
-    ...(ca ? { ca } : {}),
-    ...(cert ? { cert } : {}),
-    ...(key ? { key } : {}),
-  }
+  return tls.mode === 'disabled' || host.startsWith('/') ? false : tlsOptions(tls)
 }
 
 function unreachable({ server, user, tls, at }: Login, database: string, cause: unknown): JobError {
@@ -136,8 +106,7 @@ function unreachable({ server, user, tls, at }: Login, database: string, cause: 
   else if (/does not support SSL/.test(message))
     hint = `the server has no TLS: give it a certificate, or set ${at}.tls.mode: disabled`
   else if (/no encryption/.test(message)) hint = `the server wants TLS: set ${at}.tls.mode`
-  else if (/certificate|self.signed|altnames|SSL|TLS/i.test(`${code} ${message}`))
-    hint = `the certificate does not pass ${at}.tls.mode: ${tls.mode}; name its CA with ${at}.tls.ca, or choose verify-ca, required or disabled`
+  else hint = certificateHint(`${code} ${message}`, { tls, at: `${at}.tls` }) ?? hint
   return new JobError('server', `PostgreSQL server ${server} refuses ${user} in database ${database}: ${why}`, {
     hint,
     cause,

@@ -1,6 +1,7 @@
 import { JobError } from '../../errors.ts'
+import type { Login } from '../../io/connection.ts'
 import { type TableRow, tablesOf } from './catalog.ts'
-import { type Login, open, quoteName, type Session, SqlError } from './server.ts'
+import { open, quoteName, type Session, SqlError } from './server.ts'
 
 /** One point in time of one database, which any number of pg_dump can read from, as long as it is open. */
 export interface Snapshot {

@@ -1,5 +1,6 @@
 import type { Marker, RestoreStep, TargetRun, TargetState } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
+import { type Login, loginOf } from '../../io/connection.ts'
 import { type DatabaseRow, databasesOf, lookAtServer, type ServerRow } from './catalog.ts'
 import { refuseOld } from './check.ts'
 import { type Clients, findClients, majorIn } from './clients.ts'
@@ -7,7 +8,7 @@ import { checkExtensions, look, type Seen } from './content.ts'
 import { type DatabaseFacts, factsOf, missingParts, type PostgresFacts, tableKey } from './facts.ts'
 import { Creates, readMarkers } from './marker.ts'
 import { chooseDatabases, chooseTables } from './selection.ts'
-import { type Login, loginOf, withSession } from './server.ts'
+import { withSession } from './server.ts'
 import { type Source, Target } from './values.ts'
 
 /** One database of the backup, and where it goes. */

@@ -92,3 +92,11 @@ function decode(buffer: Buffer, at: number): Buffer {
     }
   }
 }
+
+/** The text that the value of a string key holds. */
+export function stringIn(value: Buffer): Buffer {
+  const cursor = openCursor()
+  cursor.buffer = value
+  cursor.string()
+  return cursor.text()
+}

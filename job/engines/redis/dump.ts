@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream'
 import { JobError } from '../../errors.ts'
 import { type Crc64, crc64 } from './crc64.ts'
+import { stringIn } from './cursor.ts'
 import { type Listener, type Scanner, scan } from './rdb.ts'
 import { isMarker, type Selection } from './selection.ts'
 import type { Snapshot } from './snapshot.ts'
@@ -15,6 +16,8 @@ export interface Counted {
   functions: string[]
   /** Modules have data of their own beside the keys. */
   moduleData: boolean
+  /** What restores left there, as it stood at the snapshot. */
+  markers?: Buffer
 }
 
 export interface Dump {
@@ -80,6 +83,8 @@ function openSieve(selection: Selection, counted: Counted) {
   /** In the buffer that is being read: from where on it is kept; negative while a key is left out. */
   let from = 0
   let buffer: Buffer = Buffer.alloc(0)
+  /** The value of our own key, while it is being read. */
+  let ours: Buffer[] | undefined
 
   function keep(to: number): void {
     if (from < 0 || to <= from) return
@@ -105,14 +110,18 @@ function openSieve(selection: Selection, counted: Counted) {
     },
     key: (head, span) => {
       buffer = span.buffer
-      const kept = selection.database(head.database) && !isOurs(head) && selection.key(head.key())
+      if (isOurs(head)) ours = []
+      const kept = !ours && selection.database(head.database) && selection.key(head.key())
       if (kept) counter.key?.(head, span)
       else leaveOut(span.from)
     },
     value: (span) => {
+      ours?.push(Buffer.from(span.buffer.subarray(span.from, span.to)))
       if (from >= 0) counter.value?.(span)
     },
     ended: (to) => {
+      if (ours) counted.markers = stringIn(Buffer.concat(ours))
+      ours = undefined
       if (from < 0) from = to
       else counter.ended?.(to)
     },

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { JobError } from '../../errors.ts'
+import { parseFacts, type SourceFacts } from '../../manifest.ts'
 
 const Choice = z.object({ databases: z.array(z.int()), keys: z.array(z.string()) })
 
@@ -43,13 +43,8 @@ export type RedisFacts = z.infer<typeof RedisFacts>
 export const accountsPart = 'users.acl'
 
 /** The facts of a manifest. Throws `verification` when they are not Redis'. */
-export function factsOf(source: { facts: Record<string, unknown> }): RedisFacts {
-  const parsed = RedisFacts.safeParse(source.facts)
-  if (parsed.success) return parsed.data
-  throw new JobError(
-    'verification',
-    `the manifest's facts are not those of a Redis backup: ${z.prettifyError(parsed.error).replaceAll('\n', ' ')}`,
-  )
+export function factsOf(source: Pick<SourceFacts, 'facts'> | undefined): RedisFacts {
+  return parseFacts(RedisFacts, source, 'a Redis backup')
 }
 
 /** Parts that the facts promise and the manifest does not list. */

@@ -6,7 +6,7 @@ import { scan } from './rdb.ts'
 
 /** Reads every snapshot to its end, key by key, and compares what is in it with what was counted when it was made. */
 export async function inspect(run: InspectRun, reader: Reader): Promise<void> {
-  const facts = factsOf(run.source ?? { facts: {} })
+  const facts = factsOf(run.source)
   const missing = missingParts(facts, run.parts)
   if (missing.length > 0) throw new JobError('verification', `the backup has no ${missing.join(', ')}`)
   for (const { part, keys } of facts.snapshots) {

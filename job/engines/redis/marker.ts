@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { Marker, RequestRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
+import { parseMarkers, withMarker } from '../../io/restores.ts'
 import { openAll, wireOf } from './masters.ts'
 import { markerKey } from './selection.ts'
 import { loginOf, mastersOf } from './topology.ts'
@@ -17,26 +18,30 @@ export async function findMarker(run: RequestRun): Promise<Marker | undefined> {
   const masters = await mastersOf(target, { ...run, login })
   const wires = await openAll(masters, login, run.signal)
   try {
-    const marker = await readMarker(wireOf(markerKey, masters, wires))
-    return marker?.request === run.request ? marker : undefined
+    const markers = await readMarkers(wireOf(markerKey, masters, wires))
+    return markers.find(({ request }) => request === run.request)
   } finally {
     for (const wire of wires) wire.close()
   }
 }
 
-/** The marker is a key in database 0, of the master that has its slot. */
-async function readMarker(wire: Wire): Promise<Marker | undefined> {
+/** All markers are in one key of database 0, on the master that has its slot. */
+async function readMarkers(wire: Wire): Promise<Marker[]> {
   const text = await wire.ask('GET', markerKey)
-  if (text === null) return undefined
+  return text === null ? [] : markersIn(Buffer.from(String(text), 'latin1'), wire.server)
+}
+
+export function markersIn(text: Buffer, server: string): Marker[] {
   try {
-    return JSON.parse(Buffer.from(String(text), 'latin1').toString('utf8')) as Marker
+    return parseMarkers(text.toString('utf8'))
   } catch {
-    throw new JobError('server', `${wire.server} has a key ${markerKey} that is no marker`, {
+    throw new JobError('server', `${server} has a key ${markerKey} that has no markers`, {
       hint: 'restores keep theirs there: remove the key',
     })
   }
 }
 
 export async function writeMarker(wire: Wire, marker: Marker): Promise<void> {
-  await wire.ask('SET', markerKey, Buffer.from(JSON.stringify(marker)))
+  const markers = withMarker(await readMarkers(wire), marker)
+  await wire.ask('SET', markerKey, Buffer.from(JSON.stringify(markers)))
 }

@@ -2,7 +2,7 @@ import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import type { Readable } from 'node:stream'
 import { connect as connectTls } from 'node:tls'
 import { JobError, textOf } from '../../errors.ts'
-import type { TlsTexts } from '../../io/connection.ts'
+import { addressText, certificateHint, type TlsTexts, tlsOptions } from '../../io/connection.ts'
 import { type Argument, encode, isRefusal, type Reply, replies } from './protocol.ts'
 
 export interface Address {
@@ -85,13 +85,15 @@ export async function withWire<T>(
 }
 
 export function nameOf({ host, port }: Address): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+  return addressText(host, port)
 }
 
 function connected(address: Address, { tls, at }: Login, signal: AbortSignal): Promise<Socket> {
   const { host, port } = address
   const secure = tls.mode !== 'disabled'
-  const socket = secure ? connectTls({ host, port, ...tlsOptions(tls, host) }) : connectTcp({ host, port })
+  const socket = secure
+    ? connectTls({ host, port, ...(isIP(host) ? {} : { servername: host }), ...tlsOptions(tls) })
+    : connectTcp({ host, port })
   return new Promise((resolve, reject) => {
     const fail = (cause: unknown) => {
       socket.destroy()
@@ -111,17 +113,6 @@ function connected(address: Address, { tls, at }: Login, signal: AbortSignal): P
       resolve(socket)
     })
   })
-}
-
-function tlsOptions({ mode, ca, cert, key }: TlsTexts, host: string) {
-  return {
-    rejectUnauthorized: mode !== 'required',
-    ...(isIP(host) ? {} : { servername: host }),
-    ...(mode === 'verify-identity' ? {} : { checkServerIdentity: () => undefined }),
-    ...(ca ? { ca } : {}),
-    ...(cert ? { cert } : {}),
-    ...(key ? { key } : {}),
-  }
 }
 
 function wireOn(socket: Socket, server: string, signal: AbortSignal): Wire {
@@ -226,7 +217,6 @@ function unreachable({ address, tls, at, cause }: Unreachable): JobError {
   let hint = 'check host and port, that the server runs, and the network policy'
   if (tls.mode !== 'disabled' && /ECONNRESET|wrong version|EPROTO|disconnected before/i.test(`${code} ${message}`))
     hint = `the server may have no TLS on this port: set ${at}.tls.mode: disabled`
-  else if (/certificate|self.signed|altnames|SSL|TLS/i.test(`${code} ${message}`))
-    hint = `the certificate does not pass ${at}.tls.mode: ${tls.mode}; name its CA with ${at}.tls.ca, or choose verify-ca, required or disabled`
+  else hint = certificateHint(`${code} ${message}`, { tls, at: `${at}.tls` }) ?? hint
   return new JobError('server', `${nameOf(address)} cannot be reached: ${message || code}`, { hint, cause })
 }

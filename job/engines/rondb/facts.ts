@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { JobError } from '../../errors.ts'
+import { parseFacts, type SourceFacts } from '../../manifest.ts'
 import { TableFacts } from './tables.ts'
 
 /** What the manifest says of a RonDB source: enough to restore into any cluster and to prove it. */
@@ -29,13 +29,8 @@ export const RondbFacts = z.object({
 export type RondbFacts = z.infer<typeof RondbFacts>
 
 /** The facts of a manifest. Throws `verification` when they are not RonDB's. */
-export function factsOf(source: { facts: Record<string, unknown> }): RondbFacts {
-  const parsed = RondbFacts.safeParse(source.facts)
-  if (parsed.success) return parsed.data
-  throw new JobError(
-    'verification',
-    `the manifest's facts are not those of a RonDB backup: ${z.prettifyError(parsed.error).replaceAll('\n', ' ')}`,
-  )
+export function factsOf(source: Pick<SourceFacts, 'facts'> | undefined): RondbFacts {
+  return parseFacts(RondbFacts, source, 'a RonDB backup')
 }
 
 /** What of a backup's parts the facts promise and the manifest does not list: folders of data nodes, and dumps. */

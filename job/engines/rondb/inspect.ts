@@ -10,7 +10,7 @@ import { leftOut } from './values.ts'
 
 /** Reads every native file to its end, and compares the records in them with what START BACKUP said. */
 export async function inspect(run: InspectRun, reader: Reader): Promise<void> {
-  const facts = factsOf(run.source ?? { facts: {} })
+  const facts = factsOf(run.source)
   const missing = missingParts(facts, run.parts)
   if (missing.length > 0) throw new JobError('verification', `the backup has no ${missing.join(', ')}`)
   const found = await inspectNodes(run, reader)

@@ -1,6 +1,7 @@
 import type { Marker, RequestRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
-import { type Login, type Session, SqlError, withMysql } from '../../io/mysql.ts'
+import { globalPrivileges, holds, type Login, type Session, SqlError, withMysql } from '../../io/mysql.ts'
+import { type MarkerRow, markerOf } from '../../io/restores.ts'
 import { loginsOf } from './mysql.ts'
 import type { Target } from './values.ts'
 
@@ -37,12 +38,8 @@ const needed = [
 ]
 
 async function refuseWeak(session: Session, login: Login): Promise<void> {
-  const rows = await session.rows<{ privilege: string }>(
-    `SELECT privilege_type AS privilege FROM information_schema.user_privileges
-      WHERE grantee = CONCAT("'", SUBSTRING_INDEX(CURRENT_USER(), '@', 1), "'@'", SUBSTRING_INDEX(CURRENT_USER(), '@', -1), "'")`,
-  )
-  const held = new Set(rows.map((row) => row.privilege))
-  const missing = needed.filter((privilege) => !held.has(privilege))
+  const held = await globalPrivileges(session)
+  const missing = needed.filter((privilege) => !holds(held, privilege))
   if (missing.length === 0) return
   throw new JobError('server', `account ${login.user} on MySQL server ${login.server} lacks ${missing.join(', ')}`, {
     hint: 'a restore makes databases, accounts and grants: it needs ALL PRIVILEGES WITH GRANT OPTION (docs/engines/rondb.md)',
@@ -71,27 +68,16 @@ export async function restoresIn(session: Session): Promise<string> {
 /** All of them: that of another request may say that its restore is unfinished. */
 export async function readMarkers(session: Session): Promise<Marker[]> {
   try {
-    const rows = await session.rows<{
-      request: string
-      backup_id: string
-      plan: string
-      state: string
-      creates: string
-    }>(`SELECT request, backup_id, plan, state, creates FROM ${table} ORDER BY begun`)
-    return rows.map((row) => ({
-      request: row.request,
-      backupId: row.backup_id,
-      plan: row.plan,
-      state: row.state === 'finished' ? 'finished' : 'begun',
-      creates: JSON.parse(row.creates),
-    }))
+    const rows = await session.rows<MarkerRow>(
+      `SELECT request, CAST(backup_id AS CHAR) AS backup_id, plan, state, creates FROM ${table} ORDER BY begun`,
+    )
+    return rows.map(markerOf)
   } catch (error) {
     if (error instanceof SqlError && (error.errno === 1049 || error.errno === 1146)) return []
     throw error
   }
 }
 
-/** Writing `begun` is the first change to a target. What other requests brought is not to be relied on from then on: their rows go. */
 export async function writeMarker(session: Session, marker: Marker): Promise<void> {
   await session.execute('SET SESSION sql_log_bin = 0')
   await session.execute('CREATE DATABASE IF NOT EXISTS holdfast')
@@ -107,5 +93,7 @@ export async function writeMarker(session: Session, marker: Marker): Promise<voi
        state = VALUES(state), creates = VALUES(creates), finished = VALUES(finished)`,
     [marker.request, marker.plan, marker.backupId, marker.state, JSON.stringify(marker.creates), marker.state],
   )
-  if (marker.state === 'begun') await session.rows(`DELETE FROM ${table} WHERE request <> ?`, [marker.request])
+  if (marker.state !== 'begun') return
+  await session.rows(`DELETE FROM ${table} WHERE request <> ? AND state = 'begun'`, [marker.request])
+  await session.rows(`UPDATE ${table} SET state = 'replaced' WHERE request <> ?`, [marker.request])
 }

@@ -1,5 +1,5 @@
 import type { RunContext } from '../../engine.ts'
-import { accountOf, tlsTexts } from '../../io/connection.ts'
+import { accountOf, addressText, tlsTexts } from '../../io/connection.ts'
 import type { Login } from '../../io/mysql.ts'
 import type { Mysql } from './values.ts'
 
@@ -13,7 +13,7 @@ export function loginsOf(mysql: Mysql, { secret }: Pick<RunContext, 'secret'>, a
 
 function addresses(mysql: Mysql): Pick<Login, 'server' | 'host' | 'port' | 'socketPath'>[] {
   if (mysql.socket) return [{ server: mysql.socket, socketPath: mysql.socket }]
-  const named = mysql.servers ?? [`${mysql.host?.includes(':') ? `[${mysql.host}]` : mysql.host}:${mysql.port}`]
+  const named = mysql.servers ?? [addressText(mysql.host as string, mysql.port)]
   return named.map((server) => {
     if (server.startsWith('/')) return { server, socketPath: server }
     const [, v6, name, port] = /^(?:\[(.+)\]|([^:]+))(?::(\d+))?$/.exec(server) ?? []

@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises'
 import type { Reader, RestoreStep, TargetRun } from '../../engine.ts'
-import { JobError } from '../../errors.ts'
+import { stepOf } from '../../io/restores.ts'
 import { fetch } from './fetch.ts'
 import { unlock } from './lock.ts'
 import { detailOf, type Progress, type Step } from './progress.ts'
@@ -26,8 +26,7 @@ const steps: Record<string, Step> = {
 
 /** One step; the plan is always begun from its first, so every step may find what a crashed run left. */
 export async function restore(run: TargetRun, step: RestoreStep, reader: Reader): Promise<Record<string, unknown>> {
-  const todo = steps[step.name]
-  if (!todo) throw new JobError('bug', `no step ${step.name}`)
+  const todo = stepOf(steps, step)
   const state = progress.get(run) ?? { detail: detailOf(run), restored: [], slots: 0, folder: '' }
   progress.set(run, state)
   return todo(run, reader, state)

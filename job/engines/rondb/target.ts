@@ -3,6 +3,7 @@ import { JobError } from '../../errors.ts'
 import { clientVersions } from '../../io/clients.ts'
 import type { Login } from '../../io/mysql.ts'
 import { together } from '../../io/parallel.ts'
+import { refuseOvertaken } from '../../io/restores.ts'
 import { versionIn } from './clients.ts'
 import { type Clears, Creates, clearsOf, type DiskObjects, foreign, look, withEarlier } from './content.ts'
 import { factsOf, missingParts, type RondbFacts } from './facts.ts'
@@ -100,18 +101,6 @@ export async function recheck(run: TargetRun): Promise<void> {
       hint: 'nothing was changed; look at what was made there, and run the restore again',
     },
   )
-}
-
-/** A lease keeps runs of one request apart, but not every run has one. */
-function refuseOvertaken(run: TargetRun, before: Marker[], after: Marker[]): void {
-  const ours = (markers: Marker[]) => {
-    const marker = markers.find(({ request }) => request === run.request)
-    return marker && `${marker.state} ${marker.backupId}`
-  }
-  if (ours(before) === ours(after)) return
-  throw new JobError('busy', 'another run of the same request restored meanwhile', {
-    hint: 'nothing was changed by this one; run it again to see what became of the other',
-  })
 }
 
 /** Tables that are not NDB come back with their database when the backup has them. */

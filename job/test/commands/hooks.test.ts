@@ -45,7 +45,7 @@ beforeEach(() => {
 
 function run(
   hooks: Hooks | undefined,
-  { work = async () => say('work'), signal }: { work?: () => Promise<void>; signal?: AbortSignal } = {},
+  { work = async () => say('task'), signal }: { work?: () => Promise<void>; signal?: AbortSignal } = {},
 ) {
   const job = fakeJob({ storages: [], backups: {}, hooks: actions, ...(signal ? { signal } : {}) })
   const outcome = between(job, { run: 'backup-nightly', at: 'backups.nightly.hooks', hooks }, work)
@@ -58,18 +58,18 @@ describe('hooks', () => {
   test('run around the work in their order, and what was scaled is back before those after it', async () => {
     expect((await run(quiet).outcome).failure).toBeUndefined()
     const before = ['scale que 0', 'scale sidekiq 0', 'exec flush in db-0']
-    expect(said).toEqual([...before, 'work', ...undone, 'exec resync in app-0'])
+    expect(said).toEqual([...before, 'task', ...undone, 'exec resync in app-0'])
     expect(scaled.size).toBe(0)
   })
 
   test.each<[string, RegExp, string[]]>([
     ['a hook before it', /flush/, []],
     ['the second scaling', /sidekiq 0/, []],
-    ['the work', /work/, ['work']],
+    ['the task', /task/, ['task']],
   ])('undo everything when %s fails', async (_, pattern, worked) => {
     fails = pattern
     await expect(run(quiet).outcome).rejects.toThrow('went wrong')
-    expect(said.filter((text) => text === 'work')).toEqual(worked)
+    expect(said.filter((text) => text === 'task')).toEqual(worked)
     expect(said.slice(-4)).toEqual([...undone, 'exec alarm in app-0'])
     expect(scaled.size).toBe(0)
   })

@@ -68,7 +68,7 @@ const marker = (state: Marker['state'], backupId: string): Marker => ({
   state,
   backupId,
 })
-const [begun, finished] = [marker('begun', '100'), marker('finished', '100')]
+const [begun, finished, replaced] = (['begun', 'finished', 'replaced'] as const).map((state) => marker(state, '100'))
 
 test.each<[string, (Marker | undefined)[], boolean, string | undefined]>([
   ['what it says, when no target knows the request', [undefined, undefined], false, 'latest'],
@@ -77,6 +77,8 @@ test.each<[string, (Marker | undefined)[], boolean, string | undefined]>([
   ['the one that a run began with rather than one that is done', [marker('finished', '200'), begun], false, '100'],
   ['the newer one of two that runs began with', [begun, marker('begun', '99')], false, '100'],
   ['none when all targets are done', [finished, finished], false, undefined],
+  ['none when another request replaced what it brought', [finished, replaced], false, undefined],
+  ['the one that a replaced target had', [replaced, undefined], false, '100'],
   ['what it says, with a schedule', [begun], true, 'latest'],
   ['what it says, with a schedule, also when it was done with another', [finished], true, 'latest'],
 ])('a request picks %s', (_, markers, scheduled, pick) =>
@@ -87,6 +89,8 @@ test.each<[string, Marker | undefined, boolean, boolean]>([
   ['nothing is known', undefined, false, false],
   ['it was begun', begun, false, false],
   ['it is finished, with another backup', finished, false, true],
+  ['another request replaced what it brought', replaced, false, true],
+  ['it has a schedule and another request replaced it', marker('replaced', '200'), true, false],
   ['it has a schedule and is finished with an older backup', finished, true, false],
   ['it has a schedule and is finished with this one', marker('finished', '200'), true, true],
 ])('when %s, a request is done or not', (_, known, scheduled, done) =>

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { openWorkspace, succeeds, type Workspace } from './harness.ts'
+import { remembersRequests } from './memory.ts'
 
 const run = promisify(execFile)
 
@@ -224,6 +225,13 @@ describe('files', () => {
     expect((await readdir(join(space.store, 'nightly'))).filter((name) => name.endsWith('.json'))).toEqual([])
   })
 
+  test('are restored once by a request, and once for each backup by one with a schedule', async () => {
+    await seeded()
+    restoring({})
+    space.values.restores.once = space.values.restores.back as Record<string, unknown>
+    await remembersRequests(space, () => treeOf(target))
+  })
+
   test('are written again from the start when a restore was killed in the middle', async () => {
     await seeded()
     await backedUp()
@@ -235,6 +243,12 @@ describe('files', () => {
     await until(held)
     started.kill('SIGKILL')
     await started.done
+    space.values.backups.halfway = {
+      storages: ['local'],
+      sources: [{ name: 'data', files: { access: 'local', path: target } }],
+    }
+    const half = await space.holdfast('backup', 'halfway')
+    expect([half.code, half.summary.error]).toEqual([25, expect.stringContaining('at work or did not end')])
     restoring({})
     const ran = await succeeds(space.holdfast('restore', 'back'))
     expect(ran.stdout).toContain('restored')

@@ -332,6 +332,15 @@ describe.skipIf(!s3 || !cluster)('a run that is killed', () => {
       expect(token).toMatchObject({ code: 20, summary: { error: expect.stringContaining('maxAge') } })
     })
 
+    test('is not carried out again when another one replaced what it brought', async () => {
+      await succeeds(work.holdfast('restore', 'once'))
+      await succeeds(work.holdfast('restore', 'once', '--overwrite', '--token', 'other'))
+      await rondb.sql('INSERT INTO small.both_have VALUES (98)')
+      const again = await succeeds(work.holdfast('restore', 'once', '--overwrite'))
+      expect(again.stdout).toContain('another restore has changed the target since')
+      expect((await content()).rows).toContain(98)
+    })
+
     test('says so when the backup that it began with is gone, and changes nothing', async () => {
       await killAt(halfway, 'restore', 'once')
       await takeNewer()

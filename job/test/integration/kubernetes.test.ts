@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { apply, cluster, kubeconfigAs, kubectl, makeNamespace } from '../servers/kubernetes.ts'
 import { openWorkspace, secrets, succeeds, type Workspace } from './harness.ts'
+import { remembersRequests } from './memory.ts'
 
 const missing = cluster.kubeconfig ? undefined : 'no KUBECONFIG'
 if (missing) console.log(`objects of Kubernetes: skipped, ${missing}`)
@@ -73,6 +74,19 @@ describe.skipIf(missing !== undefined)('objects of Kubernetes', () => {
     expect((await held()).find((one) => one.metadata.name === 'web' && one.kind === 'ConfigMap')?.data.color).toBe(
       'changed',
     )
+  })
+
+  test('are restored once by a request, and are no backup while one is unfinished', async () => {
+    space.values.restores.once = { ...(space.values.restores.back as object), token: 'memory' }
+    await remembersRequests(space, held)
+    const markers = async () =>
+      JSON.parse(await kubectl(['-n', namespace.name, 'get', 'configmap', 'holdfast-restores', '-o', 'json'])).data
+    const [request] = Object.keys(await markers())
+    const begun = { ...JSON.parse((await markers())[request as string]), state: 'begun' }
+    const data = JSON.stringify({ data: { [request as string]: JSON.stringify(begun) } })
+    await kubectl(['-n', namespace.name, 'patch', 'configmap', 'holdfast-restores', '-p', data])
+    const half = await space.holdfast('backup', 'nightly')
+    expect([half.code, half.summary.error]).toEqual([25, expect.stringContaining('at work or did not end')])
   })
 
   test('that are there are replaced with overwrite', async () => {

@@ -23,6 +23,7 @@ import { archiveOf } from '../fakes/mongo-archive.ts'
 import { startMongoProxy } from '../fakes/mongo-proxy.ts'
 import { type Server, startServer } from '../servers/kit.ts'
 import { openWorkspace, secrets, succeeds, type Workspace } from './harness.ts'
+import { remembersRequests } from './memory.ts'
 
 const server = await startServer('mongo-7')
 
@@ -213,6 +214,11 @@ describe.skipIf(!server)('mongodb', () => {
 
     const again = await succeeds(work.holdfast('restore', 'once'))
     expect(again.summary).toMatchObject({ steps: { mongo: 'already restored' } })
+  }, 180_000)
+
+  test('carries a request out once, one with a schedule once for each backup', async () => {
+    await seed()
+    await remembersRequests(work, picture)
   }, 180_000)
 
   test('replaces with overwrite what the backup has, and leaves the rest', async () => {

@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { MysqlFacts } from '../../engines/mysql/facts.ts'
 import { type Server, startServer } from '../servers/kit.ts'
 import { openWorkspace, secrets, succeeds, type Workspace } from './harness.ts'
+import { remembersRequests } from './memory.ts'
 import { seedOf } from './mysql-seed.ts'
 
 const releases = [
@@ -240,6 +241,12 @@ describe.each(releases.filter(([name]) => !chosen || chosen.includes(name)))('%s
     use({ accounts: false })
     await succeeds(work.holdfast('restore', 'once', '--overwrite', '--token', 'all'))
     expect((await state()).dump).toEqual(before.dump)
+  }, 180_000)
+
+  test('a request is carried out once, one with a schedule once for each backup', async ({ skip }) => {
+    if (!server) return skip()
+    use({ accounts: false })
+    await remembersRequests(work, async () => (await state()).dump)
   }, 180_000)
 
   test('without the privilege for the lock, positions that stand still prove the snapshot', async ({ skip }) => {

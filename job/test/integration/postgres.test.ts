@@ -8,6 +8,7 @@ import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Server, startServer } from '../servers/kit.ts'
 import { openWorkspace, secrets, succeeds, type Workspace } from './harness.ts'
+import { remembersRequests } from './memory.ts'
 import { fakeClients } from './postgres/fake-clients.ts'
 import {
   client,
@@ -108,6 +109,12 @@ describe.skipIf(started.some((server) => !server))('PostgreSQL', () => {
     await refuseTorn(server)
     expect(await sql(server, "SELECT to_regclass('shop.mine') AS there", shop)).toEqual([{ there: null }])
   })
+
+  test('is restored once by a request, and once for each backup by one with a schedule', async () => {
+    work.values.backups.nightly = work.values.backups['postgres-17'] as Record<string, unknown>
+    once('nightly', server)
+    await remembersRequests(work, () => describeDatabase(server, shop))
+  }, 180_000)
 
   test('of an older release comes back on a newer one, and never the other way round', async () => {
     const before = await describeDatabase(old, shop)

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { startRedisProxy } from '../fakes/redis-proxy.ts'
 import { type Server, startServer } from '../servers/kit.ts'
 import { openWorkspace, secrets, succeeds, type Workspace } from './harness.ts'
+import { remembersRequests } from './memory.ts'
 import { connect, contents, differences, seed, seedDatabases } from './redis-data.ts'
 
 /** The rights that docs/engines/redis.md names. */
@@ -103,6 +104,12 @@ describe('a server alone', () => {
     expect((await work.holdfast('verify', 'nightly', '--level', 'readable')).code).toBe(0)
   })
 
+  test('a request is carried out once, one with a schedule once for each backup', async () => {
+    if (!to) return
+    work.values.restores.once = { ...restoreOf('nightly', to), token: 'memory' }
+    await remembersRequests(work, () => contents(target, { fieldTtl }))
+  })
+
   test('a target that is not empty is refused and stays; overwrite empties the databases of the backup', async () => {
     if (!to) return
     await target.set('mine', 1)
@@ -180,6 +187,9 @@ describe('a server alone', () => {
     await run.done
     await proxy.close()
     expect(await target.dbsize()).toBeGreaterThan(0)
+    work.values.backups.halfway = planOf(to)
+    const half = await work.holdfast('backup', 'halfway')
+    expect([half.code, half.summary.error]).toEqual([25, expect.stringContaining('at work or did not end')])
     work.values.restores.killed = { ...restoreOf('nightly', to), token: 'killed' }
     await succeeds(work.holdfast('restore', 'killed'))
     expect(differences(await contents(source, { fieldTtl }), await contents(target, { fieldTtl }))).toEqual([])
@@ -188,7 +198,8 @@ describe('a server alone', () => {
   test('keys that expired since are left out and counted; a value of 40 MB and an old marker are no trouble', async () => {
     if (!from || !to) return
     work.values.backups.ends = planOf(from, { accounts: false })
-    await source.set('holdfast:restore', 'of another restore')
+    const marker = { request: 'r', backupId: '1', plan: 'nightly', state: 'finished', creates: { databases: [0] } }
+    await source.set('holdfast:restore', JSON.stringify([marker]))
     await source.call('SELECT', 9)
     await source.set('huge', Buffer.alloc(40_000_000, 'random-ish text 0123456789'))
     await source.rpush('huge:list', ...Array.from({ length: 2000 }, () => 'x'.repeat(5000)))
