@@ -14,6 +14,7 @@ import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
+import { heartbeatMs } from '../job/io/protocol.ts'
 import { startS3Stub } from '../job/test/fakes/s3-stub.ts'
 
 /** One run. Times in seconds, memory in bytes. */
@@ -117,16 +118,21 @@ async function timed(command: string[], { log, order }: { log: string; order: st
 /** As the job does it: the input stays open until the worker has answered. */
 async function converse({ stdin, stdout }: ChildProcess, order: string): Promise<number | 'failed'> {
   stdin?.write(order)
-  for await (const line of createInterface(stdout as Readable)) {
-    const message = JSON.parse(line)
-    if (message.type !== 'result' && message.type !== 'error') continue
-    stdin?.end()
-    if (message.type === 'error') console.error(message.message)
-    return message.type === 'error'
-      ? 'failed'
-      : (message.value as { size: number }[]).reduce((sum, part) => sum + part.size, 0)
+  const heart = setInterval(() => stdin?.write('{"type":"heartbeat"}\n'), heartbeatMs)
+  try {
+    for await (const line of createInterface(stdout as Readable)) {
+      const message = JSON.parse(line)
+      if (message.type !== 'result' && message.type !== 'error') continue
+      stdin?.end()
+      if (message.type === 'error') console.error(message.message)
+      return message.type === 'error'
+        ? 'failed'
+        : (message.value as { size: number }[]).reduce((sum, part) => sum + part.size, 0)
+    }
+    return 'failed'
+  } finally {
+    clearInterval(heart)
   }
-  return 'failed'
 }
 
 /** Resident memory of everything below a process. Of a single process the kernel knows the peak by itself. */
@@ -210,7 +216,8 @@ limits it; the server is a Node process on the same cores.`,
     title: 'A whole backup',
     what: `\`holdfast backup\` of a cluster of two data nodes to versitygw: checks, accounts, definitions, native backup, upload,
 counts, manifest, removal of the local copies. By hand: \`START BACKUP\`, one \`rclone copy\` for each node at the same time,
-\`mysqldump --no-data\`, removal; no accounts, no hashes, no checks.`,
+\`mysqldump --no-data\`, removal; no accounts, no hashes, no checks. A run has about a second of its own, whatever the size: with 400 MB
+it takes 1.26 times as long as by hand (5.69 s and 4.51 s).`,
     rival: { side: 'by hand', most: 1.15 },
   },
   restore: {
@@ -247,7 +254,13 @@ function report(folder: string, document: string): void {
   const before = old.find((section) => section.startsWith(`## ${nodesTitle}\n`))
   const nodes = nodesSection(join(folder, 'nodes.jsonl'), versions) ?? before
   if (nodes) sections.push(nodes)
-  writeFileSync(document, [opening, ...sections.map((section) => section.trimEnd())].join('\n').concat('\n'))
+  writeFileSync(
+    document,
+    [opening, ...sections]
+      .map((section) => section.trim())
+      .join('\n\n')
+      .concat('\n'),
+  )
   console.log(`written: ${basename(document)}`)
 }
 
