@@ -43,15 +43,17 @@ Sources and targets of the engine `kubernetes`: what they need of Kubernetes, an
 {{- range $seen }}
 - {{ toJson . }}
 {{- end }}
-{{- if and $any $restores }}
-# What a restore remembers of itself.
+{{- if $any }}
+# What restores remember of themselves: half of one is no backup.
+{{- if $restores }}
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [create]
+{{- end }}
 - apiGroups: [""]
   resources: [configmaps]
   resourceNames: [holdfast-restores]
-  verbs: [get, update]
+  verbs: {{ ternary "[get, update]" "[get]" $restores }}
 {{- end }}
 {{- end }}
 

@@ -16,6 +16,7 @@ interface Found extends Named {
 
 /** What can be listed now can be listed by the backup: it reads nothing else. */
 export async function check(run: SourceRun): Promise<SourceState> {
+  await readMarkers(run)
   const found = await find(run)
   if (found.length === 0)
     throw new JobError('nothing-matches', `${run.at}.objects: the namespace has none of them`, {

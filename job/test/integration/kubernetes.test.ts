@@ -257,7 +257,10 @@ function account(name: string): object[] {
       apiVersion: 'rbac.authorization.k8s.io/v1',
       kind: 'Role',
       metadata,
-      rules: [{ apiGroups: [''], resources: ['secrets'], resourceNames: ['seed'], verbs: ['get'] }],
+      rules: [
+        { apiGroups: [''], resources: ['secrets'], resourceNames: ['seed'], verbs: ['get'] },
+        { apiGroups: [''], resources: ['configmaps'], resourceNames: ['holdfast-restores'], verbs: ['get'] },
+      ],
     },
     {
       apiVersion: 'rbac.authorization.k8s.io/v1',
