@@ -145,6 +145,14 @@ begin_copy() { # NAMESPACE JOB NAME
     kubectl -n "$1" create -f - >/dev/null
 }
 
+# The same of a CronJob: a run right now.
+begin_copy_of_schedule() { # NAMESPACE CRONJOB NAME
+  kubectl -n "$1" create job --from="cronjob/$2" "$3" --dry-run=client -o json | node -e '
+    const job = JSON.parse(require("node:fs").readFileSync(0, "utf8"))
+    job.spec.template.spec.shareProcessNamespace = true
+    console.log(JSON.stringify(job))' | kubectl -n "$1" create -f - >/dev/null
+}
+
 # --- when a scenario fails ---
 
 dump() { # NAMESPACE

@@ -21,10 +21,11 @@ start_server() { # before|after
     "${as_root[@]}" >"$folder/log" 2>&1
   mariadbd --no-defaults --datadir="$folder/data" --socket="$folder/socket" --pid-file="$folder/pid" --skip-networking \
     --log-bin="$folder/data/binlog" --innodb-buffer-pool-size=128M "${as_root[@]}" >>"$folder/log" 2>&1 &
-  until mariadb-admin --no-defaults --socket="$folder/socket" --user=root ping >/dev/null 2>&1; do
+  until root "$1" <<<"SELECT 1" >/dev/null 2>&1; do
     kill -0 $! || return 1
     sleep 0.1
   done
+  disown
   root "$1" <<<"CREATE USER holdfast@localhost IDENTIFIED BY 'of-the-demo'; GRANT ALL ON *.* TO holdfast@localhost WITH GRANT OPTION"
 }
 
@@ -75,7 +76,7 @@ server_values() { # before|after
 }
 
 root() { # before|after
-  mariadb --no-defaults --socket="$work/$1/socket" --user=root --batch --skip-column-names
+  mariadb --no-defaults --socket="$work/$1/socket" --user=root --default-character-set=utf8mb4 --batch --skip-column-names
 }
 
 end_server() { # before|after

@@ -36,7 +36,7 @@ CONF
 }
 
 fill_before() {
-  tell "Filling it: 200000 keys: strings with an end, hashes, lists, sorted sets, a stream."
+  tell "Filling it: 150000 keys: strings with an end, hashes, lists, sorted sets, a stream."
   ask before EVAL "
     for i = 1, 50000 do
       redis.call('SET', 'session:' .. i, 'token ' .. i, 'EX', 1000000 + i)
@@ -53,7 +53,7 @@ how_it_is_backed_up="Holdfast asks for a snapshot as a replica would, reads ever
 
 # Values with their ends, in any order.
 contents() { # before|after
-  ask "$1" --no-raw EVAL "
+  ask "$1" EVAL "
     local sums = {}
     for _, key in ipairs(redis.call('KEYS', '*')) do
       if key ~= 'holdfast:restore' then sums[#sums + 1] = key .. redis.sha1hex(redis.call('DUMP', key)) .. redis.call('PEXPIRETIME', key) end
