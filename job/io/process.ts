@@ -3,7 +3,7 @@ import { closeSync, openSync, unlinkSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pipeline as pipelined, type Readable, Transform, type Writable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
+import { finished } from 'node:stream/promises'
 import { execa } from 'execa'
 import { JobError } from '../errors.ts'
 
@@ -94,9 +94,8 @@ export async function consume(program: Program, source: Readable): Promise<{ std
   const child = start(program, 'pipe')
   const said = Promise.all([collect(child.stdout, defaultKeep), collect(child.stderr, 64 * 1024, program.onError)])
   let failure: unknown
-  const fed = pipeline(source, child.stdin as Writable).catch((error) => {
+  const fed = pour(source, child.stdin as Writable, () => child.kill('SIGKILL')).catch((error) => {
     failure = error
-    child.kill('SIGKILL')
   })
   const [result] = await Promise.all([child, fed])
   program.signal.throwIfAborted()
@@ -113,6 +112,32 @@ export async function consume(program: Program, source: Readable): Promise<{ std
     throw new JobError('server', `${nameOf(program)} did not get all of its input`, { cause: failure })
   const [stdout, stderr] = await said
   return { stdout, stderr }
+}
+
+/**
+ * Not a pipeline: when the source fails, that would close the input before anybody could kill who reads it. A reader that goes away first
+ * is left to say why.
+ */
+async function pour(source: Readable, input: Writable, kill: () => void): Promise<void> {
+  let gone: Error | undefined
+  const leave = (error: Error) => {
+    gone ??= error
+    source.destroy(gone)
+  }
+  input.on('error', leave)
+  input.once('close', () => {
+    if (!input.writableFinished) leave(new Error('its input was closed'))
+  })
+  source.pipe(input, { end: false })
+  try {
+    await finished(source, { writable: false })
+    input.end()
+    await finished(input, { readable: false })
+  } catch (error) {
+    if (gone === undefined) kill()
+    input.destroy()
+    throw error
+  }
 }
 
 async function wellEnded(program: Program, child: Child, errors: Promise<string>): Promise<void> {
