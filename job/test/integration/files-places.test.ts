@@ -7,10 +7,9 @@ import type { EngineOrder, Place } from '../../engine.ts'
 import { markerName, type Work } from '../../engines/files/orders.ts'
 import type { Workers } from '../../io/workers.ts'
 import { connect } from '../../kubernetes/client.ts'
-import type { Template } from '../../kubernetes/template.ts'
 import { podWorkers } from '../../kubernetes/workers.ts'
 import type { Part } from '../../manifest.ts'
-import { apply, cluster, kubectl, makeNamespace, missingCluster } from '../servers/kubernetes.ts'
+import { apply, cluster, kubectl, makeNamespace, missingCluster, workerTemplate } from '../servers/kubernetes.ts'
 import { openWorkspace, succeeds, type Workspace } from './harness.ts'
 
 const missing = missingCluster()
@@ -180,7 +179,7 @@ async function withTeam<T>(work: (team: Workers) => Promise<T>): Promise<T> {
   }
   const team = podWorkers({
     cluster: connect({ kubeconfig: cluster.kubeconfig, podNamespace: namespace }),
-    template: template(),
+    template: workerTemplate({ names: 'files-worker' }),
     hello,
     run: `${Math.random()}`,
     progress: unseen,
@@ -237,44 +236,6 @@ function user(name: string, data: string, script: string, ids: object = { fsGrou
         name: i === 0 ? 'data' : 'backups',
         persistentVolumeClaim: { claimName },
       })),
-    },
-  }
-}
-
-function template(): Template {
-  return {
-    names: 'files-worker',
-    max: 4,
-    scratch: {},
-    pod: {
-      apiVersion: 'v1',
-      kind: 'Pod',
-      metadata: { labels: { 'app.kubernetes.io/name': 'holdfast', 'app.kubernetes.io/component': 'worker' } },
-      spec: {
-        restartPolicy: 'Never',
-        automountServiceAccountToken: false,
-        securityContext: { ...podSecurity, runAsUser: 1000, runAsGroup: 1000, fsGroup: 1000 },
-        containers: [
-          {
-            securityContext: security,
-            name: 'worker',
-            image: cluster.image,
-            imagePullPolicy: 'IfNotPresent',
-            command: ['/app/holdfast', 'worker', '--log-level', 'info'],
-            stdin: true,
-            stdinOnce: false,
-            env: [{ name: 'TMPDIR', value: '/tmp' }],
-            volumeMounts: ['tmp', 'scratch']
-              .map((name) => ({ name, mountPath: `/${name}` }))
-              .concat({ name: 'backups', mountPath: '/volumes/backups' }),
-          },
-        ],
-        volumes: [
-          { name: 'tmp', emptyDir: {} },
-          { name: 'scratch', emptyDir: {} },
-          { name: 'backups', persistentVolumeClaim: { claimName: 'backups' } },
-        ],
-      },
     },
   }
 }

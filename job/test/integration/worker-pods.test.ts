@@ -8,12 +8,19 @@ import type { Order, Place } from '../../engine.ts'
 import { localWorkers, type Workers } from '../../io/workers.ts'
 import { connect } from '../../kubernetes/client.ts'
 import { containerFolder } from '../../kubernetes/container.ts'
-import type { Template } from '../../kubernetes/template.ts'
 import { podWorkers } from '../../kubernetes/workers.ts'
 import type { Part } from '../../manifest.ts'
 import { version } from '../../version.ts'
 import { startTcpProxy, type TcpProxy } from '../fakes/tcp-proxy.ts'
-import { apply, cluster, kubeconfigBy, kubectl, makeNamespace, missingCluster } from '../servers/kubernetes.ts'
+import {
+  apply,
+  cluster,
+  kubeconfigBy,
+  kubectl,
+  makeNamespace,
+  missingCluster,
+  workerTemplate,
+} from '../servers/kubernetes.ts'
 
 const missing = missingCluster()
 if (missing) console.log(`worker pods: skipped, ${missing}`)
@@ -292,7 +299,7 @@ function start({ image = cluster.image, by = config }: { image?: string | undefi
   const local: Workers = { order: () => Promise.reject(new Error('no local worker is wanted')), close: async () => {} }
   team = podWorkers({
     cluster: connect({ kubeconfig: by, podNamespace: namespace }),
-    template: template(image as string),
+    template: workerTemplate({ names: 'worker-pods-worker', image: image as string }),
     hello,
     run: `${Math.random()}`,
     progress: {
@@ -311,46 +318,6 @@ function start({ image = cluster.image, by = config }: { image?: string | undefi
 function upload(folder: string, { volume = 'data', address: at = address } = {}): Order {
   const beside: Place = { access: 'volume', pod: { address: at, selector }, volume, folder: 'backups/BACKUP' }
   return { do: 'upload', worker: 'node-1', beside, folder, path: 'rondb/1', resume: false }
-}
-
-function template(image: string): Template {
-  return {
-    names: 'worker-pods-worker',
-    max: 4,
-    scratch: {},
-    pod: {
-      apiVersion: 'v1',
-      kind: 'Pod',
-      metadata: { labels: { 'app.kubernetes.io/name': 'holdfast', 'app.kubernetes.io/component': 'worker' } },
-      spec: {
-        restartPolicy: 'Never',
-        automountServiceAccountToken: false,
-        securityContext: { ...podSecurity, fsGroup: 1000 },
-        containers: [
-          {
-            ...container,
-            name: 'worker',
-            image,
-            imagePullPolicy: 'IfNotPresent',
-            command: ['/app/holdfast', 'worker', '--log-level', 'info'],
-            stdin: true,
-            stdinOnce: false,
-            env: [{ name: 'TMPDIR', value: '/tmp' }],
-            volumeMounts: [
-              { name: 'tmp', mountPath: '/tmp' },
-              { name: 'scratch', mountPath: '/scratch' },
-              { name: 'backups', mountPath: '/volumes/backups' },
-            ],
-          },
-        ],
-        volumes: [
-          { name: 'tmp', emptyDir: {} },
-          { name: 'scratch', emptyDir: {} },
-          { name: 'backups', persistentVolumeClaim: { claimName: 'backups' } },
-        ],
-      },
-    },
-  }
 }
 
 function claim(name: string) {

@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { parse, stringify } from 'yaml'
+import type { Template } from '../../kubernetes/template.ts'
 
 const run = promisify(execFile)
 
@@ -62,4 +63,49 @@ export function kubeconfigAs(token: string, dir: string): string {
   const file = join(dir, `kubeconfig-${createHash('sha256').update(token).digest('hex').slice(0, 8)}`)
   writeFileSync(file, stringify(config), { mode: 0o600 })
   return file
+}
+
+/** The template of worker pods as the chart makes it, with a claim `backups` for the storage of the test. */
+export function workerTemplate({
+  names,
+  image = cluster.image as string,
+}: {
+  names: string
+  image?: string
+}): Template {
+  const volumes = [
+    { name: 'tmp', mountPath: '/tmp', emptyDir: {} },
+    { name: 'scratch', mountPath: '/scratch', emptyDir: {} },
+    { name: 'backups', mountPath: '/volumes/backups', persistentVolumeClaim: { claimName: 'backups' } },
+  ]
+  const ids = { runAsUser: 1000, runAsGroup: 1000, fsGroup: 1000 }
+  return {
+    names,
+    max: 4,
+    scratch: {},
+    pod: {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { labels: { 'app.kubernetes.io/name': 'holdfast', 'app.kubernetes.io/component': 'worker' } },
+      spec: {
+        restartPolicy: 'Never',
+        automountServiceAccountToken: false,
+        securityContext: { runAsNonRoot: true, ...ids, seccompProfile: { type: 'RuntimeDefault' } },
+        containers: [
+          {
+            securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } },
+            name: 'worker',
+            image,
+            imagePullPolicy: 'IfNotPresent',
+            command: ['/app/holdfast', 'worker', '--log-level', 'info'],
+            stdin: true,
+            stdinOnce: false,
+            env: [{ name: 'TMPDIR', value: '/tmp' }],
+            volumeMounts: volumes.map(({ name, mountPath }) => ({ name, mountPath })),
+          },
+        ],
+        volumes: volumes.map(({ mountPath: _, ...volume }) => volume),
+      },
+    },
+  }
 }
