@@ -106,7 +106,8 @@ WORKDIR /config
 USER 1000:1000
 RUN holdfast --version && for client in ndb_mgm ndb_restore mysqldump mysql; do "$client" --version || exit 1; done \
   && ndb_print_backup_file --help >/dev/null \
-  && for client in mongodump mongorestore mariadb-dump pg_dump; do \
+  && for client in mongodump mongorestore mariadb-dump mariadb /usr/lib/postgresql/*/bin/pg_dump /usr/lib/postgresql/*/bin/pg_dumpall \
+    /usr/lib/postgresql/*/bin/pg_restore; do \
     if command -v "$client" >/dev/null; then "$client" --version || exit 1; fi; \
   done
 ENTRYPOINT ["/app/holdfast"]

@@ -42,7 +42,7 @@ export interface Engine {
   /**
    * Keeps the marker in the target, in place of the one of this request, which may be of another backup; the engine adds what it
    * `creates`. Writing `begun` is the first change made to a target: what other requests brought can be relied on no longer, so that their
-   * markers become `replaced`, or go when they did not finish.
+   * markers become `replaced` or `overtaken` (io/restores.ts).
    */
   mark(run: TargetRun, marker: Omit<Marker, 'creates'>): Promise<void>
   /** One step. All steps of a plan can be begun again from the first after a crash at any point. Resolves to figures for the summary. */
@@ -202,8 +202,8 @@ export interface Marker {
   request: string
   backupId: string
   plan: string
-  /** replaced: it was finished, and another request began to change the target since. */
-  state: 'begun' | 'finished' | 'replaced'
+  /** When another request began to change the target since: replaced, if it was finished, and overtaken, if it was not. */
+  state: 'begun' | 'finished' | 'replaced' | 'overtaken'
   /**
    * The engine's list of what it is going to create: after a crash only this may be dropped. What the `unfinished` marker before it
    * lists is in it, too, for that may still be there.

@@ -30,6 +30,20 @@ export async function remember(target: Asked): Promise<Target> {
   }
 }
 
+/** A request that was carried out in part, or not to its end, before another one changed its targets: its rest would mix two backups. */
+export function refuseOutrun({ scheduled }: Request, targets: Target[]): void {
+  if (scheduled || targets.every(({ marker }) => wasFinished(marker))) return
+  const outrun = targets.find(({ marker }) => marker?.state === 'replaced' || marker?.state === 'overtaken')
+  if (!outrun) return
+  throw new JobError(
+    'target-not-empty',
+    `another restore has changed the target of ${outrun.name} since this one was begun`,
+    {
+      hint: 'nothing was changed; another token (--token) begins anew',
+    },
+  )
+}
+
 /** What the request picks, or what it was begun with; undefined when it was carried out. */
 export async function chooseBackup(job: Job, request: Request, targets: Target[]): Promise<Found | undefined> {
   const pick = pickOf(
@@ -42,10 +56,14 @@ export async function chooseBackup(job: Job, request: Request, targets: Target[]
   } catch (error) {
     const begun = targets.find(({ marker }) => !request.scheduled && marker?.backupId === pick)
     if (!begun || !(error instanceof JobError) || error.kind !== 'nothing-matches') throw error
-    throw new JobError(error.kind, `${error.message}, and ${begun.name} was ${begun.marker?.state} with it`, {
-      hint: 'a request stays with its backup: find it in another storage; or begin anew with another token and overwrite',
-      cause: error,
-    })
+    throw new JobError(
+      error.kind,
+      `${error.message}, and ${begun.name} was ${begun.marker?.state === 'begun' ? 'begun' : 'restored'} with it`,
+      {
+        hint: 'a request stays with its backup: find it in another storage; or begin anew with another token and overwrite',
+        cause: error,
+      },
+    )
   }
 }
 

@@ -4,7 +4,7 @@ import { together } from '../io/parallel.ts'
 import type { Result } from '../io/print.ts'
 import { ownParts } from '../io/reader.ts'
 import type { Manifest } from '../manifest.ts'
-import { chooseBackup, type Found, isDone, refuseOld, remember, type Target } from './choose.ts'
+import { chooseBackup, type Found, isDone, refuseOld, refuseOutrun, remember, type Target } from './choose.ts'
 import { between, repair } from './hooks.ts'
 import type { Job } from './job.ts'
 import { type Request, type RestoreOptions, requestOf } from './request.ts'
@@ -78,6 +78,7 @@ interface Planned {
 
 async function plan(job: Job, request: Request): Promise<Planned> {
   const targets = await together(request.targets.map(remember))
+  refuseOutrun(request, targets)
   const found = await chooseBackup(job, request, targets)
   const open = found ? targets.filter(({ marker }) => !isDone(request, marker, found.manifest.id)) : []
   const already = targets.filter((target) => !open.includes(target)).map(alreadyDone)
@@ -127,7 +128,7 @@ async function planTask({ job, request, target, manifest }: Planning): Promise<T
   })
   if (target.failure) throw target.failure
   run.state = state
-  return { name, engine, run, state, steps: await engine.planRestore(run, state), around: target.around }
+  return { name, engine, run, known: marker, state, steps: await engine.planRestore(run, state), around: target.around }
 }
 
 function refusal({ name, state: { contents } }: Task, { at }: Request): JobError | undefined {

@@ -1,7 +1,8 @@
 import { mkdir } from 'node:fs/promises'
 import { isAbsolute, relative } from 'node:path'
-import type { Engine, Reader, RestoreStep, TargetRun, TargetState } from '../engine.ts'
+import type { Engine, Marker, Reader, RestoreStep, TargetRun, TargetState } from '../engine.ts'
 import { openReader } from '../io/reader.ts'
+import { refuseOvertaken } from '../io/restores.ts'
 import type { Workers } from '../io/workers.ts'
 import type { Manifest } from '../manifest.ts'
 import type { Storage } from '../storage.ts'
@@ -10,6 +11,8 @@ import type { Job } from './job.ts'
 
 /** What is going to be done to one target. */
 export interface Task {
+  /** What the target knew of the request when it was planned. */
+  known: Marker | undefined
   name: string
   engine: Engine
   run: TargetRun
@@ -61,13 +64,18 @@ export async function finish({ engine, run, workers }: Task): Promise<void> {
   }
 }
 
-async function stepByStep(job: Job, { name, engine, run, steps }: Task, reader: Reader) {
+async function stepByStep(job: Job, { name, engine, run, steps, known }: Task, reader: Reader) {
   const { request, backupId, plan } = run
   const figures: Record<string, unknown> = {}
   let marked = false
   for (const step of steps) {
     job.signal.throwIfAborted()
-    if (step.writes && !marked) await engine.mark(run, { request, backupId, plan, state: 'begun' })
+    if (step.writes && !marked) {
+      // hours may have passed since it was planned
+      const now = await engine.findMarker(run)
+      refuseOvertaken(run, known ? [known] : [], now ? [now] : [])
+      await engine.mark(run, { request, backupId, plan, state: 'begun' })
+    }
     marked ||= step.writes
     job.progress.begin(`${name}: ${step.name}`, step.name === 'fetch' ? bytesOf(run.parts) : undefined)
     const begun = job.now().getTime()

@@ -199,7 +199,8 @@ export async function globalPrivileges(session: Session): Promise<Set<string>> {
   const add = (rows: Record<string, string>[]) => {
     for (const row of rows) {
       const list = /^GRANT (.+?) ON \*\.\* TO /.exec(Object.values(row)[0] ?? '')?.[1]
-      for (const privilege of list?.split(', ') ?? []) found.add(privilege)
+      // dynamic ones stand without spaces
+      for (const privilege of list?.split(/, ?/) ?? []) found.add(privilege)
     }
   }
   add(await session.rows<Record<string, string>>('SHOW GRANTS'))

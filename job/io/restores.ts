@@ -11,7 +11,7 @@ const Markers = z.array(
     request: z.string(),
     backupId: z.string(),
     plan: z.string(),
-    state: z.enum(['begun', 'finished', 'replaced']),
+    state: z.enum(['begun', 'finished', 'replaced', 'overtaken']),
     creates: z.unknown(),
   }),
 )
@@ -42,27 +42,69 @@ export function markerOf({ request, backup_id, plan, state, creates }: MarkerRow
 
 /**
  * Pure: the markers of a target after this one was written to it. Writing `begun` is the first change: what other requests brought can be
- * relied on no longer. Those that were carried out stay so, and those that were not have nothing of their own any more.
+ * relied on no longer. Those that were carried out stay so; of those that were not, what this one does not make again is still half there.
  */
 export function withMarker(markers: readonly Marker[], marker: Marker): Marker[] {
   const others = markers.filter(({ request }) => request !== marker.request)
-  return [...(marker.state === 'begun' ? replaced(others) : others), marker]
+  return [...(marker.state === 'begun' ? others.map((one) => outrun(one, marker)) : others), marker]
 }
 
-/** Pure: what becomes of markers whose content another request takes over. */
-export function replaced(markers: readonly Marker[]): Marker[] {
-  return markers.filter(({ state }) => state !== 'begun').map((marker) => ({ ...marker, state: 'replaced' }))
+function outrun(one: Marker, { creates }: Marker): Marker {
+  if (one.state === 'finished' || one.state === 'replaced') return { ...one, state: 'replaced', creates: [] }
+  return { ...one, state: 'overtaken', creates: without(one.creates, creates) }
 }
 
-/** Half of a restore must not become a good backup. Rejects with `busy`; `hint`: how to keep what is there. */
+/** Pure: those that are not as they were, this one first: it is the one that must not get lost. */
+export function changedBy(markers: readonly Marker[], marker: Marker): Marker[] {
+  const before = new Set(markers.map((one) => JSON.stringify(one)))
+  return withMarker(markers, marker)
+    .filter((one) => one.request === marker.request || !before.has(JSON.stringify(one)))
+    .reverse()
+}
+
+/**
+ * What of one restore the other does not make again, list by list. Whoever makes a database as a whole drops all that was in it; accounts
+ * are made in one go, so there are no halves of them.
+ */
+function without(some: unknown, others: unknown): unknown {
+  if (Array.isArray(some)) {
+    const made = (Array.isArray(others) ? others : []).map(nameOf)
+    return some.filter((one) => !made.includes(nameOf(one)) && !made.includes(nameOf(one).replace(/\..*/s, '')))
+  }
+  const left = Object.entries(some ?? {}).filter(([kind]) => kind !== 'accounts')
+  const there = (others ?? {}) as Record<string, unknown>
+  const whole = Array.isArray(there.databases) ? there.databases : []
+  return Object.fromEntries(left.map(([kind, list]) => [kind, without(list, [there[kind] ?? [], whole].flat())]))
+}
+
+function nameOf(one: unknown): string {
+  return typeof one === 'object' && one !== null && 'name' in one ? String(one.name) : String(one)
+}
+
+function isEmpty(creates: unknown): boolean {
+  if (Array.isArray(creates)) return creates.length === 0
+  return typeof creates !== 'object' || creates === null || Object.values(creates).every(isEmpty)
+}
+
+/** Pure: something of it is half in the target. */
+export function isUnfinished({ state, creates }: Marker): boolean {
+  return state === 'begun' || (state === 'overtaken' && !isEmpty(creates))
+}
+
+/** Half of a restore must not become a good backup. Rejects with `busy`; `hint`: how to forget it, and it alone. */
 export function refuseUnfinished(markers: readonly Marker[], server: string, hint: string): void {
-  const begun = markers.find(({ state }) => state === 'begun')
-  if (!begun) return
+  const half = markers.find(isUnfinished)
+  if (!half) return
   throw new JobError(
     'busy',
-    `a restore into ${server} is at work or did not end, of backup ${begun.backupId} of plan ${begun.plan}`,
+    `a restore into ${server} is at work or did not end, of backup ${half.backupId} of plan ${half.plan}`,
     { hint: `wait for it, or run it again; if what it left is as it should be: ${hint}` },
   )
+}
+
+/** SQL that forgets unfinished restores, and leaves what says that others were carried out. */
+export function forgetting(table: string): string {
+  return `DELETE FROM ${table} WHERE state IN ('begun', 'overtaken')`
 }
 
 /** What came of a restore while `before` was backed up is half in it. Rejects with `busy`. */
@@ -74,7 +116,8 @@ export function refuseRestored(before: readonly Marker[], now: readonly Marker[]
   })
 }
 
-function statesOf(markers: readonly Marker[]): string {
+/** As text, to compare with another time. */
+export function statesOf(markers: readonly Marker[]): string {
   return JSON.stringify(markers.map(({ request, backupId, state }) => [request, backupId, state]).sort())
 }
 

@@ -67,4 +67,10 @@ test('the engine that the page shows backs up, restores once, and refuses what i
   expect((await holdfast('restore', 'once')).stdout).toContain('already restored')
   expect(await holdfast('restore', 'once', '--token', 'other')).toMatchObject({ code: 21 })
   expect(await holdfast('restore', 'once', '--token', 'other', '--overwrite')).toMatchObject({ code: 0 })
+  const marker = { request: 'r', backupId: '1', plan: 'nightly', state: 'begun', creates: ['x'] }
+  await writeFile(join(dir, 'data/notes.sqlite.holdfast'), JSON.stringify([marker]))
+  expect(await holdfast('backup', 'nightly')).toMatchObject({ code: 25 })
+  await rm(join(dir, 'data/notes.sqlite.holdfast'))
+  await writeFile(join(dir, 'data/notes.sqlite'), 'no database, but long enough to be taken for one')
+  expect(await holdfast('backup', 'nightly')).toMatchObject({ code: 22 })
 }, 60_000)

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { Marker, RequestRun } from '../../engine.ts'
 import { loginOf } from '../../io/connection.ts'
-import { type MarkerRow, markerOf, refuseUnfinished as refuse } from '../../io/restores.ts'
+import { changedBy, forgetting, type MarkerRow, markerOf, refuseUnfinished as refuse } from '../../io/restores.ts'
 import { type Session, withCockroach } from './connection.ts'
 import type { Target } from './values.ts'
 
@@ -37,23 +37,18 @@ async function makeTable(session: Session): Promise<void> {
 }
 
 export function refuseUnfinished(markers: Marker[], server: string): void {
-  refuse(markers, server, `DELETE FROM ${table}`)
+  refuse(markers, server, forgetting(table))
 }
 
-export async function writeMarker(
-  session: Session,
-  { request, backupId, plan, state, creates }: Marker,
-): Promise<void> {
+export async function writeMarker(session: Session, marker: Marker): Promise<void> {
   await session.rows('CREATE DATABASE IF NOT EXISTS holdfast')
   await makeTable(session)
-  await session.rows(`UPSERT INTO ${table} (request, backup_id, plan, state, creates) VALUES ($1, $2, $3, $4, $5)`, [
-    request,
-    backupId,
-    plan,
-    state,
-    JSON.stringify(creates),
-  ])
-  if (state !== 'begun') return
-  await session.rows(`DELETE FROM ${table} WHERE request <> $1 AND state = 'begun'`, [request])
-  await session.rows(`UPDATE ${table} SET state = 'replaced' WHERE request <> $1`, [request])
+  for (const { request, backupId, plan, state, creates } of changedBy(await readMarkers(session), marker))
+    await session.rows(`UPSERT INTO ${table} (request, backup_id, plan, state, creates) VALUES ($1, $2, $3, $4, $5)`, [
+      request,
+      backupId,
+      plan,
+      state,
+      JSON.stringify(creates),
+    ])
 }

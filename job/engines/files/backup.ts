@@ -14,7 +14,7 @@ export async function check(run: SourceRun): Promise<SourceState> {
     throw new JobError('server', `${run.at}: there is no folder ${nameOf(source)}`, {
       hint: 'check path, and that the volume is the right one',
     })
-  refuseUnfinished(looked.markers, nameOf(source), `remove ${markerName} from it`)
+  refuseUnfinished(looked.markers, nameOf(source), `remove its entry from ${markerName} there`)
   if (looked.count === 0) run.warn(`${run.at}: ${nameOf(source)} is empty`)
   return { ...serverFacts(looked.tar), detail: looked.markers }
 }

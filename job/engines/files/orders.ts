@@ -54,6 +54,9 @@ export function noCounts(): Counts {
 /** Has the markers of restores, in the target, beside what was restored. */
 export const markerName = '.holdfast-restore'
 
+/** What a restore of everything says that it makes. */
+export const wholeFolder = '.'
+
 /** Never part of a backup, and no content of a target. */
 export const notOurs = [markerName, 'lost+found']
 

@@ -3,7 +3,7 @@ import { JobError } from '../../errors.ts'
 import { sizeText } from '../../io/print.ts'
 import { lookAt, serverFacts } from './backup.ts'
 import { factsOf } from './facts.ts'
-import { archivePart, folder, type Looked, listPart, nameOf, orderFor, type Work } from './orders.ts'
+import { archivePart, folder, type Looked, listPart, nameOf, orderFor, type Work, wholeFolder } from './orders.ts'
 import type { Source, Target } from './values.ts'
 
 export function targetOf(source: unknown): Target {
@@ -71,7 +71,17 @@ export async function planRestore(run: TargetRun, state: TargetState): Promise<R
 }
 
 export async function mark(run: TargetRun, marker: Omit<Marker, 'creates'>): Promise<void> {
-  await run.delegate(orderFor(run.target as Target, false, { do: 'mark', marker: { ...marker, creates: [] } }))
+  await run.delegate(
+    orderFor(run.target as Target, false, {
+      do: 'mark',
+      marker: { ...marker, creates: createsOf(run.target as Target) },
+    }),
+  )
+}
+
+/** A restore of the whole folder makes again whatever others made in it. */
+function createsOf({ include }: Target): string[] {
+  return include ?? [wholeFolder]
 }
 
 export async function restore(run: TargetRun, step: RestoreStep, reader: Reader): Promise<Record<string, unknown>> {

@@ -3,7 +3,7 @@ import { withMarker } from '../../io/restores.ts'
 import { type Member, throughArchive, type Visitor } from './archive.ts'
 import { guarded } from './guard.ts'
 import { look, said } from './look.ts'
-import { type Counts, markerName, noCounts, type Work } from './orders.ts'
+import { type Counts, markerName, noCounts, type Work, wholeFolder } from './orders.ts'
 import { count, streamOf } from './pack.ts'
 import { selected } from './selection.ts'
 import { complaints, explained, extractTar } from './tar.ts'
@@ -14,7 +14,9 @@ type Unpack = Extract<Work, { do: 'unpack' }>
 export async function mark({ marker, clients }: Extract<Work, { do: 'mark' }>, { beside }: WorkContext): Promise<void> {
   const { markers } = await look(beside, clients)
   await said(beside, 'mkdir', ['-p', '--', beside.path])
-  await beside.write(markerName, `${JSON.stringify(withMarker(markers, marker))}\n`)
+  const whole = (marker.creates as string[]).includes(wholeFolder)
+  const others = whole ? markers.map((one) => ({ ...one, creates: [] })) : markers
+  await beside.write(markerName, `${JSON.stringify(withMarker(others, marker))}\n`)
 }
 
 /** The chosen members, as the archive has them. */

@@ -2,9 +2,10 @@ import { Readable } from 'node:stream'
 import { stringify } from 'yaml'
 import type { BackupFacts, KubernetesObject, RunContext, Sink, SourceRun, SourceState } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
+import { refuseRestored } from '../../io/restores.ts'
 import { clean, isOfTheNamespace } from './clean.ts'
 import { idOf, type KubernetesFacts, type Named } from './facts.ts'
-import { readMarkers, refuseRestoring } from './marker.ts'
+import { isMarker, readMarkers, refuseRestoring, touching } from './marker.ts'
 import type { Source } from './values.ts'
 
 /** Each document is an object; after its kind, the order of the values and the names. */
@@ -14,14 +15,15 @@ interface Found extends Named {
   object: KubernetesObject
 }
 
-/** What can be listed now can be listed by the backup: it reads nothing else. */
+/** What can be listed now can be listed by the backup. */
 export async function check(run: SourceRun): Promise<SourceState> {
-  await readMarkers(run)
+  const { markers } = await readMarkers(run)
   const found = await find(run)
   if (found.length === 0)
     throw new JobError('nothing-matches', `${run.at}.objects: the namespace has none of them`, {
       hint: 'check names and labels, and that the run is in the right namespace',
     })
+  refuseRestoring(markers, { ids: found.map(idOf), namespace: (await run.objects()).namespace })
   return { ...(await serverFacts(run)), detail: undefined }
 }
 
@@ -34,7 +36,9 @@ export async function backup(run: SourceRun, sink: Sink): Promise<BackupFacts> {
   await sink.write(part, Readable.from([Buffer.from(`---\n${documents.join('---\n')}`)], { objectMode: false }))
   const objects = found.map(({ resource, kind, name }) => ({ resource, kind, name }))
   const ids = objects.map(idOf)
-  for (const { markers } of [before, await readMarkers(run)]) refuseRestoring(markers, { ids, namespace })
+  const after = await readMarkers(run)
+  refuseRestoring(after.markers, { ids, namespace })
+  refuseRestored(touching(before.markers, ids), touching(after.markers, ids), `namespace ${namespace}`)
   const facts: KubernetesFacts = { consistency: 'per-kind', namespace, objects }
   return { ...(await serverFacts(run)), facts }
 }
@@ -47,7 +51,7 @@ async function find(run: SourceRun): Promise<Found[]> {
     const listed = await cluster.list(choice, run.signal)
     refuseMissing(`${run.at}.objects.${i}`, choice, listed)
     for (const object of listed) {
-      if (!choice.names && isOfTheNamespace(object)) continue
+      if (isMarker(object) || (!choice.names && isOfTheNamespace(object))) continue
       const { name } = object.metadata
       const { resource } = choice
       found.set(`${resource}/${name}`, { resource, kind: object.kind, name, object: clean(object) })

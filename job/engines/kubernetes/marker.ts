@@ -1,8 +1,9 @@
 import type { KubernetesObject, Marker, RequestRun, RunContext, TargetRun } from '../../engine.ts'
-import { refuseUnfinished, withMarker } from '../../io/restores.ts'
+import { JobError } from '../../errors.ts'
+import { parseMarkers, refuseUnfinished, withMarker } from '../../io/restores.ts'
 
 /** Markers lie in a ConfigMap of the namespace, one key for each request. */
-const name = 'holdfast-restores'
+export const name = 'holdfast-restores'
 
 export async function findMarker(run: RequestRun): Promise<Marker | undefined> {
   const { markers } = await readMarkers(run)
@@ -13,7 +14,23 @@ export async function readMarkers(run: RunContext) {
   const cluster = await run.objects()
   const object = await cluster.read('configmaps', name, run.signal)
   const data = (object?.data ?? {}) as Record<string, string>
-  return { object, markers: Object.values(data).map((text) => JSON.parse(text) as Marker) }
+  return { object, markers: parse(`[${Object.values(data).join(',')}]`) }
+}
+
+function parse(text: string): Marker[] {
+  try {
+    return parseMarkers(text)
+  } catch (cause) {
+    throw new JobError('server', `ConfigMap ${name} is not what restores wrote there`, {
+      hint: 'look at it, and remove what is not theirs',
+      cause,
+    })
+  }
+}
+
+/** What restores remember is of this cluster and this moment: neither backed up nor restored. */
+export function isMarker({ kind, metadata }: Pick<KubernetesObject, 'kind' | 'metadata'>): boolean {
+  return kind === 'ConfigMap' && metadata.name === name
 }
 
 /** Those of restores that touched some of these objects. */
@@ -26,7 +43,7 @@ export function refuseRestoring(
   markers: readonly Marker[],
   { ids, namespace }: { ids: string[]; namespace: string },
 ): void {
-  refuseUnfinished(touching(markers, ids), `namespace ${namespace}`, `delete ConfigMap ${name}`)
+  refuseUnfinished(touching(markers, ids), `namespace ${namespace}`, `remove its key from ConfigMap ${name}`)
 }
 
 export async function writeMarker(run: TargetRun, marker: Omit<Marker, 'creates'>, ids: string[]): Promise<void> {

@@ -1,7 +1,7 @@
 import type { MongoClient } from 'mongodb'
 import { z } from 'zod'
 import type { Marker, RequestRun } from '../../engine.ts'
-import { refuseUnfinished as refuse } from '../../io/restores.ts'
+import { changedBy, refuseUnfinished as refuse } from '../../io/restores.ts'
 import { loginOf, withMongo } from './connection.ts'
 import type { Target } from './values.ts'
 
@@ -34,18 +34,17 @@ export async function readMarkers(client: MongoClient): Promise<Marker[]> {
 }
 
 export function refuseUnfinished(markers: Marker[], server: string): void {
-  refuse(markers, server, 'empty the collection holdfast.restores')
+  refuse(
+    markers,
+    server,
+    "remove its document from the collection holdfast.restores: { state: { $in: ['begun', 'overtaken'] } }",
+  )
 }
 
-export async function writeMarker(
-  client: MongoClient,
-  { request, plan, backupId, state, creates }: Marker,
-): Promise<void> {
-  const when = state === 'begun' ? { begun: new Date() } : { finished: new Date() }
-  const row = { plan, backupId, state, creates: Creates.parse(creates), ...when }
-  const durable = { writeConcern: { w: 'majority' as const } }
-  await restores(client).updateOne({ _id: request }, { $set: row }, { upsert: true, ...durable })
-  if (state !== 'begun') return
-  await restores(client).deleteMany({ _id: { $ne: request }, state: 'begun' }, durable)
-  await restores(client).updateMany({ _id: { $ne: request } }, { $set: { state: 'replaced' } }, durable)
+export async function writeMarker(client: MongoClient, marker: Marker): Promise<void> {
+  for (const { request, plan, backupId, state, creates } of changedBy(await readMarkers(client), marker)) {
+    const when = state === 'begun' ? { begun: new Date() } : state === 'finished' ? { finished: new Date() } : {}
+    const row = { plan, backupId, state, creates: Creates.parse(creates), ...when }
+    await restores(client).updateOne({ _id: request }, { $set: row }, { upsert: true, writeConcern: { w: 'majority' } })
+  }
 }

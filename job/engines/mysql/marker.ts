@@ -1,6 +1,6 @@
 import type { Marker, RequestRun } from '../../engine.ts'
 import { type Session, SqlError, withMysql } from '../../io/mysql.ts'
-import { type MarkerRow, markerOf, refuseUnfinished as refuse } from '../../io/restores.ts'
+import { changedBy, forgetting, type MarkerRow, markerOf, refuseUnfinished as refuse } from '../../io/restores.ts'
 import { loginOf } from './server.ts'
 import type { Target } from './values.ts'
 
@@ -24,7 +24,7 @@ export async function readMarkers(session: Session): Promise<Marker[]> {
 }
 
 export function refuseUnfinished(markers: readonly Marker[], server: string): void {
-  refuse(markers, server, `empty ${table}`)
+  refuse(markers, server, forgetting(table))
 }
 
 export async function writeMarker(session: Session, marker: Marker): Promise<void> {
@@ -35,13 +35,12 @@ export async function writeMarker(session: Session, marker: Marker): Promise<voi
        state VARCHAR(10) NOT NULL, creates LONGTEXT CHARACTER SET utf8mb4 NOT NULL,
        begun TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, finished TIMESTAMP NULL) ENGINE = InnoDB`,
   )
-  await session.rows(
-    `INSERT INTO ${table} (request, plan, backup_id, state, creates, finished) VALUES (?, ?, ?, ?, ?, IF(? = 'finished', CURRENT_TIMESTAMP, NULL))
-     ON DUPLICATE KEY UPDATE begun = IF(backup_id = VALUES(backup_id), begun, CURRENT_TIMESTAMP), backup_id = VALUES(backup_id),
-       state = VALUES(state), creates = VALUES(creates), finished = VALUES(finished)`,
-    [marker.request, marker.plan, marker.backupId, marker.state, JSON.stringify(marker.creates), marker.state],
-  )
-  if (marker.state !== 'begun') return
-  await session.rows(`DELETE FROM ${table} WHERE request <> ? AND state = 'begun'`, [marker.request])
-  await session.rows(`UPDATE ${table} SET state = 'replaced' WHERE request <> ?`, [marker.request])
+  for (const one of changedBy(await readMarkers(session), marker)) {
+    await session.rows(
+      `INSERT INTO ${table} (request, plan, backup_id, state, creates, finished) VALUES (?, ?, ?, ?, ?, IF(? = 'finished', CURRENT_TIMESTAMP, NULL))
+       ON DUPLICATE KEY UPDATE begun = IF(backup_id = VALUES(backup_id), begun, CURRENT_TIMESTAMP), backup_id = VALUES(backup_id),
+         state = VALUES(state), creates = VALUES(creates), finished = VALUES(finished)`,
+      [one.request, one.plan, one.backupId, one.state, JSON.stringify(one.creates), one.state],
+    )
+  }
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { Marker, RequestRun } from '../../engine.ts'
 import { type Login, loginOf } from '../../io/connection.ts'
-import { type MarkerRow, markerOf, refuseUnfinished } from '../../io/restores.ts'
+import { changedBy, forgetting, isUnfinished, type MarkerRow, markerOf, refuseUnfinished } from '../../io/restores.ts'
 import { type Session, SqlError, withSession } from './server.ts'
 import { ownSchema, type Target } from './values.ts'
 
@@ -23,10 +23,11 @@ export async function findMarker(run: RequestRun): Promise<Marker | undefined> {
 
 /** Only what restores into the databases that are backed up left is looked at. */
 export async function refuseRestoring(session: Session, databases: string[], { server }: Login): Promise<void> {
-  const touching = (await readMarkers(session)).filter(({ creates }) =>
-    Creates.parse(creates).databases.some(({ name }) => databases.includes(name)),
+  const touching = (await readMarkers(session)).filter(
+    (marker) =>
+      isUnfinished(marker) && Creates.parse(marker.creates).databases.some(({ name }) => databases.includes(name)),
   )
-  refuseUnfinished(touching, server, `DELETE FROM ${table}`)
+  refuseUnfinished(touching, server, forgetting(table))
 }
 
 export async function readMarkers(session: Session): Promise<Marker[]> {
@@ -48,14 +49,13 @@ export async function writeMarker(session: Session, marker: Marker): Promise<voi
        request text PRIMARY KEY, plan text NOT NULL, backup_id bigint NOT NULL, state text NOT NULL, creates jsonb NOT NULL,
        begun timestamptz NOT NULL DEFAULT now(), finished timestamptz)`,
   )
-  await session.rows(
-    `INSERT INTO ${table} (request, plan, backup_id, state, creates, finished)
-     VALUES ($1, $2, $3, $4, $5, CASE WHEN $4 = 'finished' THEN now() END)
-     ON CONFLICT (request) DO UPDATE SET backup_id = excluded.backup_id, state = excluded.state, creates = excluded.creates,
-       finished = excluded.finished`,
-    [marker.request, marker.plan, marker.backupId, marker.state, JSON.stringify(marker.creates)],
-  )
-  if (marker.state !== 'begun') return
-  await session.rows(`DELETE FROM ${table} WHERE request <> $1 AND state = 'begun'`, [marker.request])
-  await session.rows(`UPDATE ${table} SET state = 'replaced' WHERE request <> $1`, [marker.request])
+  for (const one of changedBy(await readMarkers(session), marker)) {
+    await session.rows(
+      `INSERT INTO ${table} (request, plan, backup_id, state, creates, finished)
+       VALUES ($1, $2, $3, $4, $5, CASE WHEN $4 = 'finished' THEN now() END)
+       ON CONFLICT (request) DO UPDATE SET backup_id = excluded.backup_id, state = excluded.state, creates = excluded.creates,
+         finished = excluded.finished`,
+      [one.request, one.plan, one.backupId, one.state, JSON.stringify(one.creates)],
+    )
+  }
 }

@@ -2,13 +2,13 @@ import { Readable } from 'node:stream'
 import type { BackupFacts, Sink, SourceRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { inParallel } from '../../io/parallel.ts'
-import { refuseUnfinished } from '../../io/restores.ts'
+import { refuseRestored } from '../../io/restores.ts'
 import { type Checked, examine } from './check.ts'
 import { type Counted, dumpOf } from './dump.ts'
 import { accountsPart, type RedisFacts } from './facts.ts'
-import { markersIn } from './marker.ts'
+import { markersAt, markersIn, refuseUnfinished } from './marker.ts'
 import { openGiver } from './replica.ts'
-import { markerKey, select } from './selection.ts'
+import { select } from './selection.ts'
 import { requestSnapshot } from './snapshot.ts'
 import { type Master, mastersOf, slotsText } from './topology.ts'
 import type { Source } from './values.ts'
@@ -43,6 +43,8 @@ export async function backup(run: SourceRun, sink: Sink): Promise<BackupFacts> {
     }
   })
   await refuseMoved(taking)
+  const { masters, login, markers = [] } = checked
+  refuseRestored(markers, (await markersAt(masters, login, run.signal)) ?? markers, 'the server')
   const facts: RedisFacts = {
     ...summed(taken, checked),
     accounts: users,
@@ -80,7 +82,7 @@ async function takeSnapshot(master: Master, { run, checked, sink, signal }: Taki
     const { stream, counted } = dumpOf(asked, { selection: select(source), server: wire.server })
     const part = cluster ? `dump-${checked.masters.indexOf(master) + 1}.rdb` : 'dump.rdb'
     await sink.write(part, stream)
-    if (counted.markers) refuseUnfinished(markersIn(counted.markers, wire.server), wire.server, `DEL ${markerKey}`)
+    if (counted.markers) refuseUnfinished(markersIn(counted.markers, wire.server), wire.server)
     const keys = Object.values(counted.databases).reduce((sum, one) => sum + one.keys, 0)
     const slots = cluster ? slotsText(master) : null
     const { version: rdbVersion } = counted

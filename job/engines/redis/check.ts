@@ -1,15 +1,18 @@
-import type { ServerFacts, SourceRun, SourceState } from '../../engine.ts'
+import type { Marker, ServerFacts, SourceRun, SourceState } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { together } from '../../io/parallel.ts'
 import { type Info, infoOf, productOf } from './info.ts'
+import { markersAt, refuseUnfinished } from './marker.ts'
 import { loginOf, type Master, mastersOf } from './topology.ts'
 import type { Source } from './values.ts'
-import { type Login, RefusedError, type Wire, withWire } from './wire.ts'
+import { type Login, nameOf, RefusedError, type Wire, withWire } from './wire.ts'
 
 export interface Checked extends ServerFacts {
   login: Login
   masters: Master[]
   modules: string[]
+  /** What restores left there; undefined when the account may not read it. */
+  markers: Marker[] | undefined
 }
 
 export async function check(run: SourceRun): Promise<SourceState> {
@@ -36,7 +39,9 @@ export async function examine(run: SourceRun): Promise<Checked> {
   const [first = { product: 'Redis', version: '' }] = found
   const others = new Set(found.map(({ product, version }) => `${product} ${version}`))
   if (others.size > 1) run.warn(`the masters run several versions: ${[...others].join(', ')}`)
-  return { server: first, tools: {}, login, masters, modules: modulesIn(infos as Info[]) }
+  const markers = await markersAt(masters, login, run.signal)
+  refuseUnfinished(markers ?? [], masters.map(({ address }) => nameOf(address)).join(', '))
+  return { server: first, tools: {}, login, masters, modules: modulesIn(infos as Info[]), markers }
 }
 
 export function refuseUnready(info: Info, server: string): void {

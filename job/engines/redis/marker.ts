@@ -1,12 +1,12 @@
 import { z } from 'zod'
 import type { Marker, RequestRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
-import { parseMarkers, withMarker } from '../../io/restores.ts'
+import { parseMarkers, refuseUnfinished as refuse, withMarker } from '../../io/restores.ts'
 import { openAll, wireOf } from './masters.ts'
 import { markerKey } from './selection.ts'
-import { loginOf, mastersOf } from './topology.ts'
+import { loginOf, type Master, mastersOf } from './topology.ts'
 import type { Target } from './values.ts'
-import type { Wire } from './wire.ts'
+import { type Login, RefusedError, type Wire } from './wire.ts'
 
 /** What the marker lists as the restore's own. */
 export const Creates = z.object({ databases: z.array(z.int()) })
@@ -23,6 +23,27 @@ export async function findMarker(run: RequestRun): Promise<Marker | undefined> {
   } finally {
     for (const wire of wires) wire.close()
   }
+}
+
+/** All of them; undefined when the account may not read the key. */
+export async function markersAt(
+  masters: readonly Master[],
+  login: Login,
+  signal: AbortSignal,
+): Promise<Marker[] | undefined> {
+  const wires = await openAll(masters, login, signal)
+  try {
+    return await readMarkers(wireOf(markerKey, masters, wires))
+  } catch (error) {
+    if (error instanceof RefusedError) return undefined
+    throw error
+  } finally {
+    for (const wire of wires) wire.close()
+  }
+}
+
+export function refuseUnfinished(markers: readonly Marker[], server: string): void {
+  refuse(markers, server, `remove its entry from the key ${markerKey}`)
 }
 
 /** All markers are in one key of database 0, on the master that has its slot. */

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { Marker, TargetRun } from '../../engine.ts'
 import { type Login, type Session, withMysql } from '../../io/mysql.ts'
+import { isUnfinished } from '../../io/restores.ts'
 import { readMarkers } from './marker.ts'
 import { isUserTable, named, utf8 } from './tables.ts'
 import { leftOut, systemDatabases } from './values.ts'
@@ -132,7 +133,7 @@ export function foreign({ content, ours, overwrite, markers }: Guard): string[] 
       `database ${database} (${others.length} ${others.length === 1 ? 'object' : 'objects'}: ${names.join(', ')}${others.length > 3 ? ', …' : ''})`,
     )
   }
-  const other = markers.find((marker) => marker.state === 'begun')
+  const other = markers.find(isUnfinished)
   if (found.length > 0 && other && !ours) found.push(`an unfinished restore of backup ${other.backupId}`)
   return found
 }

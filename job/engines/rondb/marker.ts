@@ -1,7 +1,7 @@
 import type { Marker, RequestRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { globalPrivileges, holds, type Login, type Session, SqlError, withMysql } from '../../io/mysql.ts'
-import { type MarkerRow, markerOf } from '../../io/restores.ts'
+import { changedBy, isUnfinished, type MarkerRow, markerOf, statesOf } from '../../io/restores.ts'
 import { loginsOf } from './mysql.ts'
 import type { Target } from './values.ts'
 
@@ -53,13 +53,12 @@ async function refuseWeak(session: Session, login: Login): Promise<void> {
 export async function restoresIn(session: Session): Promise<string> {
   const markers = await readMarkers(session)
   const [lock] = await session.rows<{ holder: string | null }>(`SELECT IS_USED_LOCK('${lockName}') AS holder`)
-  const begun = markers.find((marker) => marker.state === 'begun')
-  if (!begun && lock?.holder == null)
-    return JSON.stringify(markers.map(({ request, backupId }) => `${request} ${backupId}`))
+  const begun = markers.find(isUnfinished)
+  if (!begun && lock?.holder == null) return statesOf(markers)
   const which = begun ? `backup ${begun.backupId} of plan ${begun.plan}` : 'a backup'
   if (lock?.holder == null) {
     throw new JobError('busy', `the restore of ${which} into this cluster is unfinished`, {
-      hint: "run the same restore again, which completes it; or, to keep what is there, DELETE FROM holdfast.restores WHERE state = 'begun'",
+      hint: "run the same restore again, which completes it; or, to keep what is there, DELETE FROM holdfast.restores WHERE state IN ('begun', 'overtaken')",
     })
   }
   throw new JobError('busy', `${which} is being restored into this cluster`, { hint: 'run again when that is done' })
@@ -87,13 +86,12 @@ export async function writeMarker(session: Session, marker: Marker): Promise<voi
        state VARCHAR(10) NOT NULL, creates MEDIUMTEXT NOT NULL,
        begun TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, finished TIMESTAMP NULL) ENGINE = NDBCLUSTER`,
   )
-  await session.rows(
-    `INSERT INTO ${table} (request, plan, backup_id, state, creates, finished) VALUES (?, ?, ?, ?, ?, IF(? = 'finished', CURRENT_TIMESTAMP, NULL))
-     ON DUPLICATE KEY UPDATE begun = IF(backup_id = VALUES(backup_id), begun, CURRENT_TIMESTAMP), backup_id = VALUES(backup_id),
-       state = VALUES(state), creates = VALUES(creates), finished = VALUES(finished)`,
-    [marker.request, marker.plan, marker.backupId, marker.state, JSON.stringify(marker.creates), marker.state],
-  )
-  if (marker.state !== 'begun') return
-  await session.rows(`DELETE FROM ${table} WHERE request <> ? AND state = 'begun'`, [marker.request])
-  await session.rows(`UPDATE ${table} SET state = 'replaced' WHERE request <> ?`, [marker.request])
+  for (const one of changedBy(await readMarkers(session), marker)) {
+    await session.rows(
+      `INSERT INTO ${table} (request, plan, backup_id, state, creates, finished) VALUES (?, ?, ?, ?, ?, IF(? = 'finished', CURRENT_TIMESTAMP, NULL))
+       ON DUPLICATE KEY UPDATE begun = IF(backup_id = VALUES(backup_id), begun, CURRENT_TIMESTAMP), backup_id = VALUES(backup_id),
+         state = VALUES(state), creates = VALUES(creates), finished = VALUES(finished)`,
+      [one.request, one.plan, one.backupId, one.state, JSON.stringify(one.creates), one.state],
+    )
+  }
 }

@@ -78,7 +78,6 @@ test.each<[string, (Marker | undefined)[], boolean, string | undefined]>([
   ['the newer one of two that runs began with', [begun, marker('begun', '99')], false, '100'],
   ['none when all targets are done', [finished, finished], false, undefined],
   ['none when another request replaced what it brought', [finished, replaced], false, undefined],
-  ['the one that a replaced target had', [replaced, undefined], false, '100'],
   ['what it says, with a schedule', [begun], true, 'latest'],
   ['what it says, with a schedule, also when it was done with another', [finished], true, 'latest'],
 ])('a request picks %s', (_, markers, scheduled, pick) =>

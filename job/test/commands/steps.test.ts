@@ -25,6 +25,7 @@ const steps: RestoreStep[] = [
 async function carried({ staging, fails }: { staging?: string; fails?: string } = {}): Promise<string[]> {
   const told: string[] = []
   const engine = {
+    findMarker: async () => undefined,
     mark: async (_, { state }) => void told.push(state),
     restore: async (_, { name }) => {
       told.push(name)

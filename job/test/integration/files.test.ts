@@ -229,7 +229,8 @@ describe('files', () => {
     await seeded()
     restoring({})
     space.values.restores.once = space.values.restores.back as Record<string, unknown>
-    await remembersRequests(space, () => treeOf(target))
+    const change = (round: number) => writeFile(join(source, 'round'), `${round}`)
+    await remembersRequests(space, { change, reach: () => treeOf(target) })
   })
 
   test('are written again from the start when a restore was killed in the middle', async () => {

@@ -78,7 +78,9 @@ describe.skipIf(missing !== undefined)('objects of Kubernetes', () => {
 
   test('are restored once by a request, and are no backup while one is unfinished', async () => {
     space.values.restores.once = { ...(space.values.restores.back as object), token: 'memory' }
-    await remembersRequests(space, held)
+    const change = (round: number) =>
+      kubectl(['-n', namespace.name, 'patch', 'configmap', 'web', '-p', `{"data":{"color":"${round}"}}`])
+    await remembersRequests(space, { change, reach: held })
     const markers = async () =>
       JSON.parse(await kubectl(['-n', namespace.name, 'get', 'configmap', 'holdfast-restores', '-o', 'json'])).data
     const [request] = Object.keys(await markers())

@@ -218,7 +218,8 @@ describe.skipIf(!server)('mongodb', () => {
 
   test('carries a request out once, one with a schedule once for each backup', async () => {
     await seed()
-    await remembersRequests(work, picture)
+    const change = (round: number) => admin.db('shop').collection('rounds').insertOne({ round })
+    await remembersRequests(work, { change, reach: picture })
   }, 180_000)
 
   test('replaces with overwrite what the backup has, and leaves the rest', async () => {

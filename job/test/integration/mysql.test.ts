@@ -246,7 +246,9 @@ describe.each(releases.filter(([name]) => !chosen || chosen.includes(name)))('%s
   test('a request is carried out once, one with a schedule once for each backup', async ({ skip }) => {
     if (!server) return skip()
     use({ accounts: false })
-    await remembersRequests(work, async () => (await state()).dump)
+    const change = (round: number) => root.query(`CREATE TABLE shop.round_${round} (id INT PRIMARY KEY)`)
+    await remembersRequests(work, { change, reach: async () => (await state()).dump })
+    await root.query('DROP TABLE shop.round_1, shop.round_2, shop.round_3')
   }, 180_000)
 
   test('without the privilege for the lock, positions that stand still prove the snapshot', async ({ skip }) => {

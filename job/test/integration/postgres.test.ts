@@ -113,7 +113,9 @@ describe.skipIf(started.some((server) => !server))('PostgreSQL', () => {
   test('is restored once by a request, and once for each backup by one with a schedule', async () => {
     work.values.backups.nightly = work.values.backups['postgres-17'] as Record<string, unknown>
     once('nightly', server)
-    await remembersRequests(work, () => describeDatabase(server, shop))
+    const change = (round: number) => sql(server, `CREATE TABLE shop.round_${round} (id int PRIMARY KEY)`, shop)
+    await remembersRequests(work, { change, reach: () => describeDatabase(server, shop) })
+    await sql(server, 'DROP TABLE shop.round_1, shop.round_2, shop.round_3', shop)
   }, 180_000)
 
   test('of an older release comes back on a newer one, and never the other way round', async () => {

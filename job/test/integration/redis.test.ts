@@ -107,7 +107,9 @@ describe('a server alone', () => {
   test('a request is carried out once, one with a schedule once for each backup', async () => {
     if (!to) return
     work.values.restores.once = { ...restoreOf('nightly', to), token: 'memory' }
-    await remembersRequests(work, () => contents(target, { fieldTtl }))
+    const change = (round: number) => source.set('round', round)
+    await remembersRequests(work, { change, reach: async () => [...(await contents(target, { fieldTtl }))].sort() })
+    await source.del('round')
   })
 
   test('a target that is not empty is refused and stays; overwrite empties the databases of the backup', async () => {

@@ -1,7 +1,16 @@
 import { describe, expect, test } from 'vitest'
 import type { Marker } from '../../engine.ts'
 import type { JobError } from '../../errors.ts'
-import { markerOf, parseMarkers, refuseRestored, refuseUnfinished, stepOf, withMarker } from '../../io/restores.ts'
+import {
+  changedBy,
+  isUnfinished,
+  markerOf,
+  parseMarkers,
+  refuseRestored,
+  refuseUnfinished,
+  stepOf,
+  withMarker,
+} from '../../io/restores.ts'
 
 const marker = (request: string, state: Marker['state'], backupId = '100'): Marker => ({
   request,
@@ -20,19 +29,62 @@ const kindOf = (act: () => unknown) => {
 }
 
 describe('markers of a target', () => {
-  test('that begins a request: those carried out are replaced, those unfinished go, its own is another one', () =>
+  test('that begins a request: others are replaced or overtaken, its own is another one', () =>
     expect(
       withMarker(
         [marker('a', 'finished'), marker('b', 'begun'), marker('c', 'replaced'), marker('d', 'finished', '90')],
         marker('d', 'begun'),
       ),
-    ).toEqual([marker('a', 'replaced'), marker('c', 'replaced'), marker('d', 'begun')]))
+    ).toEqual([
+      { ...marker('a', 'replaced'), creates: [] },
+      { ...marker('b', 'overtaken'), creates: [] },
+      { ...marker('c', 'replaced'), creates: [] },
+      marker('d', 'begun'),
+    ]))
+
+  test.each<[string, unknown, unknown, unknown]>([
+    ['another list', ['shop', 'bank'], ['bank', 'zoo'], ['shop']],
+    [
+      'whole databases',
+      { databases: ['shop'], tables: ['shop.a', 'bank.b'] },
+      { databases: ['shop'], tables: [] },
+      { databases: [], tables: ['bank.b'] },
+    ],
+    [
+      'tables alone',
+      { databases: ['shop'], tables: ['shop.a'] },
+      { databases: [], tables: ['shop.a'] },
+      { databases: ['shop'], tables: [] },
+    ],
+    [
+      'databases by name',
+      { databases: [{ name: 'x', inPlace: true }] },
+      { databases: [{ name: 'x', inPlace: false }] },
+      { databases: [] },
+    ],
+    ['numbers, and no accounts', { databases: [0, 1], accounts: ['a@b'] }, { databases: [1] }, { databases: [0] }],
+  ])('keep of an unfinished one what the next does not make: %s', (_, some, others, left) => {
+    const [overtaken] = withMarker([{ ...marker('a', 'begun'), creates: some }], {
+      ...marker('b', 'begun'),
+      creates: others,
+    })
+    expect(overtaken).toMatchObject({ state: 'overtaken', creates: left })
+    expect(isUnfinished(overtaken as Marker)).toBe(JSON.stringify(left).match(/[\w"]\]|\["/) !== null)
+  })
 
   test('that finishes a request: all others stay', () =>
     expect(withMarker([marker('a', 'replaced'), marker('d', 'begun')], marker('d', 'finished'))).toEqual([
       marker('a', 'replaced'),
       marker('d', 'finished'),
     ]))
+
+  test('are written when they changed, the new one first', () => {
+    const before = [marker('a', 'finished'), { ...marker('c', 'replaced'), creates: [] }]
+    expect(changedBy(before, marker('d', 'begun')).map(({ request, state }) => [request, state])).toEqual([
+      ['d', 'begun'],
+      ['a', 'replaced'],
+    ])
+  })
 
   test('come from rows and from JSON; anything else is refused', () => {
     const row = { request: 'a', backup_id: '100', plan: 'nightly', state: 'begun', creates: '["shop"]' }
