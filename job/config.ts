@@ -263,7 +263,7 @@ export function secretReader(secretsDir: string): SecretReader {
       return readFileSync(file, 'utf8').replace(/\r?\n$/, '')
     } catch (cause) {
       throw new JobError('configuration', `${at}: secret ${ref.secret} has no readable key ${key} (${file})`, {
-        hint: `put the value into ${file}, or name the folder of the secrets with --secrets-dir`,
+        hint: `in Kubernetes the Secret needs that key; elsewhere put the value into ${file}, or name the folder of the secrets with --secrets-dir`,
         cause,
       })
     }

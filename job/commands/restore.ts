@@ -22,9 +22,9 @@ export async function restore(job: Job, options: RestoreOptions): Promise<Result
   const { manifest, storage } = found
   const refused = tasks.map((task) => refusal(task, request)).find((one) => one !== undefined)
   if (options.dryRun) return { ...described({ manifest, tasks, already }), failure: refused }
+  if (refused) throw refused
   const steps = tasks.flatMap((task) => task.steps.map((step) => `${task.name}: ${step.says}`))
   job.log.info({ plan: manifest.plan, backup: manifest.id, storage: storage.name, steps }, 'restore planned')
-  if (refused) throw refused
   return result(request, [...already, ...(await carryOutAll({ job, request, tasks, found }))])
 }
 
@@ -149,7 +149,7 @@ interface Done {
 function alreadyDone({ name, marker }: Target) {
   const backup = marker?.backupId ?? ''
   const since = marker?.state === 'replaced' ? ', and another restore has changed the target since' : ''
-  const note = `${name} is already restored: an earlier run of this request restored backup ${backup}${since}; another --token carries it out again`
+  const note = `${name} is already restored: an earlier run of this request restored backup ${backup}${since}; another token carries it out again, with overwrite while the target holds it`
   return { source: name, backup, note }
 }
 

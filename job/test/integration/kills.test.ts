@@ -326,7 +326,7 @@ describe.skipIf(!s3 || !cluster)('a run that is killed', () => {
       work.values.restores.once = { ...work.values.restores.once, maxAge: '1s' }
       const again = await succeeds(work.holdfast('restore', 'once', '--overwrite'))
       expect(again.summary).toMatchObject({ backup: older, steps: { rondb: 'already restored' } })
-      expect(again.stdout).toContain(`restored backup ${older}; another --token carries it out again`)
+      expect(again.stdout).toContain(`restored backup ${older}; another token carries it out again`)
       expect(await content()).toEqual({ tables: ['both_have'], rows: [1, 99] })
       const token = await work.holdfast('restore', 'once', '--overwrite', '--token', 'again')
       expect(token).toMatchObject({ code: 20, summary: { error: expect.stringContaining('maxAge') } })

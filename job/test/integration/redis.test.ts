@@ -109,7 +109,6 @@ describe('a server alone', () => {
     work.values.restores.once = { ...restoreOf('nightly', to), token: 'memory' }
     const change = (round: number) => source.set('round', round)
     await remembersRequests(work, { change, reach: async () => [...(await contents(target, { fieldTtl }))].sort() })
-    await source.del('round')
   })
 
   test('a target that is not empty is refused and stays; overwrite empties the databases of the backup', async () => {
