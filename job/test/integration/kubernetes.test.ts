@@ -83,9 +83,9 @@ describe.skipIf(missing !== undefined)('objects of Kubernetes', () => {
     await remembersRequests(space, { change, reach: held })
     const markers = async () =>
       JSON.parse(await kubectl(['-n', namespace.name, 'get', 'configmap', 'holdfast-restores', '-o', 'json'])).data
-    const [request] = Object.keys(await markers())
-    const begun = { ...JSON.parse((await markers())[request as string]), state: 'begun' }
-    const data = JSON.stringify({ data: { [request as string]: JSON.stringify(begun) } })
+    const found = Object.values((await markers()) as Record<string, string>).map((text) => JSON.parse(text))
+    const last = found.find(({ state }) => state === 'finished')
+    const data = JSON.stringify({ data: { [last.request]: JSON.stringify({ ...last, state: 'begun' }) } })
     await kubectl(['-n', namespace.name, 'patch', 'configmap', 'holdfast-restores', '-p', data])
     const half = await space.holdfast('backup', 'nightly')
     expect([half.code, half.summary.error]).toEqual([25, expect.stringContaining('at work or did not end')])
