@@ -73,7 +73,7 @@ describe.skipIf(missing !== undefined)('files in Kubernetes', () => {
         folders: 3,
         others: 1,
       })
-      expect(await team.order(order(target, { do: 'look' }))).toMatchObject({ there: true, marker })
+      expect(await team.order(order(target, { do: 'look' }))).toMatchObject({ there: true, markers: [marker] })
     })
     await apply([user('reader', 'unused', 'touch /tmp/filled; exec sleep infinity', { runAsUser: 1000 })])
     await kubectl(['-n', namespace, 'wait', 'pod/reader', '--for=condition=Ready', '--timeout=120s'])

@@ -109,6 +109,8 @@ describe('a server alone', () => {
     work.values.restores.once = { ...restoreOf('nightly', to), token: 'memory' }
     const change = (round: number) => source.set('round', round)
     await remembersRequests(work, { change, reach: async () => [...(await contents(target, { fieldTtl }))].sort() })
+    await source.del('round')
+    await succeeds(work.holdfast('backup', 'nightly'))
   })
 
   test('a target that is not empty is refused and stays; overwrite empties the databases of the backup', async () => {
