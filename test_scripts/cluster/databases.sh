@@ -21,7 +21,7 @@ start_standby() {
 
 # What the primary holds is kept in $contents.
 given_a_seeded_primary() {
-  contents=$shared/primary.json
+  contents=$(notes_on "$primary").json
   await_storage
   give_storage_keys "$primary"
   if [[ -f $contents ]]; then return; fi
@@ -39,8 +39,18 @@ given_a_seeded_standby() {
 
 given_an_empty_standby() {
   give_storage_keys "$standby"
-  if [[ ! -f $shared/standby ]]; then await_database "$standby" && touch "$shared/standby"; fi
+  local awaited
+  awaited=$(notes_on "$standby").awaited
+  if [[ ! -f $awaited ]]; then await_database "$standby" && touch "$awaited"; fi
   empty_database "$standby"
+}
+
+# Where to remember what was done in a namespace. A run that was killed leaves notes on namespaces that are gone, and the
+# next one has namespaces of the same name.
+notes_on() { # NAMESPACE
+  local uid
+  uid=$(kubectl get namespace "$1" -o 'jsonpath={.metadata.uid}') || fail "there is no namespace $1"
+  echo "$shared/$uid"
 }
 
 # In a folder of the storage that several scenarios share; release `source`.
