@@ -2,7 +2,7 @@ import type { RunContext, ServerFacts, SourceRun, SourceState } from '../../engi
 import { JobError } from '../../errors.ts'
 import { clientVersions } from '../../io/clients.ts'
 import { roomAt } from '../../io/folder.ts'
-import { type Login, quoteText, type Session, withMysql } from '../../io/mysql.ts'
+import { currentAccount, globalPrivileges, holds, type Login, type Session, withMysql } from '../../io/mysql.ts'
 import { together } from '../../io/parallel.ts'
 import { versionIn } from './clients.ts'
 import { type Cluster, type DataNode, runningBackup, showCluster } from './management.ts'
@@ -91,10 +91,10 @@ const needed = ['SELECT', 'SHOW VIEW', 'TRIGGER', 'EVENT']
 
 async function checkMysql(session: Session, login: Login): Promise<void> {
   const privileges = await globalPrivileges(session)
-  const absent = needed.filter((privilege) => !privileges.has(privilege) && !privileges.has('ALL PRIVILEGES'))
+  const absent = needed.filter((privilege) => !holds(privileges, privilege))
   if (absent.length > 0) {
     throw new JobError('server', `account ${login.user} on MySQL server ${login.server} lacks ${absent.join(', ')}`, {
-      hint: `GRANT ${needed.join(', ')} ON *.* TO ${await accountOf(session)}`,
+      hint: `GRANT ${needed.join(', ')} ON *.* TO ${await currentAccount(session)}`,
     })
   }
   const [ndb] = await session.rows<{ n: string }>(
@@ -105,25 +105,6 @@ async function checkMysql(session: Session, login: Login): Promise<void> {
       hint: 'check mysql.host: it must be a server of this cluster',
     })
   }
-}
-
-/** The account that the server took the login for, as SQL writes it. */
-async function accountOf(session: Session): Promise<string> {
-  const [row] = await session.rows<{ name: string }>('SELECT CURRENT_USER() AS name')
-  const [, user = '', host = ''] = /^(.*)@(.*)$/.exec(row?.name ?? '') ?? []
-  return `${quoteText(user)}@${quoteText(host)}`
-}
-
-/** Privileges on *.*, those of active roles included. */
-async function globalPrivileges(session: Session): Promise<Set<string>> {
-  const [role] = await session.rows<{ role: string }>('SELECT CURRENT_ROLE() AS role')
-  const using = role && role.role !== 'NONE' ? ` FOR CURRENT_USER() USING ${role.role}` : ''
-  const found = new Set<string>()
-  for (const row of await session.rows<Record<string, string>>(`SHOW GRANTS${using}`)) {
-    const list = /^GRANT (.+) ON \*\.\* TO /.exec(Object.values(row)[0] ?? '')?.[1]
-    for (const privilege of list?.split(', ') ?? []) found.add(privilege)
-  }
-  return found
 }
 
 /** Views, routines, events, tables that are not NDB and most accounts live in each MySQL server by itself: the dumps have those of the first. */
