@@ -1,15 +1,13 @@
 import type { Marker, RequestRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
-import { globalPrivileges, holds, type Login, type Session, SqlError, withMysql } from '../../io/mysql.ts'
-import { changedBy, isUnfinished, type MarkerRow, markerOf, statesOf } from '../../io/restores.ts'
+import { globalPrivileges, holds, type Login, type Session, withMysql } from '../../io/mysql.ts'
+import { readMarkers as markersOf, markerTable, saveMarker } from '../../io/mysql-markers.ts'
+import { forgetting, isUnfinished, statesOf } from '../../io/restores.ts'
 import { loginsOf } from './mysql.ts'
 import type { Target } from './values.ts'
 
 /** Taken on every MySQL server of a target for as long as its restore lives. */
 export const lockName = 'holdfast.restore'
-
-/** The marker is a row in an NDB table, so that every MySQL server of the target sees it. */
-const table = 'holdfast.restores'
 
 export async function findMarker(run: RequestRun): Promise<Marker | undefined> {
   const [login] = loginsOf((run.target as Target).mysql, run, run.at) as [Login]
@@ -58,40 +56,28 @@ export async function restoresIn(session: Session): Promise<string> {
   const which = begun ? `backup ${begun.backupId} of plan ${begun.plan}` : 'a backup'
   if (lock?.holder == null) {
     throw new JobError('busy', `the restore of ${which} into this cluster is unfinished`, {
-      hint: "run the same restore again, which completes it; or, to keep what is there, DELETE FROM holdfast.restores WHERE state IN ('begun', 'overtaken')",
+      hint: `run the same restore again, which completes it; or, to keep what is there, ${forgetting(markerTable)}`,
     })
   }
   throw new JobError('busy', `${which} is being restored into this cluster`, { hint: 'run again when that is done' })
 }
 
-/** All of them: that of another request may say that its restore is unfinished. */
-export async function readMarkers(session: Session): Promise<Marker[]> {
-  try {
-    const rows = await session.rows<MarkerRow>(
-      `SELECT request, CAST(backup_id AS CHAR) AS backup_id, plan, state, creates FROM ${table} ORDER BY begun`,
-    )
-    return rows.map(markerOf)
-  } catch (error) {
-    if (error instanceof SqlError && (error.errno === 1049 || error.errno === 1146)) return []
-    throw error
-  }
+/** No database, no table. */
+const absent = [1049, 1146]
+
+export function readMarkers(session: Session): Promise<Marker[]> {
+  return markersOf(session, absent)
 }
 
+/** Into an NDB table, so that every MySQL server of the target sees it. */
 export async function writeMarker(session: Session, marker: Marker): Promise<void> {
   await session.execute('SET SESSION sql_log_bin = 0')
   await session.execute('CREATE DATABASE IF NOT EXISTS holdfast')
   await session.execute(
-    `CREATE TABLE IF NOT EXISTS ${table} (
+    `CREATE TABLE IF NOT EXISTS ${markerTable} (
        request CHAR(64) CHARACTER SET ascii NOT NULL PRIMARY KEY, plan VARCHAR(63) NOT NULL, backup_id BIGINT UNSIGNED NOT NULL,
        state VARCHAR(10) NOT NULL, creates MEDIUMTEXT NOT NULL,
        begun TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, finished TIMESTAMP NULL) ENGINE = NDBCLUSTER`,
   )
-  for (const one of changedBy(await readMarkers(session), marker)) {
-    await session.rows(
-      `INSERT INTO ${table} (request, plan, backup_id, state, creates, finished) VALUES (?, ?, ?, ?, ?, IF(? = 'finished', CURRENT_TIMESTAMP, NULL))
-       ON DUPLICATE KEY UPDATE begun = IF(backup_id = VALUES(backup_id), begun, CURRENT_TIMESTAMP), backup_id = VALUES(backup_id),
-         state = VALUES(state), creates = VALUES(creates), finished = VALUES(finished)`,
-      [one.request, one.plan, one.backupId, one.state, JSON.stringify(one.creates), one.state],
-    )
-  }
+  await saveMarker(session, await readMarkers(session), marker)
 }
