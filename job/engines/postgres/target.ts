@@ -1,6 +1,7 @@
 import type { Marker, RestoreStep, TargetRun, TargetState } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { type Login, loginOf } from '../../io/connection.ts'
+import { refuseOvertaken } from '../../io/restores.ts'
 import { type DatabaseRow, databasesOf, lookAtServer, type ServerRow } from './catalog.ts'
 import { refuseOld } from './check.ts'
 import { type Clients, findClients, majorIn } from './clients.ts'
@@ -30,8 +31,8 @@ export interface Detail {
   creates: Creates
   /** Databases that have to be emptied or dropped first. */
   clears: Creates['databases']
-  /** What the marker of this request said. */
-  before: string
+  /** What is noted in the target. */
+  markers: Marker[]
 }
 
 /** A plan's own server as the target of its backup. */
@@ -86,7 +87,7 @@ export async function checkTarget(run: TargetRun): Promise<TargetState> {
   const clears = creates.databases.filter(({ name, inPlace }) =>
     inPlace ? seen.get(name)?.contents !== undefined : seen.has(name),
   )
-  const detail: Detail = { login, server, clients, facts, places, creates, clears, before: stateOf(run, markers) }
+  const detail: Detail = { login, server, clients, facts, places, creates, clears, markers }
   return {
     server: { product: 'PostgreSQL', version: server.version },
     tools: clients.versions,
@@ -215,11 +216,6 @@ function foreign({ places, seen, ours, overwrite }: Judging): string[] {
   })
 }
 
-function stateOf({ request }: TargetRun, markers: Marker[]): string {
-  const marker = markers.find((one) => one.request === request)
-  return marker ? `${marker.state} ${marker.backupId}` : ''
-}
-
 interface Weighing {
   places: Place[]
   server: ServerRow
@@ -245,10 +241,7 @@ export async function recheck(run: TargetRun): Promise<void> {
   const before = run.state?.detail as Detail
   const { contents, detail } = await checkTarget(run)
   const now = detail as Detail
-  if (now.before !== before.before)
-    throw new JobError('busy', 'another run of the same request restored meanwhile', {
-      hint: 'nothing was changed by this one; run it again to see what became of the other',
-    })
+  refuseOvertaken(run, before.markers, now.markers)
   if (contents.length === 0 && JSON.stringify(now.clears) === JSON.stringify(before.clears)) return
   const what = contents[0] ?? 'other databases would be dropped than planned'
   throw new JobError('target-not-empty', `the target changed while the backup was being fetched: ${what}`, {
