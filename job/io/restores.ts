@@ -1,7 +1,7 @@
-import { Writable } from 'node:stream'
+import { type Readable, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { z } from 'zod'
-import type { Marker, Reader, RestoreStep, TargetRun } from '../engine.ts'
+import type { Marker, RestoreStep, TargetRun } from '../engine.ts'
 import { JobError } from '../errors.ts'
 
 /** What restores of every engine have in common: the markers in their targets, and their steps. */
@@ -137,8 +137,8 @@ export function stepOf<Step>(steps: Record<string, Step>, { name }: RestoreStep)
   throw new JobError('bug', `no step ${name}`)
 }
 
-/** Reads a part to its end and keeps nothing: its hash was compared then. Resolves to its bytes. */
-export async function readToEnd(reader: Reader, path: string, signal: AbortSignal): Promise<number> {
+/** Reads a stream to its end and keeps nothing: a part's hash is compared then. Resolves to its bytes. */
+export async function drain(stream: Readable, signal: AbortSignal): Promise<number> {
   let bytes = 0
   const count = new Writable({
     write(chunk: Buffer, _, done) {
@@ -146,6 +146,6 @@ export async function readToEnd(reader: Reader, path: string, signal: AbortSigna
       done()
     },
   })
-  await pipeline(await reader.read(path), count, { signal })
+  await pipeline(stream, count, { signal })
   return bytes
 }

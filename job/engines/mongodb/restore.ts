@@ -1,10 +1,8 @@
-import { Writable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
 import type { Marker, Reader, RestoreStep, TargetRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { client } from '../../io/clients.ts'
 import { consume, lastLines } from '../../io/process.ts'
-import { stepOf } from '../../io/restores.ts'
+import { drain, stepOf } from '../../io/restores.ts'
 import { walkArchive } from './archive.ts'
 import { toolFiles, withMongo } from './connection.ts'
 import { writeMarker } from './marker.ts'
@@ -36,16 +34,9 @@ function detailOf(run: TargetRun): Detail {
 /** To the end, hashes and the archive's own ends: mongorestore writes as it reads. */
 async function verify(run: TargetRun, reader: Reader) {
   let bytes = 0
-  const nowhere = () =>
-    new Writable({
-      write(chunk: Buffer, _, done) {
-        bytes += chunk.length
-        done()
-      },
-    })
   for (const { path } of detailOf(run).selection.archives) {
     const { stream } = await walkArchive(await reader.read(path), { what: path, kind: 'verification' })
-    await pipeline(stream, nowhere(), { signal: run.signal })
+    bytes += await drain(stream, run.signal)
   }
   return { bytes }
 }
