@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { Marker, RequestRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { parseMarkers, refuseUnfinished as refuse, withMarker } from '../../io/restores.ts'
-import { openAll, wireOf } from './masters.ts'
+import { openFor } from './masters.ts'
 import { markerKey } from './selection.ts'
 import { loginOf, type Master, mastersOf } from './topology.ts'
 import type { Target } from './values.ts'
@@ -15,14 +15,8 @@ export type Creates = z.infer<typeof Creates>
 export async function findMarker(run: RequestRun): Promise<Marker | undefined> {
   const target = run.target as Target
   const login = loginOf(target, run, run.at)
-  const masters = await mastersOf(target, { ...run, login })
-  const wires = await openAll(masters, login, run.signal)
-  try {
-    const markers = await readMarkers(wireOf(markerKey, masters, wires))
-    return markers.find(({ request }) => request === run.request)
-  } finally {
-    for (const wire of wires) wire.close()
-  }
+  const markers = await readAt(await mastersOf(target, { ...run, login }), login, run.signal)
+  return markers.find(({ request }) => request === run.request)
 }
 
 /** All of them; undefined when the account may not read the key. */
@@ -31,14 +25,20 @@ export async function markersAt(
   login: Login,
   signal: AbortSignal,
 ): Promise<Marker[] | undefined> {
-  const wires = await openAll(masters, login, signal)
   try {
-    return await readMarkers(wireOf(markerKey, masters, wires))
+    return await readAt(masters, login, signal)
   } catch (error) {
     if (error instanceof RefusedError) return undefined
     throw error
+  }
+}
+
+async function readAt(masters: readonly Master[], login: Login, signal: AbortSignal): Promise<Marker[]> {
+  const wire = await openFor(markerKey, masters, login, signal)
+  try {
+    return await readMarkers(wire)
   } finally {
-    for (const wire of wires) wire.close()
+    wire.close()
   }
 }
 

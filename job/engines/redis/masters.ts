@@ -14,7 +14,16 @@ export async function openAll(masters: readonly Master[], login: Login, signal: 
 
 /** The connection to the master that has the slot of a key. */
 export function wireOf(key: string, masters: readonly Master[], wires: readonly Wire[]): Wire {
+  return wires[masterOf(key, masters)] as Wire
+}
+
+/** A connection of its own to that master. The caller closes it. */
+export function openFor(key: string, masters: readonly Master[], login: Login, signal: AbortSignal): Promise<Wire> {
+  return openWire((masters[masterOf(key, masters)] as Master).address, login, signal)
+}
+
+/** Which of them has the slot of a key. */
+function masterOf(key: string, masters: readonly Master[]): number {
   const slot = slotOf(Buffer.from(key))
-  const at = masters.findIndex(({ slots }) => slots.some(([from, to]) => slot >= from && slot <= to))
-  return wires[at] as Wire
+  return masters.findIndex(({ slots }) => slots.some(([from, to]) => slot >= from && slot <= to))
 }
