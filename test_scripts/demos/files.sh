@@ -6,9 +6,9 @@ what="a folder of an application" where="a new, empty folder"
 
 require_all() { :; }
 
-start_before() { mkdir -p "$work/before/data"; }
-
-start_after() { mkdir -p "$work/after/data"; }
+start_server() { # before|after
+  mkdir -p "$work/$1/data"
+}
 
 fill_before() {
   tell "Filling it: 2000 files, links, a sparse file of 1 GiB, names with spaces and umlauts, an empty folder."
@@ -41,10 +41,6 @@ compare_after() {
   tell "$(wc -l <"$work/after.txt") lines of names, modes, sizes, links, times and hashes are the same;" \
     "the sparse file takes $(du -k "$work/after/data/hole" | cut -f 1) KB of disk."
 }
-
-source_values() { server_values before; }
-
-target_values() { server_values after; }
 
 server_values() { # before|after
   echo "name: data"

@@ -9,10 +9,6 @@ require_all() {
   test_scripts/install demo-mariadb
 }
 
-start_before() { start_server before; }
-
-start_after() { start_server after; }
-
 start_server() { # before|after
   local folder=$work/$1 as_root=()
   if [[ $(id -u) == 0 ]]; then as_root=(--user=root); fi
@@ -65,10 +61,6 @@ compare_after() {
   tell "$(root after <<<'SELECT COUNT(*) FROM shop.customers') customers," \
     "$(root after <<<'SELECT COUNT(*) FROM shop.orders') orders, and a dump of it all that is the same to the byte."
 }
-
-source_values() { server_values before; }
-
-target_values() { server_values after; }
 
 server_values() { # before|after
   echo "name: shop"

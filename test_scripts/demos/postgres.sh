@@ -12,10 +12,6 @@ require_all() {
   exit 2
 }
 
-start_before() { start_server before; }
-
-start_after() { start_server after; }
-
 start_server() { # before|after
   mkdir -p "$work/$1"
   if [[ $(id -u) == 0 ]]; then chmod 711 "$work" && chown nobody "$work/$1"; fi
@@ -71,10 +67,6 @@ compare_after() {
   tell "$(root after <<<$'\\c shop\nSELECT count(*) FROM customers') customers," \
     "$(root after <<<$'\\c shop\nSELECT count(*) FROM orders') orders, and a dump of it all that is the same to the byte."
 }
-
-source_values() { server_values before; }
-
-target_values() { server_values after; }
 
 server_values() { # before|after
   echo "name: shop"

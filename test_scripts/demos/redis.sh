@@ -12,10 +12,6 @@ require_all() {
   client=${server%-server}-cli
 }
 
-start_before() { start_server before; }
-
-start_after() { start_server after; }
-
 start_server() { # before|after
   local folder=$work/$1
   mkdir -p "$folder"
@@ -51,15 +47,8 @@ fill_before() {
 
 how_it_is_backed_up="Holdfast asks for a snapshot as a replica would, reads every key while it passes, and writes the manifest last."
 
-# Values with their ends, in any order.
 contents() { # before|after
-  ask "$1" EVAL "
-    local sums = {}
-    for _, key in ipairs(redis.call('KEYS', '*')) do
-      if key ~= 'holdfast:restore' then sums[#sums + 1] = key .. redis.sha1hex(redis.call('DUMP', key)) .. redis.call('PEXPIRETIME', key) end
-    end
-    table.sort(sums)
-    return #sums .. ' keys, ' .. redis.sha1hex(table.concat(sums))" 0
+  ask "$1" EVAL "$(<test_scripts/redis-contents.lua)" 0
 }
 
 compare_after() {
@@ -67,10 +56,6 @@ compare_after() {
   cmp "$work/before.txt" "$work/after.txt"
   tell "$(<"$work/after.txt"): each has the value and the end that it had."
 }
-
-source_values() { server_values before; }
-
-target_values() { server_values after; }
 
 server_values() { # before|after
   echo "name: cache"

@@ -14,9 +14,11 @@ require_all() {
   exit 2
 }
 
-start_before() { test_scripts/ndb start "$work/before" --data-nodes 2 --data-memory 600M; }
-
-start_after() { test_scripts/ndb start "$work/after" --data-nodes 4 --data-memory 400M; }
+start_server() { # before|after
+  local size=(--data-nodes 2 --data-memory 600M)
+  if [[ $1 == after ]]; then size=(--data-nodes 4 --data-memory 400M); fi
+  test_scripts/ndb start "$work/$1" "${size[@]}"
+}
 
 fill_before() {
   tell "Filling it: 300 MB in related tables, blobs, unique and foreign keys, views, a procedure, a function," \
@@ -35,25 +37,14 @@ compare_after() {
   node test_scripts/compare.ts "$work/before.json" "$MYSQL_SOCKET" --except-account 'backup@%'
 }
 
-source_values() {
-  use_cluster before
+server_values() { # before|after
+  use_cluster "$1"
   echo "name: rondb"
   echo "rondb:"
-  server_values
-  echo "  files: { access: local, path: \"$NDB_DATA_DIR/{node}/BACKUP\" }"
-}
-
-target_values() {
-  use_cluster after
-  echo "name: rondb"
-  echo "rondb:"
-  server_values
-}
-
-server_values() {
   echo "  managementServers: [\"$NDB_CONNECTSTRING\"]"
   echo "  clients: $NDB_HOME/bin"
   echo "  mysql: { host: 127.0.0.1, port: $MYSQL_PORT, credentials: { secret: server }, tls: { mode: disabled } }"
+  if [[ $1 == before ]]; then echo "  files: { access: local, path: \"$NDB_DATA_DIR/{node}/BACKUP\" }"; fi
 }
 
 end_server() { # before|after

@@ -81,15 +81,8 @@ postgres_contents() { # NAMESPACE NAME
     grep -v '^--\|^\\\(un\)\?restrict '
 }
 
-# Keys, values and their ends, in any order.
 redis_contents() { # NAMESPACE NAME
-  in_store "$1" "$2" redis-cli --no-raw EVAL "
-    local sums = {}
-    for _, key in ipairs(redis.call('KEYS', '*')) do
-      if key ~= 'holdfast:restore' then sums[#sums + 1] = key .. redis.sha1hex(redis.call('DUMP', key)) .. redis.call('PEXPIRETIME', key) end
-    end
-    table.sort(sums)
-    return #sums .. ' keys, ' .. redis.sha1hex(table.concat(sums))" 0
+  in_store "$1" "$2" redis-cli --no-raw EVAL "$(<test_scripts/redis-contents.lua)" 0
 }
 
 files_contents() { # NAMESPACE WORKLOAD
