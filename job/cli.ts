@@ -26,6 +26,9 @@ export type Request = { settings: Settings & { logLevel: string }; output: Forma
       pick: string | undefined
       all: boolean
       level: 'present' | 'content' | 'readable'
+      /** Of the bytes, more than 0 to 1. */
+      sample: number | undefined
+      seed: number | undefined
       storages: string[] | undefined
     }
   | { verb: 'prune'; plan: string; dryRun: boolean; storages: string[] | undefined }
@@ -134,13 +137,15 @@ export async function parse(args: string[], version: string): Promise<Request | 
       'verify <plan> [pick]',
       'check backups against their manifests',
       (y) => verifyFlags(y),
-      asked<{ plan: string; pick?: string; all: boolean; level: 'content'; storage?: string[] }>((flags) => ({
+      asked<VerifyFlags>(({ plan, pick, all, level, sample, seed, storage }) => ({
         verb: 'verify',
-        plan: flags.plan,
-        pick: flags.pick,
-        all: flags.all,
-        level: flags.level,
-        storages: flags.storage,
+        plan,
+        pick,
+        all,
+        level,
+        sample: sample === undefined ? undefined : fractionOf(sample),
+        seed,
+        storages: storage,
       })),
     )
     .command(
@@ -346,6 +351,16 @@ function showFlags<T>(y: Argv<T>) {
   })
 }
 
+interface VerifyFlags {
+  plan: string
+  pick?: string
+  all: boolean
+  level: 'content'
+  sample?: string
+  seed?: number
+  storage?: string[]
+}
+
 function verifyFlags<T>(y: Argv<T>) {
   return storages(pick(plan(y), undefined))
     .option('all', { type: 'boolean', default: false, describe: 'every backup of the plan' })
@@ -354,6 +369,29 @@ function verifyFlags<T>(y: Argv<T>) {
       default: 'content' as const,
       describe: "there with the right size · read again, same sha256 · readable by the engine's tools too",
     })
+    .option('sample', {
+      type: 'string',
+      requiresArg: true,
+      describe:
+        'read only so much of the content, such as 5%: whole parts by chance, at least one of every source; presence and size are checked of all',
+    })
+    .option('seed', { type: 'number', requiresArg: true, describe: 'read the same sample as a run that printed this' })
+    .check(({ sample, level, seed }) => {
+      if (sample !== undefined && fractionOf(sample) === undefined)
+        return '--sample is more than 0% and at most 100%, such as 5%'
+      if (sample !== undefined && level !== 'content') return `--sample does not go with --level ${level}`
+      if (seed !== undefined && sample === undefined) return '--seed goes with --sample'
+      return seed === undefined || Number.isSafeInteger(seed) || '--seed is a whole number'
+    })
+    .example('holdfast verify nightly --all --level present', 'look for missing and cut parts of every backup')
+    .example('holdfast verify nightly --sample 5%', 'read a twentieth of the newest one: another one each time')
+}
+
+/** Undefined when it is none. */
+function fractionOf(percent: string): number | undefined {
+  const [, digits] = /^(\d+(?:\.\d+)?)%$/.exec(percent) ?? []
+  const fraction = Number(digits) / 100
+  return fraction > 0 && fraction <= 1 ? fraction : undefined
 }
 
 interface AdoptFlags {

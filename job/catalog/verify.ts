@@ -4,10 +4,13 @@ import { inParallel } from '../io/parallel.ts'
 import type { Manifest, Part } from '../manifest.ts'
 import { isMissing, type Storage } from '../storage.ts'
 import { bytesOf, folderKey, isRunFile, partKey, pathOf } from './layout.ts'
+import { type Sample, sampleOf } from './sample.ts'
 
 export interface VerifyOptions {
   /** `present`: every part is there with its size, by one listing. `content`: and every part read again has its sha256. */
   level: 'present' | 'content'
+  /** With `content`: only these parts are read again. Left out: all. */
+  sample?: Sample | undefined
   signal: AbortSignal
   /** Bytes read since the last call. */
   progress?: (bytes: number) => void
@@ -29,6 +32,8 @@ export interface Verified {
   parts: number
   /** Of all parts, as the manifest says. */
   bytes: number
+  /** What was to be read again. */
+  read: { parts: number; bytes: number }
 }
 
 interface Context extends VerifyOptions {
@@ -41,19 +46,27 @@ const readersAtOnce = 4
 
 /** Finds all problems, not only the first. Rejects only when the listing fails or the signal ends it. */
 export async function verifyParts(context: Context): Promise<Verified> {
-  const { manifest, level } = context
+  const { manifest } = context
   const sizes = await sizesOf(context)
   const absent = manifest.parts.map((part) => presence(part, sizes.get(part.path)))
-  const damaged =
-    level === 'present'
-      ? []
-      : await inParallel([...manifest.parts.keys()], readersAtOnce, async (i) => {
-          const part = manifest.parts[i]
-          return part && !absent[i] ? reread(part, context) : undefined
-        })
+  const chosen = readOf(context)
+  const toRead = new Set(chosen)
+  const damaged = await inParallel([...manifest.parts.entries()], readersAtOnce, async ([i, part]) =>
+    toRead.has(part) && !absent[i] ? reread(part, context) : undefined,
+  )
   const problems = manifest.parts.map((_, i) => absent[i] ?? damaged[i]).filter((problem) => problem !== undefined)
-  const bytes = bytesOf(manifest.parts)
-  return { problems, extra: extraOf(sizes, manifest), parts: manifest.parts.length, bytes }
+  return {
+    problems,
+    extra: extraOf(sizes, manifest),
+    parts: manifest.parts.length,
+    bytes: bytesOf(manifest.parts),
+    read: { parts: chosen.length, bytes: bytesOf(chosen) },
+  }
+}
+
+function readOf({ manifest, level, sample }: Context): Part[] {
+  if (level === 'present') return []
+  return sample ? sampleOf(manifest, sample) : manifest.parts
 }
 
 async function sizesOf({ storage, plan, manifest }: Context): Promise<Map<string, number>> {

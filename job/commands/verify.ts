@@ -1,5 +1,7 @@
+import { randomInt } from 'node:crypto'
 import type { Catalog, Verified } from '../catalog/catalog.ts'
 import { bytesOf, manifestKey } from '../catalog/layout.ts'
+import { type Sample, sampleOf } from '../catalog/sample.ts'
 import type { InspectRun } from '../engine.ts'
 import { engineNamed, engineOf } from '../engines/index.ts'
 import { JobError, textOf } from '../errors.ts'
@@ -18,6 +20,10 @@ export interface VerifyCommandOptions {
   /** Every backup of the plan. */
   all?: boolean | undefined
   level?: Level | undefined
+  /** Read only so much of the bytes again, from more than 0 to 1; with `content` alone. Presence and size are checked of all parts. */
+  sample?: number | undefined
+  /** Picks the parts of the sample; by chance when left out. */
+  seed?: number | undefined
   storages?: string[] | undefined
 }
 
@@ -30,8 +36,12 @@ export interface Verdict {
   storage: string
   id: string
   level: Level
+  /** Absent when all was read. */
+  sample?: Sample
   parts: number
   bytes: number
+  /** What was read again. */
+  read: { parts: number; bytes: number }
   problems: { path: string; says: string }[]
   /** Objects in the folder that the manifest does not know. */
   extra: string[]
@@ -43,13 +53,14 @@ const shownProblems = 20
 
 /** Checks backups against their manifests, in every storage of the plan. Any problem makes the run fail with `verification`. */
 export async function verify(job: Job, options: VerifyCommandOptions): Promise<Result> {
-  const { plan, level = 'content', storages } = options
+  const { plan, storages } = options
+  const depth = depthOf(options)
   const judged: Judged[] = []
   const { unreachable } = await askEach(
     { job, plan, storages: storagesOf(job.config, plan, storages) },
     async (catalog) => {
       for (const id of await chosen(catalog, options, job.signal))
-        judged.push(...(await verdictOn(job, catalog, id, level)))
+        judged.push(...(await verdictOn(job, catalog, id, depth)))
     },
   )
   return {
@@ -74,9 +85,21 @@ export async function verify(job: Job, options: VerifyCommandOptions): Promise<R
         resultText(one),
       ]),
     },
-    notes: judged.filter(({ extra }) => extra.length > 0).map(extraNote),
+    notes: [...judged.flatMap(sampleNote), ...judged.filter(({ extra }) => extra.length > 0).map(extraNote)],
     failure: damageOf(judged, unreachable) ?? failureOf(unreachable) ?? nothingVerified(judged, plan),
   }
+}
+
+interface Depth {
+  level: Level
+  sample?: Sample
+}
+
+function depthOf({ level = 'content', sample, seed = randomInt(2 ** 31) }: VerifyCommandOptions): Depth {
+  if (sample === undefined) return { level }
+  if (level !== 'content')
+    throw new JobError('configuration', `--sample reads a part of the content; it does not go with --level ${level}`)
+  return { level, sample: { fraction: sample, seed } }
 }
 
 async function chosen(
@@ -90,14 +113,15 @@ async function chosen(
 }
 
 /** Empty when the backup was removed since it was listed. */
-async function verdictOn(job: Job, catalog: Catalog, id: string, level: Level): Promise<Judged[]> {
+async function verdictOn(job: Job, catalog: Catalog, id: string, depth: Depth): Promise<Judged[]> {
   const verdict = {
     plan: catalog.plan,
     storage: catalog.storage.name,
     id,
-    level,
+    ...depth,
     parts: 0,
     bytes: 0,
+    read: { parts: 0, bytes: 0 },
     extra: [],
     unreadable: false,
   }
@@ -109,19 +133,19 @@ async function verdictOn(job: Job, catalog: Catalog, id: string, level: Level): 
     if (!(error instanceof JobError && error.kind === 'verification')) throw error
     return [{ ...verdict, problems: [{ path: manifestKey(catalog.plan, id), says: textOf(error) }] }]
   }
-  const stored = await check(job, catalog, manifest, level)
+  const stored = await check(job, catalog, manifest, depth)
   const problems: Verdict['problems'] = stored.problems.map(({ path, says }) => ({ path, says }))
   const unreadable = problems.length > 0 && stored.problems.every(({ kind }) => kind === 'unreadable')
-  if (level === 'readable' && problems.length === 0) problems.push(...(await inspect(job, catalog, manifest)))
+  if (depth.level === 'readable' && problems.length === 0) problems.push(...(await inspect(job, catalog, manifest)))
   return [{ ...verdict, ...stored, problems, unreadable }]
 }
 
-async function check(job: Job, catalog: Catalog, manifest: Manifest, level: Level): Promise<Verified> {
+async function check(job: Job, catalog: Catalog, manifest: Manifest, { level, sample }: Depth): Promise<Verified> {
   const { progress, signal } = job
   const { name } = catalog.storage
-  progress.begin(`verify ${manifest.id}`, bytesOf(manifest.parts))
+  progress.begin(`verify ${manifest.id}`, bytesOf(sample ? sampleOf(manifest, sample) : manifest.parts))
   try {
-    const options = { signal, progress: (bytes: number) => progress.add(name, bytes) }
+    const options = { signal, sample, progress: (bytes: number) => progress.add(name, bytes) }
     return await catalog.verify(manifest, { level: level === 'present' ? 'present' : 'content', ...options })
   } finally {
     progress.end()
@@ -167,10 +191,23 @@ function helpOf({ config }: Job, plan: string, source: string): Pick<InspectRun,
   return { decryption: encryption, clients }
 }
 
-function resultText({ problems, level }: Verdict): string {
+function resultText({ problems, level, sample }: Verdict): string {
   return problems.length === 0
-    ? `ok (${level})`
+    ? `ok (${sample ? `${level} of a sample of ${percentText(sample)}` : level})`
     : `${problems.length} ${problems.length === 1 ? 'problem' : 'problems'}`
+}
+
+/** Says how much was read, and how the same parts are read once more. */
+function sampleNote({ plan, id, storage, sample, read, parts, bytes }: Verdict): string[] {
+  if (!sample) return []
+  const share = `${read.parts} of ${parts} parts were read, ${sizeText(read.bytes)} of ${sizeText(bytes)}`
+  return [
+    `${plan} ${id} in ${storage}: ${share}; the same ones again: --sample ${percentText(sample)} --seed ${sample.seed}`,
+  ]
+}
+
+function percentText({ fraction }: Sample): string {
+  return `${Number((fraction * 100).toPrecision(6))}%`
 }
 
 function extraNote({ plan, id, storage, extra }: Verdict): string {

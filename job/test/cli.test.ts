@@ -30,6 +30,9 @@ test.each<[string, Partial<Request>]>([
   ['show nightly', { verb: 'show', plan: 'nightly', pick: 'latest' }],
   ['show 007 0123', { verb: 'show', plan: '007', pick: '0123' }],
   ['verify nightly --all --level readable', { verb: 'verify', pick: undefined, all: true, level: 'readable' }],
+  ['verify nightly', { verb: 'verify', level: 'content', sample: undefined, seed: undefined }],
+  ['verify nightly --sample 5% --seed 7', { verb: 'verify', level: 'content', sample: 0.05, seed: 7 }],
+  ['verify nightly --sample 0.5%', { sample: 0.005 }],
   ['prune nightly --dry-run', { verb: 'prune', plan: 'nightly', dryRun: true }],
   [
     'adopt nightly 1234 --storage main',
@@ -72,6 +75,13 @@ describe('a command line that cannot be right', () => {
     ['restore', 'name a restore, or a plan with --backup'],
     ['restore once --backup nightly', 'mutually exclusive'],
     ['verify nightly --level deep', 'Choices: "present", "content", "readable"'],
+    ['verify nightly --sample 0%', '--sample is more than 0%'],
+    ['verify nightly --sample 101%', '--sample is more than 0%'],
+    ['verify nightly --sample 5', '--sample is more than 0%'],
+    ['verify nightly --sample -5%', '--sample is more than 0%'],
+    ['verify nightly --sample 5% --level present', '--sample does not go with --level present'],
+    ['verify nightly --sample 5% --seed x', '--seed is a whole number'],
+    ['verify nightly --seed 7', '--seed goes with --sample'],
     ['list -o xml', 'Choices: "table", "json", "yaml"'],
     ['adopt nightly 1234', 'Missing required argument: storage'],
   ])('holdfast %s: %s', async (line, message) => {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { sampleOf } from '../../catalog/sample.ts'
 import { type Verdict, verify } from '../../commands/verify.ts'
 import type { RondbFacts } from '../../engines/rondb/facts.ts'
 import { exitCodeOf, JobError } from '../../errors.ts'
@@ -48,6 +49,62 @@ test('present does not read the parts', async () => {
   await spoil(main, second)
   const job = fakeJob({ storages: [main], backups: { nightly: {} } })
   expect((await verify(job, { plan: 'nightly', level: 'present' })).failure).toBeUndefined()
+})
+
+describe('a sample', () => {
+  const many = Object.fromEntries(Array.from({ length: 40 }, (_, i) => [`part-${i}`, 'x'.repeat(10)]))
+
+  async function sampled(change: (store: Store, path: string) => Promise<unknown>, spoiled: 'inside' | 'outside') {
+    const main = memoryStore()
+    const manifest = await putBackup(main, first, many)
+    const inside = new Set(sampleOf(manifest, { fraction: 0.1, seed: 7 }).map(({ path }) => path))
+    const path = Object.keys(many).find((one) => inside.has(one) === (spoiled === 'inside')) as string
+    await change(main, `nightly/${first}/${path}`)
+    main.calls.length = 0
+    const job = fakeJob({ storages: [main], backups: { nightly: {} } })
+    const result = await verify(job, { plan: 'nightly', sample: 0.1, seed: 7 })
+    return { ...result, gets: main.calls.filter((call) => call.startsWith(`get nightly/${first}/`)).length }
+  }
+
+  test('reads only its parts, and says how many and how to read them again', async () => {
+    const { failure, gets, table, notes, data } = await sampled(
+      (store, key) => putText(store, key, 'y'.repeat(10)),
+      'outside',
+    )
+    expect(failure).toBeUndefined()
+    expect(gets).toBe(4)
+    expect(table.rows[0]?.at(-1)).toBe('ok (content of a sample of 10%)')
+    expect(notes).toEqual([
+      `nightly ${first} in main: 4 of 40 parts were read, 40 B of 400 B; the same ones again: --sample 10% --seed 7`,
+    ])
+    expect(data).toMatchObject([{ sample: { fraction: 0.1, seed: 7 }, parts: 40, read: { parts: 4, bytes: 40 } }])
+  })
+
+  test('finds changed bytes in its parts', async () => {
+    const { failure } = await sampled((store, key) => putText(store, key, 'y'.repeat(10)), 'inside')
+    expect(failure).toMatchObject({ kind: 'verification', message: expect.stringContaining('has sha256') })
+  })
+
+  test.each([
+    ['missing', (store: Store, key: string) => store.delete([key]), 'is missing'],
+    ['cut', (store: Store, key: string) => putText(store, key, 'x'), 'has 1 bytes instead of 10'],
+  ])('a part beside it that is %s is found all the same', async (_, change, says) => {
+    const { failure } = await sampled(change, 'outside')
+    expect(failure).toMatchObject({ kind: 'verification', message: expect.stringContaining(says) })
+  })
+
+  test('without a seed says the one it took', async () => {
+    const job = fakeJob({ storages: [await stored()], backups: { nightly: {} } })
+    const { data } = await verify(job, { plan: 'nightly', sample: 0.5 })
+    expect((data as Verdict[])[0]?.sample?.seed).toEqual(expect.any(Number))
+  })
+
+  test('is refused with another level than content', async () => {
+    const job = fakeJob({ storages: [await stored()], backups: { nightly: {} } })
+    await expect(verify(job, { plan: 'nightly', sample: 0.5, level: 'present' })).rejects.toMatchObject({
+      kind: 'configuration',
+    })
+  })
 })
 
 test('all looks at every backup, a pick at one', async () => {
