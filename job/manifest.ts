@@ -13,12 +13,33 @@ const path = z
 
 const content = { size: z.int().nonnegative(), sha256: z.string().regex(/^[0-9a-f]{64}$/) }
 
-/** One stored object. Size and sha256 are those of the stored bytes; `plain` those of what was compressed to them. */
+/** What opens an encrypted part: the header of its age file, which wraps its key to the recipients. */
+const AgeKey = z.object({ header: z.string().regex(/^[\x20-\x7e\n]+$/), recipients: z.array(z.string()).min(1) })
+export type AgeKey = z.infer<typeof AgeKey>
+
+/**
+ * One stored object: compressed, then encrypted, or only one of them, or neither. Size and sha256 are those of the stored bytes;
+ * `plain` those of what they were made of.
+ */
 export const Part = z
-  .object({ path, ...content, codec: z.enum(['zstd']).optional(), plain: z.object(content).optional() })
-  .refine((part) => (part.codec === undefined) === (part.plain === undefined), 'a codec and what is plain go together')
-  .refine((part) => part.codec === undefined || part.path.endsWith('.zst'), 'a compressed part is named .zst')
+  .object({
+    path,
+    ...content,
+    codec: z.enum(['zstd']).optional(),
+    age: AgeKey.optional(),
+    plain: z.object(content).optional(),
+  })
+  .refine(
+    ({ codec, age, plain }) => (codec === undefined && age === undefined) === (plain === undefined),
+    'what was done to a part and what is plain go together',
+  )
+  .refine((part) => part.path.endsWith(suffixOf(part)), 'a compressed part is named .zst, an encrypted one .age')
 export type Part = z.infer<typeof Part>
+
+/** What is behind the path that an engine gave a part. */
+export function suffixOf({ codec, age }: { codec?: 'zstd' | undefined; age?: unknown }): string {
+  return `${codec ? '.zst' : ''}${age ? '.age' : ''}`
+}
 
 /** What one engine says of one source: enough to restore it and to prove the restore. */
 export const SourceFacts = z.object({

@@ -3,11 +3,17 @@ import { Readable } from 'node:stream'
 import type { Lender } from '../storage.ts'
 
 /** Small enough to stay in the processor's cache from the read to the hash and the copy. */
-const loanBytes = 512 * 1024
+export const loanBytes = 512 * 1024
 
-/** Makes a lender of loans; who reads it as a stream gets copies. */
-export function lending(loans: AsyncGenerator<Buffer>): Lender {
+/**
+ * Makes a lender of loans; who reads it as a stream gets copies. What the loans are made `of` ends with it, even when nobody began to
+ * read.
+ */
+export function lending(loans: AsyncGenerator<Buffer>, of?: Readable): Lender {
   const stream = Readable.from(copies(loans), { objectMode: false, highWaterMark: 2 * 1024 * 1024 })
+  // whoever reads the loans gets its errors, however late
+  of?.on('error', () => {})
+  stream.once('close', () => of?.destroy())
   return Object.assign(stream, { loans: () => loans })
 }
 

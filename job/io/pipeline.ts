@@ -20,7 +20,7 @@ export function tap(source: Readable, onBytes?: (bytes: number) => void): Tap {
     size += chunk.length
     onBytes?.(chunk.length)
   }
-  const stream = isLender(source) ? lending(seen(source, see)) : passing(source, see)
+  const stream = isLender(source) ? lending(seen(source, see), source) : passing(source, see)
   return { stream, result: () => ({ size, sha256: hash.digest('hex') }) }
 }
 

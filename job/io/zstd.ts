@@ -1,41 +1,77 @@
-import { pipeline, type Readable, Transform } from 'node:stream'
+import { pipeline, Readable, Transform } from 'node:stream'
 import { promisify } from 'node:util'
-import { constants, createZstdDecompress, zstdCompress } from 'node:zlib'
+import { constants, zstdCompress, zstdDecompress } from 'node:zlib'
+import { JobError } from '../errors.ts'
+import { Frames, formatFrames } from './frames.ts'
 
 const compressed = promisify(zstdCompress)
+const decompressed = promisify(zstdDecompress)
 
 /** Bytes of a frame before compression. Frames are independent, so several are compressed at once, on Node's thread pool. */
-const frameSize = 4 * 1024 * 1024
+export const frameSize = 4 * 1024 * 1024
 
 /** Frames at work: Node has four threads for them. Memory is about twice this many frames. */
 const framesAtOnce = 4
 
 /** Faster than 3 by a half for a tenth more bytes: a dump is bound by the processor, not by the line (docs/benchmarks.md). */
-const options = { params: { [constants.ZSTD_c_compressionLevel]: 1, [constants.ZSTD_c_checksumFlag]: 1 } }
+const usualLevel = 1
 
-/** Zstandard frames, one after the other: any `zstd -d` reads them as one. Errors of the source reach the reader. */
-export function compress(source: Readable): Readable {
-  const stream = new Frames()
+/**
+ * Zstandard frames, one after the other, and a table of them that programs for zstd's seekable format know: any `zstd -d` reads them as one.
+ * Errors of the source reach the reader.
+ */
+export function compress(source: Readable, level: number = usualLevel): Readable {
+  const stream = new Compress(level)
   pipeline(source, stream, () => {})
   return stream
 }
 
 /** What the frames held. An early end is told by the part's length and hash, not by this. */
-export function decompress(source: Readable): Readable {
-  const stream = createZstdDecompress({ chunkSize: 1024 * 1024 })
-  pipeline(source, stream, () => {})
-  return stream
+export function decompress(source: Readable, where = 'the data'): Readable {
+  const stream = Readable.from(plainOf(source, where), { objectMode: false, highWaterMark: frameSize })
+  source.on('error', () => {})
+  return stream.once('close', () => source.destroy())
 }
 
-class Frames extends Transform {
+/** Not Node's stream: it ends with the first frame after which its own buffer is not full. */
+async function* plainOf(source: AsyncIterable<Buffer>, where: string): AsyncGenerator<Buffer> {
+  const frames = new Frames(frameSize)
+  const atWork: Promise<Buffer>[] = []
+  for await (const data of source) {
+    for (const frame of frames.add(data, where)) {
+      const work = decompressed(frame, { maxOutputLength: frameSize })
+      // it is awaited in its turn
+      work.catch(() => {})
+      atWork.push(work)
+      if (atWork.length >= framesAtOnce) yield await plain(atWork.shift(), where)
+    }
+  }
+  for (const work of atWork) yield await plain(work, where)
+  frames.end(where)
+}
+
+async function plain(work: Promise<Buffer> | undefined, where: string): Promise<Buffer> {
+  try {
+    return (await work) as Buffer
+  } catch (cause) {
+    throw new JobError('verification', `${where} is not what was compressed`, {
+      hint: 'the part is damaged: restore another backup, or from another storage',
+      cause,
+    })
+  }
+}
+
+class Compress extends Transform {
+  private readonly options: { params: Record<number, number> }
   private frame = Buffer.allocUnsafeSlow(frameSize)
   private filled = 0
-  private written = 0
+  private readonly sizes: { stored: number; plain: number }[] = []
   private readonly spare: Buffer<ArrayBuffer>[] = []
   private readonly atWork: Promise<Buffer>[] = []
 
-  constructor() {
+  constructor(level: number) {
     super({ readableHighWaterMark: 2 * 1024 * 1024, writableHighWaterMark: 2 * 1024 * 1024 })
+    this.options = { params: { [constants.ZSTD_c_compressionLevel]: level, [constants.ZSTD_c_checksumFlag]: 1 } }
   }
 
   override _transform(chunk: Buffer, _: BufferEncoding, done: (error?: Error | null) => void): void {
@@ -57,11 +93,16 @@ class Frames extends Transform {
 
   private async send(): Promise<void> {
     const full = this.frame
-    const work = compressed(full.subarray(0, this.filled), options).finally(() => this.spare.push(full))
+    const size = { stored: 0, plain: this.filled }
+    this.sizes.push(size)
+    const work = compressed(full.subarray(0, this.filled), this.options).finally(() => this.spare.push(full))
+    const counted = work.then((frame) => {
+      size.stored = frame.length
+      return frame
+    })
     // it is awaited in its turn
-    work.catch(() => {})
-    this.atWork.push(work)
-    this.written += 1
+    counted.catch(() => {})
+    this.atWork.push(counted)
     if (this.atWork.length >= framesAtOnce) this.push(await this.atWork.shift())
     this.frame = this.spare.pop() ?? Buffer.allocUnsafeSlow(frameSize)
     this.filled = 0
@@ -69,7 +110,8 @@ class Frames extends Transform {
 
   /** Nothing at all is a frame too: `zstd -d` refuses an empty file. */
   private async finish(): Promise<void> {
-    if (this.filled > 0 || this.written === 0) await this.send()
+    if (this.filled > 0 || this.sizes.length === 0) await this.send()
     for (const work of this.atWork) this.push(await work)
+    this.push(formatFrames(this.sizes))
   }
 }

@@ -1,0 +1,175 @@
+import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto'
+import { Readable } from 'node:stream'
+import { JobError } from '../errors.ts'
+import { isLender, type Lender } from '../storage.ts'
+import { lending, loanBytes } from './lending.ts'
+
+/**
+ * The payload of the age format, version 1: a nonce, then chunks of 64 KiB under ChaCha20-Poly1305, each with its number and whether it
+ * is the last, so that one that is cut, changed, moved or missing is found, and any can be read alone.
+ */
+
+const cipher = 'chacha20-poly1305'
+const tagSize = 16
+/** Random, so that a key that is used for a second try of an upload makes another stream. */
+export const nonceSize = 16
+/** Bytes in a chunk, before and after. */
+export const chunkSize = 64 * 1024
+export const sealedChunkSize = chunkSize + tagSize
+
+export interface FileKey {
+  fileKey: Buffer
+  /** As io/age.ts makes it: what the file begins with. */
+  header: string
+}
+
+/** A file of age. Errors of the source reach the reader; who lets go of it ends the source. */
+export function seal(source: Readable, key: FileKey): Lender {
+  return lending(sealed(isLender(source) ? source.loans() : source, key), source)
+}
+
+async function* sealed(source: AsyncIterable<Buffer>, { fileKey, header }: FileKey): AsyncGenerator<Buffer> {
+  const nonce = randomBytes(nonceSize)
+  const chunks = new Sealing(payloadKey(fileKey, nonce))
+  yield Buffer.concat([Buffer.from(header), nonce])
+  for await (const data of source) yield* chunks.add(data)
+  yield* chunks.end()
+}
+
+/** Each number is used once: a Sealing is for one stream. What it yields is lent until the next is asked for. */
+class Sealing {
+  private readonly key: Buffer
+  private readonly chunk = Buffer.allocUnsafeSlow(chunkSize)
+  private filled = 0
+  private count = 0
+  private readonly loan = Buffer.allocUnsafeSlow(loanBytes)
+  private lent = 0
+
+  constructor(key: Buffer) {
+    this.key = key
+  }
+
+  /** A full chunk waits for what comes next: it may be the last. */
+  *add(data: Buffer): Generator<Buffer> {
+    for (let at = 0; at < data.length; ) {
+      if (this.filled === chunkSize) yield* this.next(false)
+      const bytes = data.copy(this.chunk, this.filled, at)
+      at += bytes
+      this.filled += bytes
+    }
+  }
+
+  *end(): Generator<Buffer> {
+    yield* this.next(true)
+    yield this.loan.subarray(0, this.lent)
+  }
+
+  private *next(last: boolean): Generator<Buffer> {
+    if (this.lent + this.filled + tagSize > loanBytes) {
+      yield this.loan.subarray(0, this.lent)
+      this.lent = 0
+    }
+    const seal = createCipheriv(cipher, this.key, chunkNonce(this.count, last), { authTagLength: tagSize })
+    this.lent += seal.update(this.chunk.subarray(0, this.filled)).copy(this.loan, this.lent)
+    seal.final()
+    this.lent += seal.getAuthTag().copy(this.loan, this.lent)
+    this.filled = 0
+    this.count += 1
+  }
+}
+
+interface Opening {
+  fileKey: Buffer
+  /** Bytes of the file before its nonce. */
+  headerSize: number
+  /** For errors. */
+  where: string
+}
+
+/** What is in a file of age. Only bytes that were authenticated come out; an early end is an error. */
+export function unseal(source: Readable, options: Opening): Readable {
+  const stream = Readable.from(opened(source, options), { objectMode: false, highWaterMark: 1024 * 1024 })
+  source.on('error', () => {})
+  return stream.once('close', () => source.destroy())
+}
+
+async function* opened(source: Readable, { fileKey, headerSize, where }: Opening): AsyncGenerator<Buffer> {
+  const start = headerSize + nonceSize
+  const pieces = source[Symbol.asyncIterator]() as AsyncIterator<Buffer>
+  let head = Buffer.alloc(0)
+  while (head.length < start) {
+    const piece = await pieces.next()
+    if (piece.done) throw broken(where, 'ends before its first chunk')
+    head = Buffer.concat([head, piece.value])
+  }
+  const key = payloadKey(fileKey, head.subarray(headerSize, start))
+  yield* openChunks(rest(head.subarray(start), pieces), { key, first: 0, ends: true, where })
+}
+
+async function* rest(head: Buffer, pieces: AsyncIterator<Buffer>): AsyncGenerator<Buffer> {
+  yield head
+  for (let piece = await pieces.next(); !piece.done; piece = await pieces.next()) yield piece.value
+}
+
+interface Chunks {
+  key: Buffer
+  /** Number of the first chunk. */
+  first: number
+  /** The last of these chunks is the last of all. */
+  ends: boolean
+  where: string
+}
+
+/** The plain bytes of chunks that follow each other. */
+export async function* openChunks(
+  source: AsyncIterable<Buffer>,
+  { key, first, ends, where }: Chunks,
+): AsyncGenerator<Buffer> {
+  const chunk = Buffer.allocUnsafeSlow(sealedChunkSize)
+  let filled = 0
+  let number = first
+  const open = (last: boolean) => {
+    if (filled < tagSize || (filled === tagSize && number > 0)) throw broken(where, `ends after ${number} chunks`)
+    const nonce = chunkNonce(number, last)
+    const decipher = createDecipheriv(cipher, key, nonce, { authTagLength: tagSize })
+    decipher.setAuthTag(chunk.subarray(filled - tagSize, filled))
+    const plain = decipher.update(chunk.subarray(0, filled - tagSize))
+    try {
+      decipher.final()
+    } catch (cause) {
+      throw broken(where, `is not what was sealed: chunk ${number}`, cause)
+    }
+    number += 1
+    filled = 0
+    return plain
+  }
+  for await (const data of source) {
+    for (let at = 0; at < data.length; ) {
+      if (filled === sealedChunkSize) yield open(false)
+      const bytes = data.copy(chunk, filled, at)
+      at += bytes
+      filled += bytes
+    }
+  }
+  yield open(ends)
+}
+
+function broken(where: string, how: string, cause?: unknown): JobError {
+  return new JobError('verification', `${where} ${how}`, {
+    hint: 'the part is damaged or was changed: restore another backup, or from another storage',
+    cause,
+  })
+}
+
+/** The key that a file key and a nonce make. */
+export function payloadKey(fileKey: Buffer, nonce: Buffer): Buffer {
+  return Buffer.from(hkdfSync('sha256', fileKey, nonce, 'payload', 32))
+}
+
+/** 11 bytes of number, most significant first, and 1 in the last byte of the last. */
+function chunkNonce(number: number, last: boolean): Buffer {
+  const nonce = Buffer.alloc(12)
+  nonce.writeUIntBE(number, 5, 6)
+  nonce.writeUInt8(last ? 1 : 0, 11)
+  return nonce
+}
