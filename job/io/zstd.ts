@@ -1,14 +1,23 @@
 import { pipeline, Readable, Transform } from 'node:stream'
 import { promisify } from 'node:util'
-import { constants, zstdCompress, zstdDecompress } from 'node:zlib'
+import { constants, type ZstdOptions, zstdCompress, zstdDecompress } from 'node:zlib'
 import { JobError } from '../errors.ts'
 import { Frames, formatFrames } from './frames.ts'
 
 const compressed = promisify(zstdCompress)
 const decompressed = promisify(zstdDecompress)
 
-/** Bytes of a frame before compression. Frames are independent, so several are compressed at once, on Node's thread pool. */
-export const frameSize = 4 * 1024 * 1024
+/**
+ * Bytes of a frame before compression. Frames are independent, so several are compressed at once, on Node's thread pool. Four times as
+ * large ones are smaller by 0.2 % together, and four times the memory of every stream.
+ */
+export const frameSize = 1024 * 1024
+
+/** That is read: earlier backups have such frames. */
+export const largestFrame = 4 * frameSize
+
+/** Of what comes out of a frame: most in one go, since each costs a turn of the thread pool. */
+const compressedChunk = frameSize / 2
 
 /** Frames at work: Node has four threads for them. Memory is about twice this many frames. */
 const framesAtOnce = 4
@@ -35,11 +44,11 @@ export function decompress(source: Readable, where = 'the data'): Readable {
 
 /** Not Node's stream: it ends with the first frame after which its own buffer is not full. */
 async function* plainOf(source: AsyncIterable<Buffer>, where: string): AsyncGenerator<Buffer> {
-  const frames = new Frames(frameSize)
+  const frames = new Frames(largestFrame)
   const atWork: Promise<Buffer>[] = []
   for await (const data of source) {
     for (const frame of frames.add(data, where)) {
-      const work = decompressed(frame, { maxOutputLength: frameSize })
+      const work = decompressed(frame, { maxOutputLength: largestFrame, chunkSize: frameSize })
       // it is awaited in its turn
       work.catch(() => {})
       atWork.push(work)
@@ -62,7 +71,7 @@ async function plain(work: Promise<Buffer> | undefined, where: string): Promise<
 }
 
 class Compress extends Transform {
-  private readonly options: { params: Record<number, number> }
+  private readonly options: ZstdOptions
   private frame = Buffer.allocUnsafeSlow(frameSize)
   private filled = 0
   private readonly sizes: { stored: number; plain: number }[] = []
@@ -71,7 +80,8 @@ class Compress extends Transform {
 
   constructor(level: number) {
     super({ readableHighWaterMark: 2 * 1024 * 1024, writableHighWaterMark: 2 * 1024 * 1024 })
-    this.options = { params: { [constants.ZSTD_c_compressionLevel]: level, [constants.ZSTD_c_checksumFlag]: 1 } }
+    const params = { [constants.ZSTD_c_compressionLevel]: level, [constants.ZSTD_c_checksumFlag]: 1 }
+    this.options = { params, chunkSize: compressedChunk }
   }
 
   override _transform(chunk: Buffer, _: BufferEncoding, done: (error?: Error | null) => void): void {

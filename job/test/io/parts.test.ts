@@ -4,6 +4,7 @@ import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { describe, expect, test, vi } from 'vitest'
 import { readPart, writePart } from '../../io/parts.ts'
+import { frameSize } from '../../io/zstd.ts'
 import { readAll } from '../../storage.ts'
 import { faulty } from '../fakes/faulty.ts'
 import { memoryStorage } from '../fakes/memory.ts'
@@ -15,7 +16,7 @@ const onBytes = () => {}
 const contents: [string, Buffer][] = [
   ['nothing', Buffer.alloc(0)],
   ['one byte', Buffer.from('x')],
-  ['exactly one frame', Buffer.alloc(4 * 1024 * 1024, 'row')],
+  ['exactly one frame', Buffer.alloc(frameSize, 'row')],
   ['several frames that compress', Buffer.alloc(19 * 1024 * 1024 + 7, 'INSERT INTO t VALUES (1);\n')],
   ['several frames that do not', randomBytes(9 * 1024 * 1024 + 1)],
 ]
