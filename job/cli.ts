@@ -18,7 +18,14 @@ export type Request = { settings: Settings & { logLevel: string }; output: Forma
       dryRun: boolean
     }
   | { verb: 'check'; plan: string }
-  | { verb: 'list'; plan: string | undefined; storages: string[] | undefined; runs: boolean; last: number | undefined }
+  | {
+      verb: 'list'
+      plan: string | undefined
+      storages: string[] | undefined
+      runs: boolean
+      why: boolean
+      last: number | undefined
+    }
   | { verb: 'show'; plan: string; pick: string; storages: string[] | undefined }
   | {
       verb: 'verify'
@@ -32,6 +39,8 @@ export type Request = { settings: Settings & { logLevel: string }; output: Forma
       storages: string[] | undefined
     }
   | { verb: 'prune'; plan: string; dryRun: boolean; storages: string[] | undefined }
+  | { verb: 'pin'; plan: string; id: string; note: string | undefined; storages: string[] | undefined }
+  | { verb: 'unpin'; plan: string; id: string; storages: string[] | undefined }
   | {
       verb: 'adopt'
       plan: string
@@ -114,11 +123,12 @@ export async function parse(args: string[], version: string): Promise<Request | 
       'list [plan]',
       'list backups, newest first',
       (y) => listFlags(y),
-      asked<{ plan?: string; storage?: string[]; runs: boolean; last?: number }>((flags) => ({
+      asked<{ plan?: string; storage?: string[]; runs: boolean; why: boolean; last?: number }>((flags) => ({
         verb: 'list',
         plan: flags.plan,
         storages: flags.storage,
         runs: flags.runs,
+        why: flags.why,
         last: flags.last,
       })),
     )
@@ -156,6 +166,29 @@ export async function parse(args: string[], version: string): Promise<Request | 
         verb: 'prune',
         plan: flags.plan,
         dryRun: flags.dryRun,
+        storages: flags.storage,
+      })),
+    )
+    .command(
+      'pin <plan> <id>',
+      'keep a backup whatever the retention says',
+      (y) => pinFlags(y),
+      asked<{ plan: string; id: string; note?: string; storage?: string[] }>((flags) => ({
+        verb: 'pin',
+        plan: flags.plan,
+        id: flags.id,
+        note: flags.note,
+        storages: flags.storage,
+      })),
+    )
+    .command(
+      'unpin <plan> <id>',
+      'leave a backup to the retention again',
+      (y) => storages(id(plan(y))),
+      asked<{ plan: string; id: string; storage?: string[] }>((flags) => ({
+        verb: 'unpin',
+        plan: flags.plan,
+        id: flags.id,
         storages: flags.storage,
       })),
     )
@@ -261,6 +294,10 @@ function pick<T>(y: Argv<T>, fallback: string | undefined) {
   })
 }
 
+function id<T>(y: Argv<T>) {
+  return y.positional('id', { type: 'string', demandOption: true, describe: 'a backup id, as `list` shows it' })
+}
+
 function storages<T>(y: Argv<T>) {
   return y.option('storage', {
     type: 'string',
@@ -339,8 +376,18 @@ function listFlags<T>(y: Argv<T>) {
   return storages(y)
     .positional('plan', { type: 'string', describe: 'only this plan' })
     .option('runs', { type: 'boolean', default: false, describe: 'running and failed runs too, and the next one' })
+    .option('why', { type: 'boolean', default: false, describe: 'why each stays, or that the next prune removes it' })
     .option('last', { type: 'number', requiresArg: true, describe: 'how many rows; 0 for all' })
     .check(({ last }) => last === undefined || (Number.isInteger(last) && last >= 0) || '--last is a number of rows')
+}
+
+function pinFlags<T>(y: Argv<T>) {
+  return storages(id(plan(y)))
+    .option('note', { type: 'string', requiresArg: true, describe: 'why, for those who look at it later' })
+    .example(
+      'holdfast pin nightly 1795218000 --note "before the upgrade"',
+      'it stays until: holdfast unpin nightly 1795218000',
+    )
 }
 
 function showFlags<T>(y: Argv<T>) {

@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { isTimeZone } from './catalog/calendar.ts'
 import type { SecretReader } from './engine.ts'
 import { SourceValues, TargetValues } from './engines/index.ts'
 import { JobError } from './errors.ts'
@@ -17,19 +18,49 @@ const duration = z
   .regex(/^[1-9]\d*[smhd]$/, 'a duration is a number with s, m, h or d, such as 48h')
   .describe('a number with s, m, h or d')
 
-const Retention = z.strictObject({
-  last: z.int().min(1).optional().describe('how many of the newest backups are kept whatever their age'),
-  maxAge: duration.optional().describe('backups older than this are removed, but never the newest'),
-})
+const newestOf = (period: string) =>
+  z.int().min(1).optional().describe(`keep the newest of each of so many ${period} that have a backup`)
+const rules = {
+  last: z.int().min(1).optional().describe('keep so many of the newest backups whatever their age'),
+  maxAge: duration.optional().describe('keep every backup that is not older; when it is the only rule, older ones go'),
+  hourly: newestOf('hours'),
+  daily: newestOf('days'),
+  weekly: newestOf('weeks (from Monday)'),
+  monthly: newestOf('months'),
+  yearly: newestOf('years'),
+  minimum: z.int().min(1).optional().describe('never leave fewer than so many, whatever the rules beside it say'),
+}
+const needsRule = {
+  path: ['minimum'],
+  message: 'needs a rule beside it (last, maxAge, hourly, daily, weekly, monthly, yearly): without one nothing goes',
+}
+const hasRule = ({ minimum, ...others }: Record<string, unknown>) =>
+  minimum === undefined || Object.keys(rules).some((rule) => others[rule] !== undefined)
+
+const Retention = z
+  .strictObject({
+    ...rules,
+    storages: z
+      .record(name, z.strictObject(rules).refine(hasRule, needsRule))
+      .optional()
+      .describe('other rules for a storage of the plan, in place of all those above; {} keeps everything there'),
+  })
+  .refine(hasRule, needsRule)
 export type Retention = z.infer<typeof Retention>
 
 const Plan = z.strictObject({
   storages: z.array(name).min(1).describe('names of the storages that get the backup'),
   sources: z.array(SourceValues).min(1).describe('what is backed up, in this order'),
-  retention: Retention.optional(),
+  retention: Retention.optional().describe('which backups are kept: what any rule keeps stays; without rules all'),
   hooks: Hooks.optional(),
   schedule: z.string().nullish().describe('cron schedule; the job only prints the next run'),
-  timeZone: z.string().nullish().describe('time zone of the schedule, such as Europe/Stockholm'),
+  timeZone: z
+    .string()
+    .refine(isTimeZone, 'is no time zone that is known here, such as Europe/Stockholm')
+    .nullish()
+    .describe(
+      'time zone of the schedule and of the days, weeks, months of `retention`: Europe/Stockholm; UTC unless told',
+    ),
   suspend: z.boolean().nullish(),
   runNow: z.union([z.string(), z.int()]).nullish(),
   deadline: duration.default('24h').describe('a run that takes longer has failed'),
@@ -186,9 +217,10 @@ export function parseValues(values: unknown, file: string): Values {
       hint: 'docs/values.md lists every value with its meaning',
     })
   }
-  for (const [plan, { storages, sources, hooks }] of Object.entries(parsed.data.backups)) {
+  for (const [plan, { storages, sources, hooks, retention }] of Object.entries(parsed.data.backups)) {
     refuseScaledTwice(`backups.${plan}`, [hooks, ...sources.map((source) => source.hooks)])
     knowStorages(`backups.${plan}.storages`, storages, parsed.data)
+    refuseStrange(`backups.${plan}.retention.storages`, Object.keys(retention?.storages ?? {}), storages)
     refuseTwice(
       `backups.${plan}.sources`,
       sources.map((source) => source.name),
@@ -215,6 +247,15 @@ function knowStorages(at: string, names: string[], values: Values): void {
     )
   }
   refuseTwice(at, names)
+}
+
+function refuseStrange(at: string, names: string[], storages: string[]): void {
+  const strange = names.find((one) => !storages.includes(one))
+  if (strange === undefined) return
+  throw new JobError(
+    'configuration',
+    `${at}: the plan does not write to storage "${strange}" (it writes to: ${storages.join(', ')})`,
+  )
 }
 
 function refuseTwice(at: string, names: string[]): void {

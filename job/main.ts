@@ -27,6 +27,8 @@ const commands: { [verb in Exclude<Request['verb'], 'worker'>]: () => Promise<Co
   show: async () => (await import('./commands/show.ts')).show,
   verify: async () => (await import('./commands/verify.ts')).verify,
   prune: async () => (await import('./commands/prune.ts')).prune,
+  pin: async () => (await import('./commands/pin.ts')).pin,
+  unpin: async () => (await import('./commands/pin.ts')).unpin,
   adopt: async () => {
     const { adopt } = await import('./commands/adopt.ts')
     return (job, { decryptionSecret: secret, decryptionKey: key, ...request }: Extract<Request, { verb: 'adopt' }>) =>
@@ -89,7 +91,7 @@ async function main(args: string[]): Promise<number> {
 
 /** Verbs that change something end in a summary; the others in what they print. */
 function isRun(verb: Request['verb']): boolean {
-  return ['backup', 'restore', 'prune', 'adopt', 'verify'].includes(verb)
+  return ['backup', 'restore', 'prune', 'pin', 'unpin', 'adopt', 'verify'].includes(verb)
 }
 
 async function readFlags(args: string[]): Promise<Request | number> {

@@ -78,6 +78,8 @@ export interface PutOptions {
   /** Bytes, when known: chooses the part size, and a body of another length is refused. */
   size?: number
   ifAbsent?: boolean
+  /** It is to be removed before long: where objects are locked when they are written, this one is not. */
+  unlocked?: boolean
   signal?: AbortSignal
 }
 

@@ -147,6 +147,8 @@ const examples: Record<string, string> = {
   's3.sse': 'sse: aws:kms',
   's3.kmsKeyId': 'kmsKeyId: alias/backups',
   's3.storageClass': 'storageClass: STANDARD_IA',
+  's3.objectLock': 'objectLock: { mode: governance, days: 30 }',
+  'objectLock.days': 'days: 30',
   's3.checksums': 'checksums: when-supported',
   's3.signPayload': 'signPayload: true',
   's3.conditionalPut': 'conditionalPut: never',
@@ -169,9 +171,17 @@ const examples: Record<string, string> = {
   'http.headers': 'headers: { content-type: application/json }',
   secretHeaders: 'secretHeaders: { authorization: { secret: app, key: token } }',
   'scale.name': 'name: zync-que',
-  retention: 'retention: { last: 7, maxAge: 30d }',
+  retention: 'retention: { daily: 14, weekly: 8, monthly: 12 }',
   'retention.last': 'last: 7',
   'retention.maxAge': 'maxAge: 30d',
+  'retention.hourly': 'hourly: 24',
+  'retention.daily': 'daily: 14',
+  'retention.weekly': 'weekly: 8',
+  'retention.monthly': 'monthly: 12',
+  'retention.yearly': 'yearly: 7',
+  'retention.minimum': 'minimum: 3',
+  'retention.storages.*.maxAge': 'maxAge: 365d',
+  'retention.storages': 'storages: { offsite: { monthly: 24, yearly: 10 } }',
   schedule: 'schedule: "15 2 * * *"',
   timeZone: 'timeZone: Europe/Stockholm',
   suspend: 'suspend: true',
@@ -366,7 +376,6 @@ const meanings: Record<string, string> = {
   'secretHeaders.*.secret': 'name of the Secret',
   'secretHeaders.*.key': 'key in the Secret',
   'scale.kind': 'kind of the workload',
-  retention: 'which backups are kept; without it, all',
   suspend: 'no next run is shown or started by the schedule',
   runNow:
     'any text: the chart makes a Job that runs once, at once; another text runs again, and so does another plan, image or pod: take it out afterwards',
@@ -429,7 +438,7 @@ const variables: Record<string, string> = {
     'file with the template of worker pods, which only a `backup` or `restore` with a Lease makes; otherwise workers are child processes',
 }
 
-const verbs = ['backup', 'restore', 'check', 'list', 'show', 'verify', 'prune', 'adopt']
+const verbs = ['backup', 'restore', 'check', 'list', 'show', 'verify', 'prune', 'pin', 'unpin', 'adopt']
 
 async function render(): Promise<string> {
   const schema = z.toJSONSchema(Values, { io: 'input' }) as Schema

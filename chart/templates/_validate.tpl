@@ -96,6 +96,7 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- include "holdfast.validateSchedule" (dict "at" $at "of" .plan) }}
 {{- include "holdfast.validateStorageNames" (dict "root" .root "at" (print $at ".storages") "names" .plan.storages) }}
 {{- include "holdfast.validateEntries" (dict "at" (print $at ".sources") "entries" .plan.sources) }}
+{{- include "holdfast.validateRetention" (dict "at" (print $at ".retention") "plan" .plan) }}
 {{- include "holdfast.validateRun" (dict "at" $at "of" .plan "workload" $workload) }}
 {{- range $i, $source := .plan.sources }}
 {{- with $source.rondb }}

@@ -6,6 +6,7 @@ import { formatManifest, type Manifest, parseManifest, SourceFacts } from '../ma
 import { isMissing, readAll, type Storage } from '../storage.ts'
 import { putOnce } from './commit.ts'
 import { type FindOptions, findBackup } from './find.ts'
+import { type Guards, isGuard, openGuards } from './guards.ts'
 import {
   byAge,
   dateOf,
@@ -57,32 +58,47 @@ export interface Catalog {
    */
   commit(manifest: Manifest, signal: AbortSignal): Promise<void>
 
-  /** One listing. Both sorted, oldest first. `uncommitted`: folders without a manifest. */
-  ids(): Promise<{ committed: string[]; uncommitted: string[] }>
+  /** One listing. */
+  ids(): Promise<Ids>
   /** Reads and checks one manifest. Rejects with ObjectMissing when there is none, `verification` when it is not this backup's. */
   manifest(id: string, signal?: AbortSignal): Promise<Manifest>
   /** The backup that a pick asks for. Throws `nothing-matches`, naming what there is, or `configuration`. */
   find(options: FindOptions): Promise<Manifest>
-  /** Every run the storage knows of, oldest first. */
-  runs(options: { deadlineSeconds: number; now: Date; signal?: AbortSignal }): Promise<Run[]>
+  /** Every run the storage knows of, oldest first. `ids`: from a listing that was made just now. */
+  runs(options: { ids?: Ids; deadlineSeconds: number; now: Date; signal?: AbortSignal }): Promise<Run[]>
   /** When the backup was started. Reads the manifest only for ids that tell no time (adopted ones). */
   startOf(id: string, signal?: AbortSignal): Promise<Date>
 
   /** Compares the stored parts with the manifest; resolves to everything that is wrong. */
   verify(manifest: Manifest, options: VerifyOptions): Promise<Verified>
-  /** Removes a backup: the manifest, its siblings, the parts. A crash in between leaves a leftover that `leftovers` finds. */
-  remove(id: string, now: Date): Promise<void>
+  /** Pins and holds. */
+  readonly guards: Guards
+  /**
+   * Removes a backup: the manifest, its siblings, the parts. A crash in between leaves a leftover that `leftovers` finds; where a lock or a missing
+   * right keeps the manifest, nothing else goes either. False, and nothing removed, when it was pinned or held meanwhile.
+   */
+  remove(id: string, now: Date): Promise<boolean>
   /**
    * Folders without a manifest, with what a prune may do about them. A leftover goes when it gave no sign of life
    * (started.json, id, newest object) for `keepFailedSeconds`, and never within the deadline. Folders that no run
-   * of ours began, such as those rondb-helm wrote, are never removed.
+   * of ours began, such as those rondb-helm wrote, are never removed. `uncommitted`: as `ids` gave them.
    */
   leftovers(options: LeftoverOptions): Promise<Leftover[]>
   /** Removes a leftover. False, and nothing removed, when it has become a backup meanwhile. */
   sweep(id: string): Promise<boolean>
 }
 
+/** All sorted, oldest first. */
+export interface Ids {
+  committed: string[]
+  /** Folders without a manifest. */
+  uncommitted: string[]
+  /** Siblings that guard a backup, by its id: `pin`, `hold-<run>`. */
+  guards: Map<string, string[]>
+}
+
 export interface LeftoverOptions {
+  uncommitted: readonly string[]
   keepFailedSeconds: number
   deadlineSeconds: number
   now: Date
@@ -165,12 +181,19 @@ export function openCatalog({ storage, plan, waits = [500, 2000, 5000] }: Catalo
     async ids() {
       const committed = new Set<string>()
       const folders = new Set<string>()
+      const guards = new Map<string, string[]>()
       for await (const { key } of storage.list(planPrefix(plan), { delimiter: '/' })) {
         const named = parseName(plan, key)
         if (named?.kind === 'manifest') committed.add(named.id)
         if (named?.kind === 'folder') folders.add(named.id)
+        if (named?.kind === 'sibling' && isGuard(named.word))
+          guards.set(named.id, [...(guards.get(named.id) ?? []), named.word])
       }
-      return { committed: [...committed].sort(byAge), uncommitted: [...folders.difference(committed)].sort(byAge) }
+      return {
+        committed: [...committed].sort(byAge),
+        uncommitted: [...folders.difference(committed)].sort(byAge),
+        guards,
+      }
     },
 
     async manifest(id, signal) {
@@ -185,8 +208,8 @@ export function openCatalog({ storage, plan, waits = [500, 2000, 5000] }: Catalo
 
     find: (options) => findBackup(catalog, options),
 
-    async runs({ deadlineSeconds, now, signal }) {
-      const { committed, uncommitted } = await catalog.ids()
+    async runs({ ids, deadlineSeconds, now, signal }) {
+      const { committed, uncommitted } = ids ?? (await catalog.ids())
       const unfinished = await inParallel(uncommitted, readersAtOnce, async (id): Promise<Run> => {
         const started = await catalog.started(id, signal)
         const failed = await runFile(failedKey(plan, id), Failed, signal)
@@ -204,7 +227,12 @@ export function openCatalog({ storage, plan, waits = [500, 2000, 5000] }: Catalo
 
     verify: (manifest, options) => verifyParts({ storage, plan, manifest, ...options }),
 
+    guards: openGuards(storage, plan),
+
     async remove(id, now) {
+      // again, and as late as can be: a reader may have come since it was planned
+      const { pin, holds } = await catalog.guards.read(id, await catalog.guards.names(id), now)
+      if (pin || holds.length > 0) return false
       // An adopted folder was begun by no run of ours, and such are not swept: after a crash in here this file says that it may be.
       const begun = await storage.head(startedKey(plan, id))
       if (!begun) await catalog.fail(id, { reason: 'was being removed', kind: 'removed', finished: now.toISOString() })
@@ -212,12 +240,10 @@ export function openCatalog({ storage, plan, waits = [500, 2000, 5000] }: Catalo
       await storage.delete([manifestKey(plan, id)])
       await discard(beside.filter((key) => key !== manifestKey(plan, id)))
       await removeFolder(id)
+      return true
     },
 
-    async leftovers(options) {
-      const { uncommitted } = await catalog.ids()
-      return inParallel(uncommitted, readersAtOnce, (id) => judge(id, options))
-    },
+    leftovers: (options) => inParallel(options.uncommitted, readersAtOnce, (id) => judge(id, options)),
 
     async sweep(id) {
       if (await storage.head(manifestKey(plan, id))) return false

@@ -75,6 +75,10 @@ export function manifestPrefix(plan: string, id: string): string {
   return `${plan}/${id}.`
 }
 
+export function siblingKey(plan: string, id: string, word: string): string {
+  return `${plan}/${id}.${word}.json`
+}
+
 /** A backup's folder, with the slash at its end. */
 export function folderKey(plan: string, id: string): string {
   return `${plan}/${id}/`
@@ -151,7 +155,8 @@ export function factsSource(path: string): string | undefined {
   return /^facts-([^/]+)\.json$/.exec(path)?.[1]
 }
 
-export type Named = { kind: 'manifest' | 'folder' | 'sibling'; id: string }
+/** `word` says what a sibling is: `pin`, `hold-<run>`. */
+export type Named = { kind: 'manifest' | 'folder'; id: string } | { kind: 'sibling'; id: string; word: string }
 
 /** What a key of a plan's delimited listing stands for; undefined for what is none of ours. */
 export function parseName(plan: string, key: string): Named | undefined {
@@ -160,5 +165,6 @@ export function parseName(plan: string, key: string): Named | undefined {
   const [, id = '', rest = ''] = match ?? []
   if (!isId(id)) return undefined
   if (rest === '/') return { kind: 'folder', id }
-  return { kind: rest === '.json' ? 'manifest' : 'sibling', id }
+  if (rest === '.json') return { kind: 'manifest', id }
+  return { kind: 'sibling', id, word: rest.slice(1, -'.json'.length) }
 }

@@ -1,6 +1,6 @@
 import { Cron } from 'croner'
 import type { Run } from '../catalog/catalog.ts'
-import { openCatalog } from '../catalog/catalog.ts'
+import { type Catalog, type Ids, openCatalog } from '../catalog/catalog.ts'
 import { bytesOf, dateOf } from '../catalog/layout.ts'
 import { type Config, type Plan, seconds } from '../config.ts'
 import { JobError, textOf } from '../errors.ts'
@@ -10,6 +10,7 @@ import type { Manifest } from '../manifest.ts'
 import { isMissing } from '../storage.ts'
 import { askEach, failureOf, storagesOf, type Unreachable } from './catalogs.ts'
 import type { Job } from './job.ts'
+import { planFor } from './retained.ts'
 
 export interface ListOptions {
   /** All plans of the config when left out, those that its restores read from with them. */
@@ -18,6 +19,8 @@ export interface ListOptions {
   storages?: string[] | undefined
   /** Running and failed runs and the next scheduled one as well. */
   runs?: boolean | undefined
+  /** Why each stays, or that the next prune removes it. */
+  why?: boolean | undefined
   /** Rows per plan. Left out: 20 in a table, all in other formats. 0: all. */
   last?: number | undefined
   format?: Format | undefined
@@ -34,8 +37,18 @@ export interface Row {
   parts?: number
   warnings?: number
   storages: string[]
+  /** The note of its pin, empty without one; missing when it is not pinned. From the first storage that has it pinned. */
+  pinned?: string
+  /** What the next prune does in each storage. */
+  why?: Why[]
   /** Why a run failed, or what is wrong with a manifest. */
   problem?: string
+}
+
+interface Why {
+  storage: string
+  keep: boolean
+  reason: string
 }
 
 const deadlineOfForeign = '24h'
@@ -45,7 +58,7 @@ const readersAtOnce = 8
 /** Newest first, plan by plan. Reads only the manifests of the rows it shows. */
 export async function list(
   job: Job,
-  { plan, storages, runs = false, last, format = 'table' }: ListOptions,
+  { plan, storages, runs = false, why = false, last, format = 'table' }: ListOptions,
 ): Promise<Result> {
   const plans = plan === undefined ? plansOf(job.config) : [plan]
   const limit = (last ?? (format === 'table' ? tableRows : 0)) || Number.POSITIVE_INFINITY
@@ -53,7 +66,7 @@ export async function list(
   const notes: string[] = []
   const unreachable: Unreachable[] = []
   for (const one of plans) {
-    const found = await findRuns({ job, plan: one, storages: storagesOf(job.config, one, storages), runs })
+    const found = await findRuns({ job, plan: one, storages: storagesOf(job.config, one, storages), runs, why })
     const shown = [...found.runs.values()].sort((a, b) => Number(b.id) - Number(a.id)).slice(0, limit)
     if (runs) rows.push(...nextRun(one, job.config.backups[one], job.now()))
     rows.push(...(await inParallel(shown, readersAtOnce, (run) => describe(job, one, run, found.unreachable))))
@@ -63,7 +76,7 @@ export async function list(
   }
   if (rows.length === 0) notes.push(emptyNote(plans, unreachable))
   notes.push(...rows.filter(({ problem }) => problem).map(({ plan, id, problem }) => `${plan} ${id}: ${problem}`))
-  return { data: rows, table: tableOf(rows, runs), notes, failure: failureOf(unreachable) }
+  return { data: rows, table: tableOf(rows, { runs, why }), notes, failure: failureOf(unreachable) }
 }
 
 /** A standby has restores alone, from the plan of another installation. */
@@ -71,30 +84,67 @@ function plansOf({ backups, restores }: Config): string[] {
   return [...new Set([...Object.keys(backups), ...Object.values(restores).map(({ from }) => from.plan)])]
 }
 
-type Found = Run & { storages: string[] }
+/** `pins`: the storages that have it pinned. */
+type Found = Run & { storages: string[]; pins: string[]; why?: Why[] }
+
+interface Finding {
+  job: Job
+  plan: string
+  storages: string[]
+  runs: boolean
+  why: boolean
+}
 
 /** The runs of a plan in all storages; one that any storage has as committed is committed. */
-async function findRuns({ job, plan, storages, runs }: { job: Job; plan: string; storages: string[]; runs: boolean }) {
-  const deadlineSeconds = seconds(job.config.backups[plan]?.deadline ?? deadlineOfForeign)
-  const { answers, unreachable } = await askEach({ job, plan, storages }, async (catalog): Promise<Run[]> => {
-    if (runs) return catalog.runs({ deadlineSeconds, now: job.now(), signal: job.signal })
-    return (await catalog.ids()).committed.map((id) => ({ id, state: 'committed' }))
-  })
+async function findRuns({ job, plan, storages, runs, why }: Finding) {
+  const { answers, unreachable } = await askEach({ job, plan, storages }, (catalog) => ask(job, catalog, { runs, why }))
   const merged = new Map<string, Found>()
-  for (const { storage, answer } of answers) {
+  for (const { answer } of answers) {
     for (const run of answer) {
       const known = merged.get(run.id)
-      if (!known || (run.state === 'committed' && known.state !== 'committed'))
-        merged.set(run.id, { ...run, storages: [storage] })
-      else if (run.state === known.state) known.storages.push(storage)
+      if (!known || (run.state === 'committed' && known.state !== 'committed')) merged.set(run.id, run)
+      else if (run.state === known.state) {
+        known.storages.push(...run.storages)
+        known.pins.push(...run.pins)
+        known.why?.push(...(run.why ?? []))
+      }
     }
   }
   return { runs: merged, unreachable }
 }
 
+/** What one storage has. */
+async function ask(job: Job, catalog: Catalog, { runs, why }: Pick<Finding, 'runs' | 'why'>): Promise<Found[]> {
+  const values = job.config.backups[catalog.plan]
+  const deadlineSeconds = seconds(values?.deadline ?? deadlineOfForeign)
+  const ids = await catalog.ids()
+  const found: Run[] = runs
+    ? await catalog.runs({ ids, deadlineSeconds, now: job.now(), signal: job.signal })
+    : ids.committed.map((id) => ({ id, state: 'committed' }))
+  const reasons = why && values ? await reasonsIn(job, catalog, { ids, values }) : new Map<string, Why>()
+  const storage = catalog.storage.name
+  return found.map((run) => {
+    const reason = reasons.get(run.id)
+    const pins = ids.guards.get(run.id)?.includes('pin') ? [storage] : []
+    return { ...run, storages: [storage], pins, ...(reason ? { why: [reason] } : {}) }
+  })
+}
+
+async function reasonsIn(job: Job, catalog: Catalog, planning: { ids: Ids; values: Plan }): Promise<Map<string, Why>> {
+  const { keep, remove } = await planFor(job, catalog, planning)
+  const storage = catalog.storage.name
+  const whys = [
+    ...keep.map(({ id, reasons }) => ({ id, keep: true, reason: reasons.join(', ') })),
+    ...remove.map(({ id, reason }) => ({ id, keep: false, reason })),
+  ]
+  return new Map(whys.map(({ id, ...why }) => [id, { storage, ...why }]))
+}
+
 async function describe(job: Job, plan: string, run: Found, unreachable: Unreachable[]): Promise<Row> {
   if (run.state !== 'committed') return unfinished(plan, run)
-  const base = { plan, state: run.state, id: run.id, storages: run.storages } as const
+  const { state, id, storages, why } = run
+  const pinned = await pinOf(job, plan, run)
+  const base = { plan, state, id, storages, ...(pinned === undefined ? {} : { pinned }), ...(why ? { why } : {}) }
   let problem = ''
   for (const storage of run.storages) {
     try {
@@ -108,6 +158,17 @@ async function describe(job: Job, plan: string, run: Found, unreachable: Unreach
     }
   }
   return { ...base, problem }
+}
+
+/** The note of its pin; a pin that was just taken away, or cannot be read, is one without a note. */
+async function pinOf(job: Job, plan: string, { id, pins: [storage] }: Found): Promise<string | undefined> {
+  if (storage === undefined) return undefined
+  const { guards } = openCatalog({ storage: await job.storage(storage), plan })
+  const found = await guards.read(id, ['pin'], job.now(), job.signal).catch((error) => {
+    job.signal.throwIfAborted()
+    if (!(error instanceof JobError)) throw error
+  })
+  return found?.pin?.note ?? ''
 }
 
 function figures(manifest: Manifest) {
@@ -160,7 +221,8 @@ function emptyNote(plans: string[], unreachable: Unreachable[]): string {
     : `no backups yet of plan ${plans.join(', ')}`
 }
 
-function tableOf(rows: Row[], runs: boolean): Table {
+function tableOf(rows: Row[], { runs, why }: { runs: boolean; why: boolean }): Table {
+  const pins = rows.some(({ pinned }) => pinned !== undefined)
   const right = (title: string) => ({ title, right: true }) as const
   const columns = [
     'plan',
@@ -172,6 +234,8 @@ function tableOf(rows: Row[], runs: boolean): Table {
     right('parts'),
     'storages',
     right('warnings'),
+    ...(pins ? ['pinned'] : []),
+    ...(why ? ['why'] : []),
   ]
   const cells = (row: Row) => [
     row.plan,
@@ -183,6 +247,17 @@ function tableOf(rows: Row[], runs: boolean): Table {
     String(row.parts ?? ''),
     row.storages.join(', '),
     String(row.warnings ?? ''),
+    ...(pins ? [row.pinned === undefined ? '' : row.pinned || 'yes'] : []),
+    ...(why ? [whyText(row)] : []),
   ]
   return { columns, rows: rows.map(cells) }
+}
+
+/** Said once when it is the same everywhere. */
+function whyText({ state, why = [] }: Row): string {
+  if (state !== 'committed') return ''
+  const texts = why.map(({ keep, reason }) => (keep ? reason : `goes: ${reason}`))
+  const [first = 'another installation decides'] = texts
+  if (texts.every((text) => text === first)) return first
+  return why.map(({ storage }, i) => `${storage}: ${texts[i]}`).join('; ')
 }

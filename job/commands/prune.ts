@@ -1,12 +1,11 @@
 import type { Catalog } from '../catalog/catalog.ts'
-import { planRetention, type RetentionPolicy } from '../catalog/retention.ts'
+import { byAge } from '../catalog/layout.ts'
 import { type Plan, seconds } from '../config.ts'
 import { exitCodeOf, JobError, textOf } from '../errors.ts'
-import { inParallel } from '../io/parallel.ts'
 import type { Result } from '../io/print.ts'
-import { isMissing } from '../storage.ts'
 import { askEach, planNamed } from './catalogs.ts'
 import type { Job } from './job.ts'
+import { planFor } from './retained.ts'
 
 export interface PruneOptions {
   plan: string
@@ -25,8 +24,6 @@ export interface Pruned {
   /** Why it could not be carried out. */
   failed?: string
 }
-
-const readersAtOnce = 8
 
 /** Applies the plan's retention to each storage by itself and sweeps leftovers. With `dryRun` only says what it would do. */
 export async function prune(job: Job, options: PruneOptions): Promise<Result> {
@@ -84,7 +81,7 @@ async function pruneStorages(job: Job, { plan, dryRun = false, storages }: Prune
     decide(job, catalog, values),
   )
   const rows = answers.flatMap(({ answer }) => answer.rows)
-  if (!dryRun) for (const { answer } of answers) await carryOut(job, answer.catalog, answer.rows)
+  if (!dryRun) for (const { answer } of answers) await carryOut(job, answer)
   const troubles = [
     ...rows
       .filter(({ failed }) => failed)
@@ -94,14 +91,20 @@ async function pruneStorages(job: Job, { plan, dryRun = false, storages }: Prune
   return { rows, troubles }
 }
 
-async function decide(job: Job, catalog: Catalog, values: Plan): Promise<{ catalog: Catalog; rows: Pruned[] }> {
+interface Decision {
+  catalog: Catalog
+  rows: Pruned[]
+  /** Holds that are over. */
+  expired: { id: string; run: string }[]
+}
+
+async function decide(job: Job, catalog: Catalog, values: Plan): Promise<Decision> {
   const where = { plan: catalog.plan, storage: catalog.storage.name }
-  const { committed } = await catalog.ids()
-  const backups = await inParallel(committed, readersAtOnce, async (id) => ({ id, time: await timeOf(catalog, id) }))
-  const { keep, remove } = planRetention({ backups, policy: policyOf(values), now: job.now() })
-  // Nothing older goes while the newest is one that no restore would take.
-  if (remove.length > 0) await catalog.find({ pick: 'latest', signal: job.signal })
+  const ids = await catalog.ids()
+  const { newest, keep, remove, expired } = await planFor(job, catalog, { ids, values })
+  if (remove.length > 0) await requireRestorable(job, catalog, [newest, ids.committed.at(-1)])
   const leftovers = await catalog.leftovers({
+    uncommitted: ids.uncommitted,
     keepFailedSeconds: seconds(values.keepFailed),
     deadlineSeconds: seconds(values.deadline),
     now: job.now(),
@@ -116,39 +119,47 @@ async function decide(job: Job, catalog: Catalog, values: Plan): Promise<{ catal
       reason,
     })),
   ]
-  return { catalog, rows: rows.sort((a, b) => Number(b.id) - Number(a.id)) }
+  return { catalog, rows: rows.sort((a, b) => byAge(b.id, a.id)), expired }
 }
 
-/** Undefined for an adopted backup whose manifest cannot be read: it stays. */
-async function timeOf(catalog: Catalog, id: string): Promise<Date | undefined> {
-  try {
-    return await catalog.startOf(id)
-  } catch (error) {
-    if (isMissing(error) || (error instanceof JobError && error.kind === 'verification')) return undefined
-    throw error
+/** Nothing older goes while the newest is one that no restore would take: its manifest cannot be read, or parts are missing. */
+async function requireRestorable(job: Job, catalog: Catalog, newest: (string | undefined)[]): Promise<void> {
+  for (const id of new Set(newest.filter((one) => one !== undefined))) {
+    const manifest = await catalog.manifest(id, job.signal)
+    const { problems } = await catalog.verify(manifest, { level: 'present', signal: job.signal })
+    const [first] = problems
+    if (first)
+      throw new JobError('verification', `of the newest backup, ${id}, ${first.path} ${first.says}`, {
+        hint: `nothing older goes before there is a newer, whole one: holdfast backup ${catalog.plan}`,
+      })
   }
 }
 
-function policyOf({ retention = {} }: Plan): RetentionPolicy {
-  return { last: retention.last, maxAge: retention.maxAge === undefined ? undefined : seconds(retention.maxAge) }
-}
-
 /** The oldest first: when it is cut short, what is left is what would have been kept longest. */
-async function carryOut(job: Job, catalog: Catalog, rows: Pruned[]): Promise<void> {
+async function carryOut(job: Job, { catalog, rows, expired }: Decision): Promise<void> {
   for (const row of rows.toReversed()) {
     if (row.action !== 'remove' && row.action !== 'sweep') continue
     job.signal.throwIfAborted()
     try {
-      if (row.action === 'remove') await catalog.remove(row.id, job.now())
-      else await catalog.sweep(row.id)
-      job.log.info(
-        { plan: row.plan, storage: row.storage, id: row.id, reason: row.reason },
-        row.action === 'remove' ? 'backup removed' : 'leftovers swept',
-      )
+      await removeOne(job, catalog, row)
     } catch (error) {
       job.signal.throwIfAborted()
       if (exitCodeOf(error) === 1) throw error
       row.failed = textOf(error)
     }
+  }
+  for (const { id, run } of expired) await catalog.guards.release(id, run).catch(() => undefined)
+}
+
+async function removeOne(job: Job, catalog: Catalog, row: Pruned): Promise<void> {
+  const { action, plan, storage, id, reason } = row
+  const about = { plan, storage, id, reason }
+  if (action === 'sweep') {
+    if (await catalog.sweep(id)) job.log.info(about, 'leftovers swept')
+  } else if (await catalog.remove(id, job.now())) {
+    job.log.info(about, 'backup removed')
+  } else {
+    row.action = 'keep'
+    row.reason = 'pinned or held since a moment ago'
   }
 }

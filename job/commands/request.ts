@@ -23,7 +23,9 @@ export interface RestoreOptions {
 }
 
 /** What is asked for, before a backup is chosen. */
-export interface Request extends Pick<Restore, 'from' | 'pick' | 'maxAge' | 'overwrite'> {
+export interface Request extends Pick<Restore, 'from' | 'pick' | 'maxAge' | 'overwrite' | 'deadline'> {
+  /** `restore standby`: what others see of it in the storage. */
+  by: string
   /** Values path of the restore, or of the plan that it is made of. */
   at: string
   /** Every backup that is newer is restored, once; without a schedule the pick is looked up once. */
@@ -52,12 +54,13 @@ interface Requesting {
 export function requestOf({ job, options, delegate }: Requesting): Request {
   const { at, restore } = restoreOf(job.config, options)
   const scheduled = Boolean(restore.schedule)
-  const { from, pick, maxAge, overwrite } = restore
+  const { from, pick, maxAge, overwrite, deadline } = restore
   const asked = restore.targets.map((target, i) =>
     askedOf({ job, at: `${at}.targets.${i}`, run: runOf(options), restore, target, delegate }),
   )
   const around = { run: runOf(options), at: `${at}.hooks`, hooks: restore.hooks }
-  return { at, scheduled, from, pick, maxAge, overwrite, around, targets: chosen(asked, options) }
+  const by = `restore ${options.restore ?? options.backup}`
+  return { at, by, scheduled, from, pick, maxAge, overwrite, deadline, around, targets: chosen(asked, options) }
 }
 
 /** What no other run is called that may be at work. */
@@ -95,8 +98,10 @@ function restoreOf({ restores, backups }: Config, options: RestoreOptions): { at
     const { engine, values } = engineOf(source)
     return { name: source.name, [engine.name]: engine.targetOf(values) }
   })
-  const from = { plan: name, storages: plan.storages }
-  return { at: `backups.${name}`, restore: { from, pick: 'latest', overwrite: false, targets, ...changes } as Restore }
+  const { storages, deadline } = plan
+  const from = { plan: name, storages }
+  const restore = { from, pick: 'latest', overwrite: false, deadline, targets, ...changes } as Restore
+  return { at: `backups.${name}`, restore }
 }
 
 interface Asking {

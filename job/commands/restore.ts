@@ -1,3 +1,5 @@
+import { openCatalog } from '../catalog/catalog.ts'
+import { seconds } from '../config.ts'
 import type { TargetRun } from '../engine.ts'
 import { JobError } from '../errors.ts'
 import { together } from '../io/parallel.ts'
@@ -5,6 +7,7 @@ import type { Result } from '../io/print.ts'
 import { ownParts } from '../io/reader.ts'
 import type { Manifest } from '../manifest.ts'
 import { chooseBackup, type Found, isDone, refuseOld, refuseOutrun, remember, type Target } from './choose.ts'
+import { holding } from './hold.ts'
 import { between, repair } from './hooks.ts'
 import type { Job } from './job.ts'
 import { type Request, type RestoreOptions, requestOf } from './request.ts'
@@ -25,7 +28,15 @@ export async function restore(job: Job, options: RestoreOptions): Promise<Result
   if (refused) throw refused
   const steps = tasks.flatMap((task) => task.steps.map((step) => `${task.name}: ${step.says}`))
   job.log.info({ plan: manifest.plan, backup: manifest.id, storage: storage.name, steps }, 'restore planned')
-  return result(request, [...already, ...(await carryOutAll({ job, request, tasks, found }))])
+  const held = {
+    job,
+    catalogs: [openCatalog({ storage, plan: manifest.plan })],
+    id: manifest.id,
+    by: request.by,
+    seconds: seconds(request.deadline),
+  }
+  const done = await holding(held, () => carryOutAll({ job, request, tasks, found }))
+  return result(request, [...already, ...done])
 }
 
 /**

@@ -1,4 +1,5 @@
-import type { Catalog } from '../catalog/catalog.ts'
+import { type Catalog, openCatalog } from '../catalog/catalog.ts'
+import { guardTexts } from '../catalog/guards.ts'
 import { bytesOf, partsOf } from '../catalog/layout.ts'
 import { JobError, textOf } from '../errors.ts'
 import { type Format, type Result, sizeText, spanText, timeText } from '../io/print.ts'
@@ -17,13 +18,21 @@ export interface ShowOptions {
 
 const longestFact = 100
 
-/** The manifest, from the first storage that has the backup; the table sums it up. */
+/** The manifest, from the first storage that has the backup, with its pin and holds there; the table sums it up. */
 export async function show(job: Job, { plan, pick, storages, format }: ShowOptions): Promise<Result> {
   const { manifest, storage } = await findFirst(job, { plan, pick, storages })
   if (format === 'colonies') return colonies({ manifest, storage: await job.storage(storage), config: job.config })
-  const rows = [...summary(manifest, storage), ...manifest.sources.flatMap((source) => facts(source, manifest))]
+  const { guards } = openCatalog({ storage: await job.storage(storage), plan: manifest.plan })
+  const guarded = await guards.read(manifest.id, await guards.names(manifest.id), job.now(), job.signal)
+  const { pin, holds } = guarded
+  const rows = [
+    ...summary(manifest, storage),
+    ...guardTexts(guarded).map((text) => ['stays', text]),
+    ...manifest.sources.flatMap((source) => facts(source, manifest)),
+  ]
   const notes = manifest.warnings.map((warning) => `warning: ${warning}`)
-  return { data: manifest, table: { columns: ['what', 'value'], rows }, notes }
+  const data = { ...manifest, ...(pin ? { pin } : {}), ...(holds.length > 0 ? { holds } : {}) }
+  return { data, table: { columns: ['what', 'value'], rows }, notes }
 }
 
 /** A storage that lacks the backup is no failure as long as another one has it; one that cannot answer is a warning then. */

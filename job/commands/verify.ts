@@ -2,6 +2,7 @@ import { randomInt } from 'node:crypto'
 import type { Catalog, Verified } from '../catalog/catalog.ts'
 import { bytesOf, manifestKey } from '../catalog/layout.ts'
 import { type Sample, sampleOf } from '../catalog/sample.ts'
+import { seconds } from '../config.ts'
 import type { InspectRun } from '../engine.ts'
 import { engineNamed, engineOf } from '../engines/index.ts'
 import { JobError, textOf } from '../errors.ts'
@@ -11,6 +12,7 @@ import type { Manifest } from '../manifest.ts'
 import { isMissing } from '../storage.ts'
 import { contextOf } from './backup.ts'
 import { askEach, failureOf, storagesOf, type Unreachable } from './catalogs.ts'
+import { holding } from './hold.ts'
 import type { Job } from './job.ts'
 
 export interface VerifyCommandOptions {
@@ -50,6 +52,7 @@ export interface Verdict {
 type Judged = Verdict & { unreadable: boolean }
 
 const shownProblems = 20
+const deadlineOfForeign = '24h'
 
 /** Checks backups against their manifests, in every storage of the plan. Any problem makes the run fail with `verification`. */
 export async function verify(job: Job, options: VerifyCommandOptions): Promise<Result> {
@@ -133,11 +136,37 @@ async function verdictOn(job: Job, catalog: Catalog, id: string, depth: Depth): 
     if (!(error instanceof JobError && error.kind === 'verification')) throw error
     return [{ ...verdict, problems: [{ path: manifestKey(catalog.plan, id), says: textOf(error) }] }]
   }
+  const found = await judgedUnderHold(job, { catalog, manifest, depth }).catch(noneWhenRemoved)
+  if (!found) return []
+  const isGone = found.problems.length > 0 && !(await catalog.storage.head(manifestKey(catalog.plan, id)))
+  return isGone ? [] : [{ ...verdict, ...found }]
+}
+
+function noneWhenRemoved(error: unknown): undefined {
+  if (!(error instanceof JobError && error.kind === 'nothing-matches')) throw error
+}
+
+/** What is only listed is not held: that would be more requests than the look itself. */
+async function judgedUnderHold(job: Job, judging: Judging) {
+  const { catalog, manifest, depth } = judging
+  if (depth.level === 'present') return judgedOf(job, judging)
+  const deadline = seconds(job.config.backups[catalog.plan]?.deadline ?? deadlineOfForeign)
+  const held = { job, catalogs: [catalog], id: manifest.id, by: 'verify', seconds: deadline }
+  return holding(held, () => judgedOf(job, judging))
+}
+
+interface Judging {
+  catalog: Catalog
+  manifest: Manifest
+  depth: Depth
+}
+
+async function judgedOf(job: Job, { catalog, manifest, depth }: Judging) {
   const stored = await check(job, catalog, manifest, depth)
   const problems: Verdict['problems'] = stored.problems.map(({ path, says }) => ({ path, says }))
   const unreadable = problems.length > 0 && stored.problems.every(({ kind }) => kind === 'unreadable')
   if (depth.level === 'readable' && problems.length === 0) problems.push(...(await inspect(job, catalog, manifest)))
-  return [{ ...verdict, ...stored, problems, unreadable }]
+  return { ...stored, problems, unreadable }
 }
 
 async function check(job: Job, catalog: Catalog, manifest: Manifest, { level, sample }: Depth): Promise<Verified> {

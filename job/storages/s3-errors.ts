@@ -53,6 +53,7 @@ function codeOf(error: ServerError): string {
 
 function troubleOf(error: ServerError, asked: Asked): Trouble {
   return (
+    byLock(error.message ?? '', asked) ??
     byCode(codeOf(error), asked) ??
     byCode(error.name, asked) ??
     byMessage(error.message ?? '', asked) ??
@@ -182,6 +183,21 @@ function byCode(code: string, { at, bucket, endpoint = 'AWS', reached }: Asked):
     default:
       return undefined
   }
+}
+
+/** Servers have no code of their own for what has to do with object lock. */
+function byLock(message: string, { at, bucket }: Asked): Trouble | undefined {
+  if (/missing object ?lock ?config/i.test(message)) {
+    return {
+      text: `the bucket ${bucket} has no object lock`,
+      hint: `a bucket gets it when it is made; or leave out ${at}.objectLock`,
+      kind: 'configuration',
+    }
+  }
+  if (/object lock|worm protected|object is (immutable|locked)/i.test(message)) {
+    return { text: 'the object is locked', hint: 'the first prune after the end of its lock removes it' }
+  }
+  return undefined
 }
 
 function byMessage(message: string, asked: Asked): Trouble | undefined {

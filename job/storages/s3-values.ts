@@ -56,6 +56,15 @@ const schema = z
       .optional()
       .describe('Key for aws:kms and aws:kms:dsse; the key of the account unless told'),
     storageClass: z.string().min(1).optional().describe('Storage class of new objects: STANDARD_IA, GLACIER_IR, …'),
+    objectLock: z
+      .strictObject({
+        mode: z
+          .enum(['governance', 'compliance'])
+          .describe('governance: accounts with a right of its own may remove it before; compliance: nobody may'),
+        days: z.int().min(1).describe('Days from its upload for which an object is locked'),
+      })
+      .optional()
+      .describe('Lock every object when it is written; the bucket must have been made with object lock'),
     checksums: z
       .enum(['when-required', 'when-supported'])
       .optional()

@@ -26,6 +26,7 @@ import { chunksOf, openBody, requireSize } from './incoming.ts'
 import type { OpenContext } from './kind.ts'
 import { agentsOf, externalPlaceOf, settingsOf, signsPayload } from './s3-connection.ts'
 import { S3Error } from './s3-errors.ts'
+import { checksumFor, lockedFor } from './s3-lock.ts'
 import { type Asking, patience, s3Requests } from './s3-requests.ts'
 import type { S3Options } from './s3-values.ts'
 import { maxParts, tooLarge, type UploadTarget, upload } from './upload.ts'
@@ -36,6 +37,7 @@ const deleteBatch = 1000
 
 interface Writing {
   ifAbsent: boolean
+  unlocked?: boolean | undefined
   attempts: number
   signal?: AbortSignal | undefined
 }
@@ -43,9 +45,15 @@ interface Writing {
 /** Makes the request, with `If-None-Match` among its headers or without. */
 type Write = (condition: { IfNoneMatch?: '*' }) => Promise<unknown>
 
+export interface S3Context extends OpenContext {
+  name: string
+  pacing?: Pacing
+  now?: () => Date
+}
+
 /** Opens a bucket. No request is made before the first use. */
-export function openS3(options: S3Options, context: OpenContext & { name: string; pacing?: Pacing }): Storage {
-  const { name, pacing = realPacing } = context
+export function openS3(options: S3Options, context: S3Context): Storage {
+  const { name, pacing = realPacing, now = () => new Date() } = context
   const { bucket, endpoint } = options
   const timeoutMs = options.timeoutSeconds * 1000
   const { client, reader } = connect(options, context)
@@ -68,11 +76,12 @@ export function openS3(options: S3Options, context: OpenContext & { name: string
   const failed = (text: string, retryable = false) =>
     new JobError('storage', `storage ${name} (${bucket}): ${text}`, { retryable })
 
-  async function put(key: string, body: Body, { size, ifAbsent = false, signal }: PutOptions): Promise<Stored> {
+  async function put(key: string, body: Body, options: PutOptions): Promise<Stored> {
+    const { signal } = options
     const data = openBody(body)
     try {
       signal?.throwIfAborted()
-      const sent = await send(key, data, { ...given({ size, signal }), ifAbsent })
+      const sent = await send(key, data, options)
       return await confirm(key, sent, signal)
     } finally {
       if (!Buffer.isBuffer(data)) data.destroy()
@@ -80,17 +89,17 @@ export function openS3(options: S3Options, context: OpenContext & { name: string
   }
 
   async function send(key: string, data: Buffer | Readable, options: PutOptions): Promise<number> {
-    const { size, ifAbsent = false, signal } = options
+    const { size, ifAbsent = false, unlocked, signal } = options
     const partSize = partSizeOf(size ?? 0)
     if (Buffer.isBuffer(data) && data.length <= partSize) {
       requireSize(data.length, { key, size })
-      await targetOf(key, { ifAbsent, attempts: 1 }).putWhole(data, signal)
+      await targetOf(key, { ifAbsent, unlocked, attempts: 1 }).putWhole(data, signal)
       return data.length
     }
     if (size !== undefined && size > maxParts * partSize) throw tooLarge(key, partSize)
     return await upload({
       key,
-      target: targetOf(key, { ifAbsent, attempts: patience }),
+      target: targetOf(key, { ifAbsent, unlocked, attempts: patience }),
       read: (stop) => chunksOf(data, { key, size, signal: stop }),
       pool,
       partSize,
@@ -105,11 +114,12 @@ export function openS3(options: S3Options, context: OpenContext & { name: string
     return Math.max(options.partSizeMiB, Math.min(needed, pool.budget / MiB)) * MiB
   }
 
-  function targetOf(key: string, { ifAbsent, attempts }: Writing): UploadTarget<CompletedPart> {
+  function targetOf(key: string, { ifAbsent, unlocked = false, attempts }: Writing): UploadTarget<CompletedPart> {
     const object = objectAt(key)
+    const made = () => ({ ...object, ...placement, ...lockedFor(options, { unlocked, now: now() }) })
     return {
       async putWhole(bytes, signal) {
-        const input = { ...object, ...placement, Body: bytes, ContentLength: bytes.length }
+        const input = { ...made(), Body: bytes, ContentLength: bytes.length }
         const asking = { operation: `put ${key}`, signal, attempts }
         const write: Write = (condition) =>
           ask(asking, (settings) => client.send(new PutObjectCommand({ ...input, ...condition }), settings))
@@ -117,7 +127,7 @@ export function openS3(options: S3Options, context: OpenContext & { name: string
         if (ifAbsent && conditional === 'unknown') conditional = await probe(write)
       },
       async begin(signal) {
-        const command = new CreateMultipartUploadCommand({ ...object, ...placement })
+        const command = new CreateMultipartUploadCommand(made())
         const asking = { operation: `begin the upload of ${key}`, signal, attempts }
         const { UploadId } = await ask(asking, (settings) => client.send(command, settings))
         if (UploadId === undefined) throw failed(`${asking.operation}: the server gave it no id`)
@@ -126,6 +136,7 @@ export function openS3(options: S3Options, context: OpenContext & { name: string
       async sendPart(UploadId, { number: PartNumber, bytes, signal, cut }) {
         const command = new UploadPartCommand({
           ...object,
+          ...checksumFor(options),
           UploadId,
           PartNumber,
           Body: bytes,

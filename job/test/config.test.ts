@@ -134,6 +134,21 @@ describe('a wrong value', () => {
       `${nightly}.deadline: a duration is a number with s, m, h or d`,
     ],
     ['to keep nothing', (v) => (v.backups.nightly.retention = { last: 0 }), `${nightly}.retention.last: too small`],
+    [
+      'a minimum of no rule',
+      (v) => (v.backups.nightly.retention = { minimum: 3 }),
+      `${nightly}.retention.minimum: needs a rule beside it`,
+    ],
+    [
+      'a minimum of no rule for one storage',
+      (v) => (v.backups.nightly.retention = { last: 1, storages: { main: { minimum: 3 } } }),
+      `${nightly}.retention.storages.main.minimum: needs a rule beside it`,
+    ],
+    [
+      'a time zone that is none',
+      (v) => (v.backups.nightly.timeZone = 'Europe/Atlantis'),
+      `${nightly}.timeZone: is no time zone`,
+    ],
     ['a pick', (v) => (v.restores.once.pick = true), 'restores.once.pick: invalid input'],
     [
       'a table without database',
@@ -167,6 +182,11 @@ describe('a wrong value', () => {
       'a restore from an unknown storage',
       (v) => (v.restores.once.from.storages = ['x']),
       'restores.once.from.storages: no storage named "x" (there are: main, s3)',
+    ],
+    [
+      'rules for a storage that the plan does not write to',
+      (v) => (v.backups.nightly.retention = { last: 1, storages: { offsite: { last: 2 } } }),
+      `${nightly}.retention.storages: the plan does not write to storage "offsite"`,
     ],
     [
       'a storage where there is none',

@@ -94,7 +94,11 @@ describe.each(storages)('over $kind', ({ open }) => {
     await putText(storage, `nightly/${second}/started.json`, '{}')
     await putText(storage, 'nightly/notes.txt', 'x')
     await putText(storage, `nightly-2/${third}.json`, '{}')
-    expect(await catalog.ids()).toEqual({ committed: ['265371530', first], uncommitted: [second] })
+    expect(await catalog.ids()).toEqual({
+      committed: ['265371530', first],
+      uncommitted: [second],
+      guards: new Map([[first, ['pin']]]),
+    })
   })
 
   test('kept facts come back by source, the last ones said', async () => {
@@ -226,7 +230,7 @@ describe.each(storages)('over $kind', ({ open }) => {
 
   test('remove takes away all of one backup and nothing else', async () => {
     await putBackup(storage, first, { 'users.sql': 'a', 'rondb/1/x.ctl': 'b' })
-    await putText(storage, `nightly/${first}.pin.json`, '{}')
+    await putText(storage, `nightly/${first}.keys-1.json`, '{}')
     await putBackup(storage, '17952180', { 'users.sql': 'c' })
     await putBackup(storage, second, { 'users.sql': 'c' })
     const before = await keysOf(storage)
@@ -241,12 +245,12 @@ describe('remove', () => {
   test('deletes the manifest first, then siblings, parts, and what says whose the folder is', async () => {
     const store = memoryStore()
     await putBackup(store, first, parts)
-    await putText(store, `nightly/${first}.pin.json`, '{}')
+    await putText(store, `nightly/${first}.keys-1.json`, '{}')
     store.calls = []
     await openCatalog({ storage: store, plan: 'nightly' }).remove(first, now)
     expect(store.calls.filter((call) => call.startsWith('delete'))).toEqual([
       `delete nightly/${first}.json`,
-      `delete nightly/${first}.pin.json`,
+      `delete nightly/${first}.keys-1.json`,
       `delete nightly/${first}/rondb/1/x.ctl nightly/${first}/rondb/2/y.ctl nightly/${first}/users.sql`,
       `delete nightly/${first}/started.json`,
     ])
@@ -260,7 +264,7 @@ describe('remove', () => {
           const store = memoryStore()
           const catalog = openCatalog({ storage: store, plan: 'nightly' })
           const manifest = await putBackup(store, first, parts)
-          await putText(store, `nightly/${first}.pin.json`, '{}')
+          await putText(store, `nightly/${first}.keys-1.json`, '{}')
           if (adopted) store.objects.delete(`nightly/${first}/started.json`)
           let count = 0
           store[moment] = (call) => {
@@ -281,7 +285,12 @@ describe('remove', () => {
   )
 
   async function sweepAll(catalog: Catalog): Promise<void> {
-    const leftovers = await catalog.leftovers({ keepFailedSeconds: 60, deadlineSeconds: 60, now: hours(9) })
+    const leftovers = await catalog.leftovers({
+      ...(await catalog.ids()),
+      keepFailedSeconds: 60,
+      deadlineSeconds: 60,
+      now: hours(9),
+    })
     for (const { id, remove } of leftovers) {
       expect(remove).toBe(true)
       expect(await catalog.sweep(id)).toBe(true)
@@ -305,7 +314,7 @@ describe('leftovers', () => {
     store.modified = modified
     const catalog = openCatalog({ storage: store, plan: 'nightly' })
     await catalog.claim({ id: third, started: startedOf(third), signal })
-    const [leftover] = await catalog.leftovers({ ...limit, now: hours(age) })
+    const [leftover] = await catalog.leftovers({ ...(await catalog.ids()), ...limit, now: hours(age) })
     return leftover
   }
 
@@ -329,7 +338,7 @@ describe('leftovers', () => {
     const catalog = openCatalog({ storage: store, plan: 'nightly' })
     await putText(store, 'nightly/265371530/users.sql', 'x')
     await putText(store, 'nightly/265371530/rondb/1/BACKUP-265371530.1.ctl', 'x')
-    const [leftover] = await catalog.leftovers({ ...limits, now: hours(9999) })
+    const [leftover] = await catalog.leftovers({ ...(await catalog.ids()), ...limits, now: hours(9999) })
     expect(leftover).toEqual({ id: '265371530', remove: false, reason: 'not begun by holdfast: left alone' })
   })
 

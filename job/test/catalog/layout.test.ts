@@ -65,8 +65,8 @@ describe('names in a listing', () => {
   test.each([
     ['nightly/1795218000.json', { kind: 'manifest', id: '1795218000' }],
     ['nightly/1795218000/', { kind: 'folder', id: '1795218000' }],
-    ['nightly/1795218000.pin.json', { kind: 'sibling', id: '1795218000' }],
-    ['nightly/1795218000.hold-3f2a.json', { kind: 'sibling', id: '1795218000' }],
+    ['nightly/1795218000.pin.json', { kind: 'sibling', id: '1795218000', word: 'pin' }],
+    ['nightly/1795218000.hold-3f2a.json', { kind: 'sibling', id: '1795218000', word: 'hold-3f2a' }],
     ['nightly/readme.txt', undefined],
     ['nightly/1795218000.json.tmp', undefined],
     ['nightly/01795218000.json', undefined],

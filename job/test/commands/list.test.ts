@@ -171,6 +171,49 @@ test('without backups it says so', async () => {
   expect(render(result, 'json')).toBe('[]\n')
 })
 
+describe('why', () => {
+  const retention = { last: 1, storages: { offsite: { daily: 1 } } }
+
+  test('each stays or goes, once where it is the same everywhere', async () => {
+    const main = memoryStore()
+    const offsite = memoryStore({ name: 'offsite' })
+    for (const id of [first, second, third]) await putBackup(main, id)
+    for (const id of [first, second]) await putBackup(offsite, id)
+    const job = fakeJob({ storages: [main, offsite], backups: { nightly: { retention } } })
+    const { data, table } = await list(job, { why: true })
+    expect(table.rows.map((cells) => cells.at(-1))).toEqual([
+      'the newest, one of the last 1',
+      'main: goes: not one of the last 1; offsite: the newest, the newest of 2026-11-20 (daily 1 of 1)',
+      'main: goes: not one of the last 1; offsite: goes: not kept by daily 1',
+    ])
+    expect((data as Row[])[2]?.why).toEqual([
+      { storage: 'main', keep: false, reason: 'not one of the last 1' },
+      { storage: 'offsite', keep: false, reason: 'not kept by daily 1' },
+    ])
+    expect(main.calls.filter((call) => call === 'list nightly/')).toHaveLength(1)
+  })
+
+  test('of a plan of another installation nobody here decides', async () => {
+    const main = memoryStore()
+    await putBackup(main, first)
+    const job = fakeJob({ storages: [main], backups: {} })
+    const { table } = await list(job, { plan: 'nightly', storages: ['main'], why: true })
+    expect(table.rows.map((cells) => cells.at(-1))).toEqual(['another installation decides'])
+  })
+
+  test('runs that did not finish have no reason', async () => {
+    const main = memoryStore()
+    await putBackup(main, first)
+    await putText(main, `nightly/${second}/started.json`, JSON.stringify(startedOf(second)))
+    const { table } = await list(fakeJob({ storages: [main], backups: { nightly: { retention } } }), {
+      why: true,
+      runs: true,
+    })
+    expect(table.rows.map((cells) => cells.at(-1))).toEqual(['', 'the newest, one of the last 1'])
+    expect(main.calls.filter((call) => call === 'list nightly/')).toHaveLength(1)
+  })
+})
+
 describe('plans', () => {
   test('an unknown one is a configuration error that names the others', async () => {
     const job = fakeJob({ storages: [memoryStore()], backups: { nightly: {} } })

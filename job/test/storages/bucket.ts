@@ -23,6 +23,7 @@ export interface BucketOptions {
   /** Instead of the server's own. */
   endpoint?: string
   pacing?: Pacing
+  now?: () => Date
   /** More of the values under `s3`. */
   values?: object
 }
@@ -34,6 +35,7 @@ export function openBucket({
   endpoint = server.endpoint,
   pacing = quickPacing(),
   values,
+  now,
 }: BucketOptions): Storage {
   const options = s3.schema.parse({ endpoint, bucket, partSizeMiB: 5, credentials: { secret: 'keys' }, ...values })
   const secrets: Record<string, string> = { 'access-key-id': server.accessKey, 'secret-access-key': server.secretKey }
@@ -45,5 +47,6 @@ export function openBucket({
     secretPath: () => '',
     volumesDir: '/nowhere',
     pacing,
+    ...(now ? { now } : {}),
   })
 }
