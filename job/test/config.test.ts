@@ -186,7 +186,7 @@ describe('a wrong value', () => {
     [
       'rules for a storage that the plan does not write to',
       (v) => (v.backups.nightly.retention = { last: 1, storages: { offsite: { last: 2 } } }),
-      `${nightly}.retention.storages: the plan does not write to storage "offsite"`,
+      `${nightly}.retention.storages: the plan does not write to storage "offsite" (it writes to: main, s3)`,
     ],
     [
       'a storage where there is none',
