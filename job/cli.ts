@@ -51,6 +51,26 @@ export type Request = { settings: Settings & { logLevel: string }; output: Forma
       clients: string | undefined
       dryRun: boolean
     }
+  | {
+      verb: 'export'
+      plan: string
+      pick: string
+      file: string
+      overwrite: boolean
+      storages: string[] | undefined
+    }
+  | { verb: 'import'; file: string; storage: string }
+  | {
+      verb: 'unpack'
+      plan: string | undefined
+      pick: string | undefined
+      from: string | undefined
+      to: string
+      sources: string[] | undefined
+      only: string[] | undefined
+      overwrite: boolean
+      storages: string[] | undefined
+    }
   | { verb: 'worker' }
 )
 
@@ -81,6 +101,12 @@ export async function parse(args: string[], version: string): Promise<Request | 
         ...build(flags as T & Common),
       } as Request
     }
+  /** yargs gives an empty text for a lone dash. */
+  const dashed = (file: string) => {
+    if (file !== '') return file
+    if (args.includes('-')) return '-'
+    throw new UsageError('name a file, or -')
+  }
   const parser = common(
     yargs()
       .scriptName('holdfast')
@@ -208,6 +234,45 @@ export async function parse(args: string[], version: string): Promise<Request | 
       })),
     )
     .command(
+      'export <plan> <pick> <file>',
+      'write one backup into a tar archive',
+      (y) => exportFlags(y),
+      asked<ExportFlags>(({ plan, pick, file, overwrite, storage }) => ({
+        verb: 'export',
+        plan,
+        pick,
+        file: dashed(file),
+        overwrite,
+        storages: storage,
+      })),
+    )
+    .command(
+      'import <file>',
+      'bring an exported backup into a storage',
+      (y) => importFlags(y),
+      asked<{ file: string; storage: string }>(({ file, storage }) => ({
+        verb: 'import',
+        file: dashed(file),
+        storage,
+      })),
+    )
+    .command(
+      'unpack [plan] [pick]',
+      'write the files of a backup into a folder; needs no database',
+      (y) => unpackFlags(y),
+      asked<UnpackFlags>(({ plan, pick, from, to, source, only, overwrite, storage }) => ({
+        verb: 'unpack',
+        plan,
+        pick,
+        from,
+        to,
+        sources: source,
+        only,
+        overwrite,
+        storages: storage,
+      })),
+    )
+    .command(
       'worker',
       false,
       {},
@@ -235,7 +300,7 @@ export async function parse(args: string[], version: string): Promise<Request | 
 
 /** Only a list can be given several times. */
 function givenOnce(flags: Record<string, unknown>): true | string {
-  const lists = ['_', 'storage', 'source', 'exclude']
+  const lists = ['_', 'storage', 'source', 'exclude', 'only']
   const twice = Object.keys(flags).find(
     (flag) => flag.length > 1 && Array.isArray(flags[flag]) && !lists.includes(flag),
   )
@@ -471,4 +536,93 @@ function adoptFlags<T>(y: Argv<T>) {
       describe: 'folder with ndb_restore and ndb_print_backup_file; the PATH when left out',
     })
     .option('decryption-key', { type: 'string', requiresArg: true, default: 'password' })
+}
+
+interface ExportFlags {
+  plan: string
+  pick: string
+  file: string
+  overwrite: boolean
+  storage?: string[]
+}
+
+function exportFlags<T>(y: Argv<T>) {
+  return storages(plan(y))
+    .positional('pick', { type: 'string', demandOption: true, describe: '`latest`, a backup id, or a time' })
+    .positional('file', {
+      type: 'string',
+      demandOption: true,
+      describe: 'the archive, which must not exist; - for standard output',
+    })
+    .option('overwrite', { type: 'boolean', default: false, describe: 'replace a file that is there' })
+    .example('holdfast export nightly latest /media/usb/nightly.tar', 'onto a disk that is carried away')
+    .example('holdfast export nightly latest - | ssh vault "cat > nightly.tar"', 'or through a pipe')
+}
+
+function importFlags<T>(y: Argv<T>) {
+  return y
+    .positional('file', {
+      type: 'string',
+      demandOption: true,
+      describe: 'what `holdfast export` wrote; - for standard input',
+    })
+    .option('storage', {
+      type: 'string',
+      demandOption: true,
+      requiresArg: true,
+      describe: 'the storage that gets the backup, under the plan and id that it has',
+    })
+    .check(({ storage }) => !Array.isArray(storage) || '--storage is there twice')
+    .example('holdfast import /media/usb/nightly.tar --storage vault', 'list, verify and restore then know it')
+}
+
+interface UnpackFlags {
+  plan?: string
+  pick?: string
+  from?: string
+  to: string
+  source?: string[]
+  only?: string[]
+  overwrite: boolean
+  storage?: string[]
+}
+
+function unpackFlags<T>(y: Argv<T>) {
+  return storages(pick(y, undefined))
+    .positional('plan', { type: 'string', describe: 'a plan: a name under `backups` in the values' })
+    .option('to', {
+      type: 'string',
+      demandOption: true,
+      requiresArg: true,
+      describe: 'folder for the files; it must be empty, or not there',
+    })
+    .option('from', {
+      type: 'string',
+      requiresArg: true,
+      describe:
+        'instead of a plan, and without a config file: the folder of a backup with its manifest beside it, an exported archive, or - for standard input',
+    })
+    .option('source', {
+      type: 'string',
+      array: true,
+      nargs: 1,
+      requiresArg: true,
+      describe: 'only this source of the backup; can be given several times',
+    })
+    .option('only', {
+      type: 'string',
+      array: true,
+      nargs: 1,
+      requiresArg: true,
+      describe: 'only files with such a path, such as "shop/**/*.sql"; can be given several times',
+    })
+    .option('overwrite', {
+      type: 'boolean',
+      default: false,
+      describe: 'into a folder that is not empty: replace files of the same name, leave the others',
+    })
+    .conflicts('from', ['plan', 'storage'])
+    .check(({ plan, from }) => plan !== undefined || from !== undefined || 'name a plan, or a copy with --from')
+    .example('holdfast unpack nightly latest --to /tmp/nightly', 'from a storage of the plan')
+    .example('holdfast unpack --from ./nightly/1795218000 --to ./files', 'from a folder that aws s3 sync fetched')
 }

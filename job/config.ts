@@ -185,8 +185,16 @@ function labelsIn(text = ''): Record<string, string> {
 /** Reads and validates the config file. Throws `configuration` with the path of each wrong value. */
 export async function loadConfig(settings: Settings): Promise<Config> {
   const file = settings.config ?? environment.config ?? 'holdfast.yaml'
+  return { ...parseValues(await readYaml(file), file), ...foldersOf(settings) }
+}
+
+/** Without plans and storages, for what needs none. */
+export function bareConfig(settings: Settings): Config {
+  return { ...parseValues({}, ''), ...foldersOf(settings) }
+}
+
+function foldersOf(settings: Settings): Pick<Config, 'secretsDir' | 'volumesDir' | 'tmpDir'> {
   return {
-    ...parseValues(await readYaml(file), file),
     secretsDir: settings.secretsDir ?? environment.secretsDir ?? '/secrets',
     volumesDir: settings.volumesDir ?? environment.volumesDir ?? '/volumes',
     tmpDir: settings.tmpDir ?? environment.tmpDir ?? tmpdir(),

@@ -1,6 +1,6 @@
 import { parse, type Request, UsageError } from './cli.ts'
 import type { Job } from './commands/job.ts'
-import { type Config, environment, loadConfig, secretPath, secretReader } from './config.ts'
+import { bareConfig, type Config, environment, loadConfig, secretPath, secretReader } from './config.ts'
 import { JobError, textOf } from './errors.ts'
 import { openLog } from './io/log.ts'
 import type { Result } from './io/print.ts'
@@ -29,6 +29,9 @@ const commands: { [verb in Exclude<Request['verb'], 'worker'>]: () => Promise<Co
   prune: async () => (await import('./commands/prune.ts')).prune,
   pin: async () => (await import('./commands/pin.ts')).pin,
   unpin: async () => (await import('./commands/pin.ts')).unpin,
+  export: async () => (await import('./commands/export.ts')).exportBackup,
+  import: async () => (await import('./commands/import.ts')).importBackup,
+  unpack: async () => (await import('./commands/unpack.ts')).unpack,
   adopt: async () => {
     const { adopt } = await import('./commands/adopt.ts')
     return (job, { decryptionSecret: secret, decryptionKey: key, ...request }: Extract<Request, { verb: 'adopt' }>) =>
@@ -60,7 +63,7 @@ async function main(args: string[]): Promise<number> {
   let coordination = uncoordinated
   try {
     coordination = await coordinate({ request, surroundings: environment.kubernetes, log })
-    const config = await loadConfig(request.settings)
+    const config = needsNone(request) ? bareConfig(request.settings) : await loadConfig(request.settings)
     await coordination.begin(stop)
     const [command, { print }] = await Promise.all([commands[request.verb](), import('./io/print.ts')])
     const result = await command(open.job(config, coordination), { ...request, format: request.output } as never)
@@ -68,7 +71,7 @@ async function main(args: string[]): Promise<number> {
       typeof result.data === 'object' && !Array.isArray(result.data) && isRun(request.verb)
         ? (result.data as Record<string, unknown>)
         : {}
-    print({ result, format: request.output, to: process.stdout })
+    print({ result, format: request.output, to: result.beside ? process.stderr : process.stdout })
     error = result.failure
   } catch (thrown) {
     error = stop.signal.aborted ? stop.signal.reason : thrown
@@ -91,7 +94,12 @@ async function main(args: string[]): Promise<number> {
 
 /** Verbs that change something end in a summary; the others in what they print. */
 function isRun(verb: Request['verb']): boolean {
-  return ['backup', 'restore', 'prune', 'pin', 'unpin', 'adopt', 'verify'].includes(verb)
+  return ['backup', 'restore', 'prune', 'pin', 'unpin', 'adopt', 'verify', 'export', 'import', 'unpack'].includes(verb)
+}
+
+/** A copy is unpacked where nothing of the installation is left. */
+function needsNone(request: Request): boolean {
+  return request.verb === 'unpack' && request.from !== undefined
 }
 
 async function readFlags(args: string[]): Promise<Request | number> {

@@ -36,7 +36,7 @@ export async function show(job: Job, { plan, pick, storages, format }: ShowOptio
 }
 
 /** A storage that lacks the backup is no failure as long as another one has it; one that cannot answer is a warning then. */
-async function findFirst(job: Job, { plan, pick, storages }: ShowOptions) {
+export async function findFirst(job: Job, { plan, pick, storages }: ShowOptions) {
   const names = storagesOf(job.config, plan, storages)
   const failed: Unreachable[] = []
   for (const storage of names) {

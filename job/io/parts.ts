@@ -60,7 +60,7 @@ export async function writePart({
 /** What the part was made of; errors at its end when the stored bytes, or these, are not what the manifest says. */
 export async function readPart(
   part: Part,
-  { plan, id, signal, storage }: Backup & { storage: Storage },
+  { plan, id, signal, storage }: Backup & { storage: Pick<Storage, 'name' | 'get'> },
 ): Promise<Readable> {
   const where = `${part.path} in storage ${storage.name}`
   const stored = await storage.get(partKey(plan, id, part.path), { signal }).catch((error) => {

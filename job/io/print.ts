@@ -10,6 +10,8 @@ export interface Result {
   notes?: string[]
   /** The run fails with it, but what was found is printed first. */
   failure?: unknown
+  /** Standard output was the command's own: this goes to standard error. */
+  beside?: boolean
 }
 
 export interface Table {

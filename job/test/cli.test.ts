@@ -35,6 +35,26 @@ test.each<[string, Partial<Request>]>([
   ['verify nightly --sample 0.5%', { sample: 0.005 }],
   ['prune nightly --dry-run', { verb: 'prune', plan: 'nightly', dryRun: true }],
   [
+    'export nightly latest nightly.tar',
+    { verb: 'export', plan: 'nightly', pick: 'latest', file: 'nightly.tar', overwrite: false, storages: undefined },
+  ],
+  [
+    'export nightly 1795218000 - --storage main --overwrite',
+    { pick: '1795218000', file: '-', overwrite: true, storages: ['main'] },
+  ],
+  ['import nightly.tar --storage main', { verb: 'import', file: 'nightly.tar', storage: 'main' }],
+  ['import - --storage main', { verb: 'import', file: '-', storage: 'main' }],
+  [
+    'unpack nightly --to files',
+    { verb: 'unpack', plan: 'nightly', pick: undefined, from: undefined, to: 'files', overwrite: false },
+  ],
+  ['unpack nightly latest --to files --storage main', { pick: 'latest', storages: ['main'] }],
+  ['unpack --from - --to files', { plan: undefined, from: '-', to: 'files' }],
+  [
+    'unpack --from x --to files --source a --source b --only *.sql --only c/**',
+    { sources: ['a', 'b'], only: ['*.sql', 'c/**'] },
+  ],
+  [
     'adopt nightly 1234 --storage main',
     {
       verb: 'adopt',
@@ -82,6 +102,16 @@ describe('a command line that cannot be right', () => {
     ['verify nightly --sample 5% --level present', '--sample does not go with --level present'],
     ['verify nightly --sample 5% --seed x', '--seed is a whole number'],
     ['verify nightly --seed 7', '--seed goes with --sample'],
+    ['export nightly latest', 'Not enough non-option arguments'],
+    ['export nightly latest x.tar --storage', 'Not enough arguments following: storage'],
+    ['import x.tar', 'Missing required argument: storage'],
+    ['import x.tar --storage a --storage b', '--storage'],
+    ['import --storage main', 'Not enough non-option arguments'],
+    ['unpack --to files', 'name a plan, or a copy with --from'],
+    ['unpack nightly', 'Missing required argument: to'],
+    ['unpack nightly --from x --to files', 'mutually exclusive'],
+    ['unpack --from x --storage main --to files', 'mutually exclusive'],
+    ['unpack --from x --from y --to files', '--from is there twice'],
     ['list -o xml', 'Choices: "table", "json", "yaml"'],
     ['adopt nightly 1234', 'Missing required argument: storage'],
   ])('holdfast %s: %s', async (line, message) => {
@@ -109,6 +139,9 @@ describe('help', () => {
       'verify <plan> [pick]',
       'prune <plan>',
       'adopt <plan> <id>',
+      'export <plan> <pick> <file>',
+      'import <file>',
+      'unpack [plan] [pick]',
       'completion',
     ]
     for (const verb of verbs) expect(text).toContain(`holdfast ${verb}`)
@@ -124,6 +157,9 @@ describe('help', () => {
     ['verify', '--level'],
     ['prune', '--dry-run'],
     ['adopt', '--decryption-secret'],
+    ['export', '--overwrite'],
+    ['import', '--storage'],
+    ['unpack', '--from'],
   ])('of %s has %s', async (verb, flag) => expect(await printed(`${verb} --help`)).toContain(flag))
 
   test('the version is that of the job', async () => expect(await printed('--version')).toBe('1.2.3'))

@@ -1,0 +1,142 @@
+import { createReadStream } from 'node:fs'
+import { readdir, readFile, stat } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
+import { addAbortSignal, type Readable } from 'node:stream'
+import { byAge, isId, manifestKey, partKey } from '../catalog/layout.ts'
+import { JobError } from '../errors.ts'
+import { openExported } from '../io/exported.ts'
+import { inParallel } from '../io/parallel.ts'
+import { type Manifest, type Part, parseManifest } from '../manifest.ts'
+import { readAll, type Storage } from '../storage.ts'
+import { filesystemStorage } from '../storages/filesystem.ts'
+import type { Job } from './job.ts'
+import { findFirst } from './show.ts'
+
+/** A backup wherever it lies: in a storage, in a folder that somebody copied, in an exported file. */
+export interface Copy {
+  manifest: Manifest
+  /** The manifest as it is stored. */
+  bytes: Buffer
+  /** For people. */
+  where: string
+  /** Does the work with each of these parts, several at once where the place allows it. */
+  each(parts: Part[], work: (part: Part, storage: PartsOf) => Promise<void>): Promise<void>
+  close(): Promise<void>
+}
+
+/** What parts are read from. */
+type PartsOf = Pick<Storage, 'name' | 'get'>
+
+interface Options {
+  plan?: string | undefined
+  pick?: string | number | undefined
+  storages?: string[] | undefined
+  /** A folder or its manifest, an exported backup, or `-` for `input`. */
+  from?: string | undefined
+  input?: Readable & { isTTY?: boolean }
+}
+
+const partsAtOnce = 3
+
+export async function openCopy(job: Job, options: Options): Promise<Copy> {
+  const { from, input } = options
+  if (from === undefined) return inStorage(job, options)
+  const archive = () => inArchive(openArchive({ file: from, input, signal: job.signal }), from)
+  if (from === '-') return archive()
+  const found = await stat(from).catch((error) => {
+    throw readable(error, from)
+  })
+  if (found.isDirectory()) return inFolder(await folderAt(resolve(from)))
+  return from.endsWith('.json') ? inFolder(resolve(from).slice(0, -'.json'.length)) : archive()
+}
+
+async function inStorage(job: Job, { plan = '', pick = 'latest', storages }: Options): Promise<Copy> {
+  const found = await findFirst(job, { plan, pick, storages })
+  const storage = await job.storage(found.storage)
+  const key = manifestKey(plan, found.manifest.id)
+  const bytes = await readAll(storage, key, job.signal)
+  const manifest = parseManifest(bytes, `${key} in storage ${storage.name}`)
+  return { manifest, bytes, where: `storage ${storage.name}`, each: fromEach(storage), close: async () => {} }
+}
+
+/** The folder has any name and lies anywhere; its manifest has the same name and lies beside it. */
+async function inFolder(folder: string): Promise<Copy> {
+  const file = `${folder}.json`
+  const bytes = await readFile(file).catch((cause) => {
+    if (cause.code !== 'ENOENT') throw readable(cause, file)
+    throw new JobError('nothing-matches', `there is no ${file}`, {
+      hint: 'a backup is a folder and, beside it, its manifest: copy both; or name the folder that has both of them',
+    })
+  })
+  const manifest = parseManifest(bytes, file)
+  const disk = filesystemStorage({ name: folder, root: folder })
+  const inside = partKey(manifest.plan, manifest.id, '').length
+  const storage: PartsOf = { name: folder, get: (key, options) => disk.get(key.slice(inside), options) }
+  return { manifest, bytes, where: folder, each: fromEach(storage), close: () => disk.close() }
+}
+
+/** The folder of a backup, or of the only backup that the folder of a plan has. */
+async function folderAt(folder: string): Promise<string> {
+  const beside = await stat(`${folder}.json`).catch(() => undefined)
+  if (beside?.isFile()) return folder
+  const names = await readdir(folder)
+  const ids = names.flatMap((name) => (name.endsWith('.json') && isId(name.slice(0, -5)) ? [name.slice(0, -5)] : []))
+  const [only, ...more] = ids.sort(byAge)
+  if (only !== undefined && more.length === 0) return join(folder, only)
+  const newest = more.at(-1)
+  throw new JobError('nothing-matches', newest ? `${folder} has ${ids.length} backups` : `${folder} has no backup`, {
+    hint: newest
+      ? `name one: --from ${join(folder, newest)} is the newest`
+      : `name the folder of a backup, with its manifest beside it: ${join(basename(dirname(folder)), '1795218000')} and 1795218000.json`,
+  })
+}
+
+function fromEach(storage: PartsOf): Copy['each'] {
+  return async (parts, work) => void (await inParallel(parts, partsAtOnce, (part) => work(part, storage)))
+}
+
+/** Read once, from its beginning to its end, whatever is chosen of it. */
+async function inArchive(source: Readable, file: string): Promise<Copy> {
+  const where = file === '-' ? 'standard input' : file
+  const { manifest, bytes, parts } = await openExported(source, where).catch((error) => {
+    source.destroy()
+    throw readable(error, where)
+  })
+  return {
+    manifest,
+    bytes,
+    where,
+    each: async (chosen, work) => {
+      const paths = new Set(chosen.map(({ path }) => path))
+      for await (const { part, data } of parts()) {
+        if (paths.has(part.path)) await work(part, { name: where, get: async () => data })
+        else for await (const _ of data);
+      }
+    },
+    close: async () => void source.destroy(),
+  }
+}
+
+interface Opening {
+  /** `-` is `input`, or standard input. */
+  file: string
+  input?: (Readable & { isTTY?: boolean }) | undefined
+  signal: AbortSignal
+}
+
+/** The bytes of an archive, until they end or the signal ends them. */
+export function openArchive({ file, input, signal }: Opening): Readable {
+  if (file !== '-') return addAbortSignal(signal, createReadStream(file, { highWaterMark: 1024 * 1024 }))
+  const stream = input ?? process.stdin
+  if (!stream.isTTY) return addAbortSignal(signal, stream)
+  throw new JobError('configuration', 'standard input is a terminal', { hint: 'redirect an exported backup into it' })
+}
+
+/** A file that cannot be opened is a wrong flag. */
+export function readable(error: unknown, file: string): unknown {
+  const { code, syscall } = error as NodeJS.ErrnoException
+  if (error instanceof JobError || syscall === undefined) return error
+  const text = { ENOENT: 'does not exist', EACCES: 'may not be read', EISDIR: 'is a folder' }[code ?? '']
+  if (text) return new JobError('configuration', `${file} ${text}`, { cause: error })
+  return new JobError('storage', `${file} cannot be read`, { cause: error })
+}

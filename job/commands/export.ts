@@ -1,0 +1,122 @@
+import { lstat, rmdir, stat } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
+import type { Readable, Writable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { openCatalog } from '../catalog/catalog.ts'
+import { bytesOf, manifestKey, partKey } from '../catalog/layout.ts'
+import { JobError } from '../errors.ts'
+import { exported } from '../io/exported.ts'
+import { verified } from '../io/pipeline.ts'
+import { type Result, sizeText } from '../io/print.ts'
+import { type Manifest, parseManifest } from '../manifest.ts'
+import { readAll, type Storage } from '../storage.ts'
+import { filesystemStorage } from '../storages/filesystem.ts'
+import type { Job } from './job.ts'
+import { findFirst } from './show.ts'
+
+export interface ExportOptions {
+  plan: string
+  pick: string | number
+  /** `-` is `output`. */
+  file: string
+  overwrite?: boolean | undefined
+  storages?: string[] | undefined
+  output?: Writable & { isTTY?: boolean }
+}
+
+/** Takes the archive; resolves to its bytes. */
+type Destination = (archive: Readable, signal: AbortSignal) => Promise<number>
+
+/** One backup as one tar archive. All that is read is checked against the manifest, and a file is there whole or not at all. */
+export async function exportBackup(job: Job, options: ExportOptions): Promise<Result> {
+  const { plan, file, overwrite = false, output = process.stdout } = options
+  const send = file === '-' ? intoStream(output) : await intoFile(file, overwrite)
+  const { storage, manifest, bytes } = await find(job, options)
+  const { id, parts } = manifest
+  job.about({ plan, id })
+  await requireParts(storage, manifest, job.signal)
+
+  job.progress.begin(`export ${id}`, bytesOf(parts))
+  const size = await send(exported({ manifest, bytes, open }), job.signal).finally(() => job.progress.end())
+  job.log.info({ plan, backup: id, storage: storage.name, file, bytes: size }, 'backup exported')
+  return {
+    data: { plan, backup: id, storage: storage.name, file, parts: parts.length, bytes: size },
+    table: {
+      columns: ['plan', 'backup', 'storage', 'file', { title: 'parts', right: true }, { title: 'size', right: true }],
+      rows: [[plan, id, storage.name, file, String(parts.length), sizeText(size)]],
+    },
+    beside: file === '-',
+  }
+
+  async function* open(part: Manifest['parts'][number]): AsyncGenerator<Buffer> {
+    const stored = await storage.get(partKey(plan, id, part.path), { signal: job.signal })
+    for await (const chunk of verified(stored, part, `${part.path} in storage ${storage.name}`)) {
+      job.progress.add(storage.name, chunk.length)
+      yield chunk
+    }
+  }
+}
+
+/** The manifest with its own bytes: those are what goes along. */
+async function find(job: Job, { plan, pick, storages }: ExportOptions) {
+  const found = await findFirst(job, { plan, pick, storages })
+  const storage = await job.storage(found.storage)
+  const key = manifestKey(plan, found.manifest.id)
+  const bytes = await readAll(storage, key, job.signal)
+  return { storage, bytes, manifest: parseManifest(bytes, `${key} in storage ${storage.name}`) }
+}
+
+/** What is missing is said now, not after an hour. */
+async function requireParts(storage: Storage, manifest: Manifest, signal: AbortSignal): Promise<void> {
+  const catalog = openCatalog({ storage, plan: manifest.plan })
+  const [first, ...more] = (await catalog.verify(manifest, { level: 'present', signal })).problems
+  if (!first) return
+  const others = more.length > 0 ? `, and ${more.length} more parts are damaged` : ''
+  throw new JobError('verification', `${first.path} in storage ${storage.name} ${first.says}${others}`, {
+    hint: 'export it from another storage (--storage), or another backup',
+  })
+}
+
+async function intoFile(file: string, overwrite: boolean): Promise<Destination> {
+  const path = resolve(file)
+  const folder = dirname(path)
+  // never made by us: of a disk that is not mounted it would be made beside it
+  if (!(await stat(folder).catch(() => undefined))?.isDirectory())
+    throw new JobError('configuration', `there is no folder ${folder}`, { hint: 'mount or create it first' })
+  const there = await lstat(path).catch(() => undefined)
+  if (there && !there.isFile())
+    throw new JobError('configuration', `${file} is no file`, { hint: 'name a new file; or - for standard output' })
+  if (there && !overwrite)
+    throw new JobError('target-not-empty', `${file} is there already`, {
+      hint: 'nothing was changed; --overwrite replaces it',
+    })
+  const disk = filesystemStorage({ name: folder, root: folder })
+  return async (archive, signal) => {
+    const { size } = await disk
+      .put(basename(path), archive, { ifAbsent: !overwrite, signal })
+      .finally(() => rmdir(join(folder, '.tmp')).catch(() => {}))
+    return size
+  }
+}
+
+function intoStream(output: Writable & { isTTY?: boolean }): Destination {
+  if (output.isTTY)
+    throw new JobError('configuration', 'standard output is a terminal, which a tar archive is nothing for', {
+      hint: 'redirect it to a file or a program, or name a file',
+    })
+  return async (archive, signal) => {
+    let size = 0
+    const counted = async function* (chunks: AsyncIterable<Buffer>) {
+      for await (const chunk of chunks) {
+        size += chunk.length
+        yield chunk
+      }
+    }
+    await pipeline(archive, counted, output, { signal, end: false }).catch((cause) => {
+      signal.throwIfAborted()
+      if (cause?.code !== 'EPIPE') throw cause
+      throw new JobError('storage', 'whoever reads standard output has stopped before its end', { cause })
+    })
+    return size
+  }
+}
