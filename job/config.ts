@@ -50,6 +50,12 @@ export type Retention = z.infer<typeof Retention>
 
 const Plan = z.strictObject({
   storages: z.array(name).min(1).describe('names of the storages that get the backup'),
+  require: z
+    .union([z.enum(['all', 'any']), z.int().min(1)])
+    .default('all')
+    .describe(
+      'how many of the storages must have a backup for its run to have succeeded: `all`, `any`, or a number; what the others missed is a warning then',
+    ),
   sources: z.array(SourceValues).min(1).describe('what is backed up, in this order'),
   retention: Retention.optional().describe('which backups are kept: what any rule keeps stays; without rules all'),
   hooks: Hooks.optional(),
@@ -225,9 +231,11 @@ export function parseValues(values: unknown, file: string): Values {
       hint: 'docs/values.md lists every value with its meaning',
     })
   }
-  for (const [plan, { storages, sources, hooks, retention }] of Object.entries(parsed.data.backups)) {
+  for (const [plan, { storages, require: wanted, sources, hooks, retention }] of Object.entries(parsed.data.backups)) {
     refuseScaledTwice(`backups.${plan}`, [hooks, ...sources.map((source) => source.hooks)])
     knowStorages(`backups.${plan}.storages`, storages, parsed.data)
+    if (typeof wanted === 'number' && wanted > storages.length)
+      throw new JobError('configuration', `backups.${plan}.require: ${wanted} of ${storages.length} storages`)
     refuseStrange(`backups.${plan}.retention.storages`, Object.keys(retention?.storages ?? {}), storages)
     refuseTwice(
       `backups.${plan}.sources`,

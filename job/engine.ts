@@ -271,6 +271,16 @@ interface AnyOrder {
   worker: string
   /** Where the files are that the worker must be beside; all orders of one worker say the same. Absent: anywhere. */
   beside?: Place
+  /** In a backup, set by the sink: the storages that take part still. The answer is an Outcome (io/outcome.ts) then. */
+  storages?: readonly string[]
+  /** In a restore, set by the reader: who has each of the parts. The answer is an Outcome then. */
+  copies?: readonly Held[][]
+}
+
+/** A part as a storage has it. JSON. */
+export interface Held {
+  storage: string
+  part: Part
 }
 
 /** Where files of a database lie. JSON. */

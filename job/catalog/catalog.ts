@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { z } from 'zod'
 import type { BackupFacts } from '../engine.ts'
 import { JobError } from '../errors.ts'
@@ -162,7 +163,11 @@ export function openCatalog({ storage, plan, waits = [500, 2000, 5000] }: Catalo
     async fail(id, failed) {
       const bytes = formatRunFile(failed)
       try {
-        await storage.put(failedKey(plan, id), bytes, { size: bytes.length, signal: AbortSignal.timeout(failMs) })
+        const late = AbortSignal.timeout(failMs)
+        // a file system that hangs hears no signal
+        const given = once(late, 'abort').then(() => late.throwIfAborted())
+        given.catch(() => {})
+        await Promise.race([storage.put(failedKey(plan, id), bytes, { size: bytes.length, signal: late }), given])
         return true
       } catch {
         return false

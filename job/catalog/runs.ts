@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { byAge } from './layout.ts'
 
 /** The first object of a run, put only if absent. `run` is unique, so that a run knows its own claim again. */
 export const Started = z.object({
@@ -25,6 +26,21 @@ export interface Run {
   state: 'committed' | 'running' | 'failed'
   started?: Started
   failed?: Failed
+}
+
+/** Surest first: a storage that went down in the middle of a run does not know that it failed. */
+const surest = [
+  ({ state }: Run) => state === 'committed',
+  ({ failed }: Run) => failed !== undefined,
+  ({ state }: Run) => state === 'running',
+]
+
+/** Pure: the runs that several storages show, as one list, oldest first. */
+export function mergeRuns(lists: readonly Run[][]): Run[] {
+  const seen = Map.groupBy(lists.flat(), ({ id }) => id)
+  return [...seen.values()]
+    .map((same) => surest.map((isSure) => same.find(isSure)).find((run) => run !== undefined) ?? (same[0] as Run))
+    .sort((a, b) => byAge(a.id, b.id))
 }
 
 /** A small file of a run; undefined when it is missing or unreadable: such files only inform. */

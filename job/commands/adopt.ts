@@ -54,7 +54,13 @@ export async function adopt(
   const engine = engineNamed('rondb')
   const draft = draftOf({ job, plan, id, parts, storage })
   const workers = job.workers({ plan, id, storages: [name] })
-  const reader = openReader({ storage, manifest: draft, source: 'rondb', workers, signal: job.signal })
+  const reader = openReader({
+    held: [{ storage, manifest: draft }],
+    source: 'rondb',
+    workers,
+    signal: job.signal,
+    warn: job.warn,
+  })
   const facts = await engine.adopt?.(
     { ...contextOf(job), backupId: id, parts: ownParts(draft, 'rondb'), decryption, clients },
     reader,

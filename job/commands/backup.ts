@@ -1,18 +1,20 @@
-import { randomUUID } from 'node:crypto'
-import { type Catalog, openCatalog } from '../catalog/catalog.ts'
-import { backupId } from '../catalog/layout.ts'
-import { type Plan, seconds } from '../config.ts'
-import type { BackupFacts, OtherRuns, RunContext, SourceRun, SourceState } from '../engine.ts'
+import type { Catalog } from '../catalog/catalog.ts'
+import { bytesOf } from '../catalog/layout.ts'
+import type { Plan } from '../config.ts'
+import type { OtherRuns, RunContext, SourceRun, SourceState } from '../engine.ts'
 import { engineOf } from '../engines/index.ts'
 import { JobError, textOf } from '../errors.ts'
+import type { Destination } from '../io/destinations.ts'
 import { together } from '../io/parallel.ts'
 import { type Result, sizeText } from '../io/print.ts'
 import { openSink, type SourceSink } from '../io/sink.ts'
 import type { Workers } from '../io/workers.ts'
 import type { Manifest, SourceFacts } from '../manifest.ts'
 import { version } from '../version.ts'
+import { type Begun, begin, runsIn, takeUp } from './begin.ts'
 import { planNamed } from './catalogs.ts'
 import { checkSources, type FoundSource } from './check.ts'
+import { catalogOf, openPlan, tooFew } from './destinations.ts'
 import { type Around, between, repair } from './hooks.ts'
 import type { Job } from './job.ts'
 import { pruneAfterBackup } from './prune.ts'
@@ -24,14 +26,7 @@ export interface BackupOptions {
   dryRun?: boolean | undefined
 }
 
-interface Run {
-  job: Job
-  name: string
-  plan: Plan
-  catalogs: Catalog[]
-  id: string
-  started: Date
-  resumed: Record<string, BackupFacts>
+interface Run extends Begun {
   /** What was found out about the first source just now; later ones begin when it may have changed. */
   checked?: SourceState | undefined
 }
@@ -50,16 +45,17 @@ const freshIds = 3
 
 /** One backup of a plan: check, claim an id, every source in turn, commit, retention. */
 export async function backup(job: Job, options: BackupOptions): Promise<Result> {
-  const plan = planNamed(job.config, options.plan)
-  if (!options.dryRun) await repair(job, hooksOf(options.plan, plan))
-  const opening = openCatalogs(job, options.plan, plan.storages)
+  const { plan: name } = options
+  const plan = planNamed(job.config, name)
+  if (!options.dryRun) await repair(job, hooksOf(name, plan))
+  const opening = openPlan(job, name, plan)
   if (options.resume !== undefined && !options.dryRun)
-    return runOnce(await takeUp({ job, name: options.plan, plan, catalogs: await opening, pick: options.resume }))
-  const [catalogs, sources] = await together([opening, checkSources(job, options.plan)])
-  if (options.dryRun) return planned(options.plan, plan, sources)
+    return runOnce(await takeUp({ job, name, plan, storages: await opening }, options.resume))
+  const [storages, sources] = await together([opening, checkSources(job, name)])
+  if (options.dryRun) return planned(name, plan, sources)
   let checked = sources[0]?.state
   for (let tries = 1; ; tries++) {
-    const run = await begin({ job, name: options.plan, plan, catalogs })
+    const run = await begin({ job, name, plan, storages })
     try {
       return await runOnce({ ...run, checked })
     } catch (error) {
@@ -77,10 +73,6 @@ function hooksOf(name: string, { hooks, sources }: Plan) {
   return [{ run, at: `backups.${name}.hooks`, hooks }, ...own]
 }
 
-async function openCatalogs(job: Job, plan: string, storages: string[]): Promise<Catalog[]> {
-  return Promise.all(storages.map(async (name) => openCatalog({ storage: await job.storage(name), plan })))
-}
-
 function planned(name: string, plan: Plan, found: FoundSource[]): Result {
   const sources = found.map(({ shown }) => shown)
   const rows = sources.map(({ source, engine, server }) => [
@@ -96,104 +88,41 @@ function planned(name: string, plan: Plan, found: FoundSource[]): Result {
   }
 }
 
-/** Takes an id: started.json on the first storage decides, the others follow. */
-async function begin({ job, name, plan, catalogs }: Omit<Run, 'id' | 'started' | 'resumed'>): Promise<Run> {
-  const started = job.now()
-  const note = {
-    run: randomUUID(),
-    plan: name,
-    ...(job.config.cluster ? { cluster: job.config.cluster } : {}),
-    started: started.toISOString(),
-    sources: plan.sources.map((source) => source.name),
-  }
-  const [first, ...others] = catalogs as [Catalog, ...Catalog[]]
-  const id = await first.claim({ id: backupId(started), started: note, signal: job.signal })
-  for (const catalog of others) {
-    if (await catalog.join({ id, started: note, signal: job.signal })) continue
-    const reason = `storage ${catalog.storage.name} has backup ${id} already`
-    await first.fail(id, { reason, kind: 'busy', finished: job.now().toISOString() })
-    throw new JobError('busy', reason, { hint: 'run again: the next run takes another id' })
-  }
-  job.log.info({ plan: name, backup: id, storages: plan.storages }, 'backup begun')
-  job.about({ plan: name, id })
-  return { job, name, plan, catalogs, id, started, resumed: {} }
-}
-
-/** Never one that may be running still: two runs of one id would take each other's files away. */
-async function newestFailed({
-  job,
-  name,
-  plan,
-  catalog,
-}: {
-  job: Job
-  name: string
-  plan: Plan
-  catalog: Catalog
-}): Promise<string | undefined> {
-  const runs = await catalog.runs({ deadlineSeconds: seconds(plan.deadline), now: job.now(), signal: job.signal })
-  const failed = runs.findLast((run) => run.state === 'failed')
-  const running = runs.findLast((run) => run.state === 'running')
-  if (!failed && running) {
-    throw new JobError('busy', `run ${running.id} of plan ${name} has not said that it failed`, {
-      hint: `if it is dead: holdfast backup ${name} --resume ${running.id}`,
-    })
-  }
-  return failed?.id
-}
-
-async function takeUp({
-  job,
-  name,
-  plan,
-  catalogs,
-  pick,
-}: Omit<Run, 'id' | 'started' | 'resumed'> & { pick: string }): Promise<Run> {
-  const [first] = catalogs as [Catalog, ...Catalog[]]
-  const { uncommitted, committed } = await first.ids()
-  const id = pick === 'latest' ? await newestFailed({ job, name, plan, catalog: first }) : pick
-  if (id !== undefined && committed.includes(id))
-    throw new JobError('nothing-matches', `backup ${id} is finished: nothing is left to do`)
-  const resumed = id !== undefined && uncommitted.includes(id) ? await first.facts(id, job.signal) : undefined
-  if (id === undefined || !resumed) {
-    throw new JobError('nothing-matches', `plan ${name} has no unfinished run${id ? ` ${id}` : ''}`, {
-      hint: `holdfast list ${name} --runs shows them; holdfast backup ${name} takes a new backup`,
-    })
-  }
-  const without = plan.sources.find((source) => !resumed[source.name])
-  if (without) {
-    throw new JobError(
-      'nothing-matches',
-      `run ${id} ended before source ${without.name} was complete: there is nothing to take up`,
-      { hint: `holdfast backup ${name} takes a new backup` },
-    )
-  }
-  const started = await first.startOf(id, job.signal)
-  job.log.info({ plan: name, backup: id }, 'backup taken up again')
-  job.about({ plan: name, id })
-  return { job, name, plan, catalogs, id, started, resumed }
-}
-
 async function runOnce(run: Run): Promise<Result> {
-  const { job, name, id, catalogs } = run
-  const committed: Catalog[] = []
+  const { job, name, id } = run
+  const committed: Committed = new Map()
   try {
-    return await carryOut(run, committed)
+    const result = await carryOut(run, committed)
+    await tellWithout(run, committed, undefined)
+    return result
   } catch (error) {
-    const kind = error instanceof JobError ? error.kind : 'bug'
-    const without = catalogs.filter((catalog) => !committed.includes(catalog))
-    for (const catalog of without)
-      await catalog.fail(id, { reason: textOf(error), kind, finished: job.now().toISOString() })
-    const where = { plan: name, backup: id, storages: committed.map((catalog) => catalog.storage.name) }
-    if (committed.length > 0) job.log.warn(where, 'the backup is good on some storages only: the run failed')
+    await tellWithout(run, committed, error)
+    const where = { plan: name, backup: id, storages: [...committed.keys()] }
+    if (committed.size > 0) job.log.warn(where, 'the backup is stored, but the run failed')
     else job.log.warn({ plan: name, backup: id }, 'backup failed; what it wrote stays until it is pruned, for --resume')
     throw error
   }
 }
 
-async function carryOut(run: Run, committed: Catalog[]): Promise<Result> {
-  const { job, name, plan, catalogs, id, started } = run
-  const workers = job.workers({ plan: name, id, storages: plan.storages })
+/** Storages that were written to and have no backup say why: their own failure, or the run's. */
+async function tellWithout({ job, id, storages }: Run, committed: Committed, failure: unknown): Promise<void> {
+  const without = storages.catalogs.filter(({ storage }) => !committed.has(storage.name))
+  await Promise.all(
+    without.map((catalog) => {
+      const error = storages.failures.get(catalog.storage.name) ?? failure
+      const kind = error instanceof JobError ? error.kind : 'bug'
+      return catalog.fail(id, { reason: textOf(error), kind, finished: job.now().toISOString() })
+    }),
+  )
+}
+
+/** The manifest of each storage that has the backup. */
+type Committed = Map<string, Manifest>
+
+async function carryOut(run: Run, committed: Committed): Promise<Result> {
+  const { job, name, plan, storages, id } = run
+  const names = storages.to.live().map(({ storage }) => storage.name)
+  const workers = job.workers({ plan: name, id, storages: names })
   const done: Done[] = []
   const failures: (JobError | undefined)[] = []
   job.progress.begin(`backup ${id}`)
@@ -207,29 +136,46 @@ async function carryOut(run: Run, committed: Catalog[]): Promise<Result> {
   })
   job.progress.end()
 
-  const manifest: Manifest = {
+  const finished = job.now()
+  const warnings = [...job.warnings]
+  await storages.to.each(async (destination) => {
+    const manifest = manifestOf({ run, done, finished, warnings }, destination)
+    const catalog = catalogOf(storages, destination)
+    await confirm(catalog, manifest, job)
+    await catalog.commit(manifest, job.signal)
+    committed.set(destination.storage.name, manifest)
+  })
+  const short = tooFew({ plan: name, id, committed: [...committed.keys()], storages })
+  const stored = summaryOf(run, committed)
+  job.log.info(stored, 'backup stored')
+
+  await tidy({ run, done, enough: short === undefined })
+  return { ...result(stored), failure: short ?? failureAfter(id, [...failures, whole.failure]) }
+}
+
+interface Finished {
+  run: Run
+  done: Done[]
+  finished: Date
+  warnings: string[]
+}
+
+/** Each storage has its own: what is stored in it, and how, need not be the same everywhere. */
+function manifestOf({ run, done, finished, warnings }: Finished, { storage }: Destination): Manifest {
+  const { job, name, id, started } = run
+  return {
     format: 1,
     id,
     plan: name,
     ...(job.config.cluster ? { cluster: job.config.cluster } : {}),
     started: started.toISOString(),
-    finished: job.now().toISOString(),
+    finished: finished.toISOString(),
     jobVersion: version,
-    conditionalPut: catalogs.every((catalog) => catalog.storage.features.conditionalPut),
+    conditionalPut: storage.features.conditionalPut,
     sources: done.map(({ facts }) => facts),
-    parts: done.flatMap(({ sink }) => sink.parts()).sort((a, b) => (a.path < b.path ? -1 : 1)),
-    warnings: [...job.warnings],
+    parts: done.flatMap(({ sink }) => sink.parts(storage)).sort((a, b) => (a.path < b.path ? -1 : 1)),
+    warnings,
   }
-  for (const catalog of catalogs) await confirm(catalog, manifest, job)
-  for (const catalog of catalogs) {
-    await catalog.commit(manifest, job.signal)
-    committed.push(catalog)
-  }
-  const bytes = manifest.parts.reduce((sum, part) => sum + part.size, 0)
-  job.log.info({ plan: name, backup: id, parts: manifest.parts.length, bytes }, 'backup stored')
-
-  await tidy({ run, done })
-  return { ...result({ run, manifest, bytes }), failure: failureAfter(id, [...failures, whole.failure]) }
 }
 
 /** One source, into a sink of its own. */
@@ -244,10 +190,11 @@ async function backUp({
   source: Source
   i: number
 }): Promise<Done> {
-  const { job, name, catalogs, id } = run
+  const { job, name, storages, id } = run
   const { engine, values } = engineOf(source)
   const sink = openSink({
-    catalogs,
+    catalogs: storages.catalogs,
+    to: storages.to,
     id,
     source: source.name,
     engine: engine.name,
@@ -281,9 +228,8 @@ function failureAfter(id: string, failures: (JobError | undefined)[]): JobError 
 }
 
 /** A newer backup takes the place of every run that failed, but another one may be running still. */
-async function runsBeside({ job, plan, catalogs, id }: Run): Promise<OtherRuns> {
-  const deadlineSeconds = seconds(plan.deadline)
-  const runs = (await catalogs[0]?.runs({ deadlineSeconds, now: job.now(), signal: job.signal })) ?? []
+async function runsBeside({ job, plan, storages, id }: Run): Promise<OtherRuns> {
+  const runs = await runsIn(job, plan, storages)
   const others = runs.filter((run) => run.id !== id && run.started !== undefined)
   const ids = (state: 'failed' | 'running') => others.filter((run) => run.state === state).map((run) => run.id)
   return { failed: ids('failed'), running: ids('running') }
@@ -300,29 +246,56 @@ async function confirm(catalog: Catalog, manifest: Manifest, job: Job): Promise<
     )
 }
 
-/** After the commit nothing may fail the run: the backup exists. */
-async function tidy({ run, done }: { run: Run; done: Done[] }): Promise<void> {
-  const { job, name } = run
+/** After the commit nothing may fail the run: the backup exists. Local copies stay when too few storages have it. */
+async function tidy({ run, done, enough }: { run: Run; done: Done[]; enough: boolean }): Promise<void> {
+  const { job, name, storages } = run
   try {
     const otherRuns = await runsBeside(run)
-    for (const { facts, sink, sourceRun } of done) {
+    for (const { facts, sink, sourceRun } of enough ? done : []) {
       const { engine } = engineOf({ [facts.engine]: true })
       await engine.afterCommit?.(sourceRun, { facts, sink, otherRuns })
     }
   } catch (error) {
     job.warn(`local copies in the database's folders stay: ${textOf(error)}`)
   }
-  await pruneAfterBackup(job, name).catch((error) => job.warn(`retention failed: ${textOf(error)}`))
+  const live = storages.to.live().map(({ storage }) => storage.name)
+  await pruneAfterBackup(job, name, live).catch((error) => job.warn(`retention failed: ${textOf(error)}`))
 }
 
-function result({ run: { name, plan, id }, manifest, bytes }: { run: Run; manifest: Manifest; bytes: number }): Result {
-  const data = { plan: name, backup: id, storages: plan.storages, parts: manifest.parts.length, bytes }
+interface Stored {
+  plan: string
+  backup: string
+  /** Those that have it. */
+  storages: string[]
+  /** Why the others do not have it, by their names. */
+  without?: Record<string, string>
+  parts: number
+  /** Of the first storage that has it. */
+  bytes: number
+}
+
+function summaryOf({ name, plan, id, storages: { failures } }: Run, committed: Committed): Stored {
+  const [{ parts }] = [...committed.values()] as [Manifest]
+  const without = Object.fromEntries([...failures].map(([storage, error]) => [storage, textOf(error)]))
   return {
-    data,
+    plan: name,
+    backup: id,
+    storages: plan.storages.filter((storage) => committed.has(storage)),
+    ...(failures.size > 0 ? { without } : {}),
+    parts: parts.length,
+    bytes: bytesOf(parts),
+  }
+}
+
+function result(data: Stored): Result {
+  const { plan, backup, storages, without = {}, parts, bytes } = data
+  return {
+    data: { ...data },
     table: {
       columns: ['plan', 'backup', 'storages', { title: 'parts', right: true }, { title: 'size', right: true }],
-      rows: [[name, id, plan.storages.join(', '), String(manifest.parts.length), sizeText(bytes)]],
+      rows: [[plan, backup, storages.join(', '), String(parts), sizeText(bytes)]],
     },
+    notes: Object.entries(without).map(([storage, why]) => `not on ${storage}: ${why}`),
   }
 }
 

@@ -2,8 +2,8 @@ import { openCatalog } from '../catalog/catalog.ts'
 import { seconds } from '../config.ts'
 import type { Marker } from '../engine.ts'
 import { JobError, textOf } from '../errors.ts'
+import type { Held } from '../io/reader.ts'
 import type { Manifest } from '../manifest.ts'
-import type { Storage } from '../storage.ts'
 import type { Job } from './job.ts'
 import type { Asked, Request } from './request.ts'
 
@@ -14,9 +14,10 @@ export interface Target extends Asked {
   failure?: JobError
 }
 
+/** The backup, and all storages that have it, in the order in which they are read. */
 export interface Found {
   manifest: Manifest
-  storage: Storage
+  held: readonly [Held, ...Held[]]
 }
 
 /** A server that does not answer must not hide what is wrong with the values or the backup: that is looked at first. */
@@ -67,24 +68,66 @@ export async function chooseBackup(job: Job, request: Request, targets: Target[]
   }
 }
 
-/** From the first storage that has it; one that cannot answer is passed over with a warning as long as another one can. */
+/**
+ * The newest that any of the storages has, for one of them may lag behind; one that cannot answer is passed over with a warning as long as
+ * another one can.
+ */
 async function searchStorages(job: Job, { from }: Request, pick: string | number): Promise<Found> {
-  const failures: { storage: string; error: unknown }[] = []
-  for (const name of from.storages) {
-    try {
-      const storage = await job.storage(name)
-      const manifest = await openCatalog({ storage, plan: from.plan }).find({ pick, signal: job.signal })
-      for (const failure of failures) job.warn(`storage ${failure.storage} was passed over: ${textOf(failure.error)}`)
-      return { manifest, storage }
-    } catch (error) {
-      job.signal.throwIfAborted()
-      if (!(error instanceof JobError) || error.kind === 'bug') throw error
-      failures.push({ storage: name, error })
-    }
+  const asked = await Promise.all(from.storages.map((name) => ask(job, { name, plan: from.plan, pick })))
+  const answers = asked.flatMap((one) => ('manifest' in one ? [one] : []))
+  const failures = asked.flatMap((one) => ('error' in one ? [one] : []))
+  const [newest] = answers.toSorted((one, other) => Number(other.manifest.id) - Number(one.manifest.id))
+  if (!newest) throw (failures.find(({ error }) => kindOf(error) !== 'nothing-matches') ?? failures[0])?.error
+  const { manifest } = newest
+  const held = (await Promise.all(answers.map((one) => sameBackup(job, one, manifest)))).filter(
+    (one) => one !== undefined,
+  )
+  const [first] = held as [Held, ...Held[]]
+  const before = from.storages.slice(0, from.storages.indexOf(first.storage.name))
+  for (const { name, error } of failures) {
+    if (before.includes(name)) job.warn(`storage ${name} was passed over: ${textOf(error)}`)
+    else job.log.info({ storage: name, because: textOf(error) }, 'cannot be read from')
   }
-  const worst =
-    failures.find(({ error }) => !(error instanceof JobError && error.kind === 'nothing-matches')) ?? failures[0]
-  throw worst?.error
+  for (const { storage } of answers) {
+    const lacks = before.includes(storage.name) && !held.some((one) => one.storage === storage)
+    if (lacks)
+      job.warn(
+        `storage ${storage.name} was passed over: it does not have backup ${manifest.id}, the newest that matches`,
+      )
+  }
+  return { manifest: first.manifest, held: held as [Held, ...Held[]] }
+}
+
+type Answer = Held | { name: string; error: unknown }
+
+async function ask(
+  job: Job,
+  { name, plan, pick }: { name: string; plan: string; pick: string | number },
+): Promise<Answer> {
+  try {
+    const storage = await job.storage(name)
+    return { storage, manifest: await openCatalog({ storage, plan }).find({ pick, signal: job.signal }) }
+  } catch (error) {
+    job.signal.throwIfAborted()
+    if (!(error instanceof JobError) || error.kind === 'bug') throw error
+    return { name, error }
+  }
+}
+
+/** Undefined when the storage does not have it, or has something else under its id. */
+async function sameBackup(job: Job, found: Held, { id, plan, started }: Manifest): Promise<Held | undefined> {
+  if (found.manifest.id === id) return found.manifest.started === started ? found : undefined
+  try {
+    const manifest = await openCatalog({ storage: found.storage, plan }).manifest(id, job.signal)
+    return manifest.started === started ? { ...found, manifest } : undefined
+  } catch {
+    job.signal.throwIfAborted()
+    return undefined
+  }
+}
+
+function kindOf(error: unknown): string {
+  return error instanceof JobError ? error.kind : 'bug'
 }
 
 interface Choice {

@@ -6,6 +6,7 @@ import { secretPath, secretReader } from '../config.ts'
 import type { Folder, Place, WorkContext } from '../engine.ts'
 import { JobError } from '../errors.ts'
 import { localFolder } from '../io/folder.ts'
+import { type Failure, failureOf } from '../io/outcome.ts'
 import type { Backup } from '../io/parts.ts'
 import type { Hello } from '../io/protocol.ts'
 import type { Storage } from '../storage.ts'
@@ -16,6 +17,8 @@ import { version } from '../version.ts'
 export interface Desk {
   hello: Hello
   storages: Storage[]
+  /** Why others could not be opened: to this worker they have failed. */
+  unopened: Failure[]
   context: Omit<WorkContext, 'beside' | 'write' | 'read'>
   close(): Promise<void>
 }
@@ -42,6 +45,7 @@ export async function openDesk({
   })
   const secret = secretReader(hello.secretsDir)
   const storages: Storage[] = []
+  const unopened: Failure[] = []
   for (const [name, values] of Object.entries(hello.storages)) {
     const context = {
       at: `storages.${name}`,
@@ -49,11 +53,16 @@ export async function openDesk({
       secretPath: (ref: { secret: string }, key: string) => secretPath(hello.secretsDir, ref, key),
       volumesDir: hello.volumesDir,
     }
-    storages.push(await openStorage({ name, values: StorageValues.parse(values), context }))
+    try {
+      storages.push(await openStorage({ name, values: StorageValues.parse(values), context }))
+    } catch (error) {
+      unopened.push(failureOf(name, error))
+    }
   }
   return {
     hello,
     storages,
+    unopened,
     context: { signal, secret, log, folder, owner: ownerOf(hello), progress: () => {} },
     close: async () => {
       await Promise.all(storages.map((storage) => storage.close()))

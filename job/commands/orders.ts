@@ -3,77 +3,112 @@ import { mkdir, statfs } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { z } from 'zod'
 import { partKey, partsKey } from '../catalog/layout.ts'
 import type { DownloadOrder, EngineOrder, Order, UploadOrder } from '../engine.ts'
 import { engineNamed } from '../engines/index.ts'
 import { JobError } from '../errors.ts'
+import { type Copy, openShelf, type Shelf } from '../io/copies.ts'
+import { anyOf, type Copies, type Destinations, openDestinations } from '../io/destinations.ts'
+import { errorOf, failureOf, type Outcome } from '../io/outcome.ts'
 import { inParallel } from '../io/parallel.ts'
-import { ownPath, readPart, writePart } from '../io/parts.ts'
+import { contentOf, ownPath, readPart, writePart } from '../io/parts.ts'
 import { store, tap } from '../io/pipeline.ts'
+import { listOf } from '../io/sink.ts'
 import { Part } from '../manifest.ts'
 import { backupOf, type Desk, openFolder } from './desk.ts'
 
 /** Files of one folder that are sent at once: enough to keep the line full, few enough for bounded memory. */
 const filesAtOnce = 3
 
-/** What an order asks for, done at a worker's desk. */
-export function carryOut(desk: Desk, order: Order): Promise<unknown> {
-  if (order.do === 'upload') return upload(desk, order)
-  if (order.do === 'download') return download(desk, order)
-  return work(desk, order)
+/** What an order asks for, done at a worker's desk. Those of a sink or a reader are answered with an Outcome. */
+export async function carryOut(desk: Desk, order: Order): Promise<unknown> {
+  const failed = desk.unopened.filter(({ storage }) => order.storages?.includes(storage))
+  const warnings: string[] = []
+  const { signal } = desk.context
+  const working: Working = {
+    desk,
+    to: openDestinations({
+      storages: desk.storages.filter(({ name }) => order.storages?.includes(name)),
+      signal,
+      onDrop: ({ name }, error) => failed.push(failureOf(name, error)),
+    }),
+    shelf: openShelf({ ...backupOf(desk), warn: (message) => warnings.push(message) }),
+  }
+  refuseNowhere(desk, order)
+  const value = await todo(working, order)
+  return order.storages || order.copies ? ({ value, failed, warnings } satisfies Outcome) : value
 }
 
-async function upload(desk: Desk, order: UploadOrder): Promise<Part[]> {
+/** Storages that cannot be opened are passed over as long as there is another one. */
+function refuseNowhere({ storages, unopened: [first] }: Desk, { storages: to, copies = [] }: Order): void {
+  if (!first) return
+  const opened = (name: string) => storages.some((one) => one.name === name)
+  const reachable = copies.every((held) => held.some(({ storage }) => opened(storage)))
+  if (!reachable || (to && !to.some(opened))) throw errorOf(first)
+}
+
+/** What one order is carried out with. */
+interface Working {
+  desk: Desk
+  to: Destinations
+  shelf: Shelf
+}
+
+function todo(working: Working, order: Order): Promise<unknown> {
+  if (order.do === 'upload') return upload(working, order)
+  if (order.do === 'download') return download(working, order)
+  return work(working, order)
+}
+
+async function upload({ desk, to }: Working, order: UploadOrder): Promise<Part[]> {
+  const { signal, progress } = desk.context
   const beside = await openFolder(desk, order.beside)
   const files = await beside.files(order.folder)
-  const kept = order.resume ? await storedBefore(desk, order) : new Map<string, number>()
-  const parts = await inParallel(files, filesAtOnce, async (file) => {
-    const path = `${order.path}/${file.path}`
-    const data = () => beside.read(`${order.folder}/${file.path}`)
-    if (kept.get(path) === file.size) {
-      const intact = await sameBytes(desk, path, data())
-      if (intact) return intact
-    }
-    return store({
-      key: partKey(desk.hello.plan, desk.hello.backupId, path),
-      path,
-      data,
-      size: file.size,
-      storages: desk.storages,
-      signal: desk.context.signal,
-      onBytes: desk.context.progress,
-    })
+  const before = order.resume ? await storedBefore(desk, to, order) : new Map()
+  const parts = await inParallel(files, filesAtOnce, async ({ path: name, size }) => {
+    const path = `${order.path}/${name}`
+    const key = partKey(desk.hello.plan, desk.hello.backupId, path)
+    const data = () => beside.read(`${order.folder}/${name}`)
+    const there = to.only(({ storage }) => before.get(storage.name)?.get(path) === size)
+    const kept = await intact({ key, path, data, there, signal })
+    const missing = to.only(({ storage }) => !kept.has(storage.name))
+    const sent = await store({ key, path, data, size, to: missing, signal, onBytes: progress })
+    return new Map([...kept, ...sent])
   })
-  await writeList(desk, order.path, parts)
-  return parts
+  await writeLists(desk, to, order.path, parts)
+  return parts.map(anyOf)
 }
 
-/** Sizes of what is stored already below an order's path, where every storage has it. */
-async function storedBefore(desk: Desk, order: UploadOrder): Promise<Map<string, number>> {
+/** By storage, the sizes of what it has already below an order's path. */
+async function storedBefore(desk: Desk, to: Destinations, { path }: UploadOrder): Promise<Map<string, Sizes>> {
   const { plan, backupId } = desk.hello
   const folder = partKey(plan, backupId, '')
-  let common: Map<string, number> | undefined
-  for (const storage of desk.storages) {
-    const found = new Map<string, number>()
-    for await (const entry of storage.list(`${folder}${order.path}/`)) {
+  return to.each(async ({ storage }) => {
+    const found: Sizes = new Map()
+    for await (const entry of storage.list(`${folder}${path}/`)) {
       if (entry.kind === 'object') found.set(entry.key.slice(folder.length), entry.size)
     }
-    common = new Map([...(common ?? found)].filter(([path, size]) => found.get(path) === size))
-  }
-  return common ?? new Map()
+    return found
+  })
 }
 
-/** The part when every storage has exactly these bytes. */
-async function sameBytes(desk: Desk, path: string, data: Readable): Promise<Part | undefined> {
-  const here = await hashOf(data)
-  for (const storage of desk.storages) {
-    const there = await hashOf(
-      await storage.get(partKey(desk.hello.plan, desk.hello.backupId, path), { signal: desk.context.signal }),
-    )
-    if (there.sha256 !== here.sha256) return undefined
-  }
-  return { path, ...here }
+type Sizes = Map<string, number>
+
+interface Kept {
+  key: string
+  path: string
+  data: () => Readable
+  there: Destinations
+  signal: AbortSignal
+}
+
+/** The copies of the storages that have exactly these bytes. */
+async function intact({ key, path, data, there, signal }: Kept): Promise<Copies> {
+  if (there.live().length === 0) return new Map()
+  const here = await hashOf(data())
+  const found = await there.each(async ({ storage }) => hashOf(await storage.get(key, { signal })))
+  const same = [...found].filter(([, { sha256 }]) => sha256 === here.sha256)
+  return new Map(same.map(([storage]) => [storage, { path, ...here }]))
 }
 
 async function hashOf(data: Readable): Promise<{ size: number; sha256: string }> {
@@ -82,18 +117,28 @@ async function hashOf(data: Readable): Promise<{ size: number; sha256: string }>
   return tapped.result()
 }
 
-async function download(desk: Desk, order: DownloadOrder): Promise<void> {
-  const parts = z.array(Part).parse(order.parts)
-  await refuseFull(desk, order)
-  await inParallel(parts, filesAtOnce, async (part) => {
-    const to = join(desk.context.folder, ownPath(part).slice(order.strip.length))
+async function download({ desk, shelf }: Working, order: DownloadOrder): Promise<void> {
+  const parts = heldOf(desk, order)
+  await refuseFull(desk, parts)
+  await inParallel(parts, filesAtOnce, async (copies) => {
+    const to = join(desk.context.folder, ownPath((copies[0] as Copy).part).slice(order.strip.length))
     await mkdir(dirname(to), { recursive: true })
-    await fetchPart(desk, part, to)
+    await shelf.use(copies, (copy) => fetchCopy(desk, copy, to))
   })
 }
 
-async function refuseFull({ context, hello }: Desk, { parts }: DownloadOrder): Promise<void> {
-  const bytes = parts.reduce((sum, part) => sum + (part.plain ?? part).size, 0)
+/** What the reader said about who has the parts, with the storages that we have opened. */
+function heldOf({ storages }: Desk, { copies = [] }: Order): Copy[][] {
+  return copies.map((held) =>
+    held.flatMap(({ storage: name, part }) => {
+      const storage = storages.find((one) => one.name === name)
+      return storage ? [{ storage, part: Part.parse(part) }] : []
+    }),
+  )
+}
+
+async function refuseFull({ context, hello }: Desk, parts: Copy[][]): Promise<void> {
+  const bytes = parts.reduce((sum, [copy]) => sum + contentOf((copy as Copy).part).size, 0)
   const { bavail, bsize } = await statfs(context.folder)
   if (bavail * bsize > bytes) return
   throw new JobError(
@@ -103,43 +148,21 @@ async function refuseFull({ context, hello }: Desk, { parts }: DownloadOrder): P
   )
 }
 
-/** From the first storage that has the part intact. */
-async function fetchPart(desk: Desk, part: Part, to: string): Promise<void> {
+async function fetchCopy(desk: Desk, { storage, part }: Copy, to: string): Promise<void> {
   const { signal, progress } = desk.context
-  let failure: unknown
-  for (const storage of desk.storages) {
-    try {
-      const checked = await readPart(part, { ...backupOf(desk), storage })
-      checked.on('data', (chunk: Buffer) => progress(chunk.length))
-      return await pipeline(checked, createWriteStream(to, { highWaterMark: 1024 * 1024 }), { signal })
-    } catch (error) {
-      if (signal.aborted) throw error
-      failure = error
-    }
-  }
-  throw failure
+  const checked = await readPart(part, { ...backupOf(desk), storage })
+  checked.on('data', (chunk: Buffer) => progress(chunk.length))
+  await pipeline(checked, createWriteStream(to, { highWaterMark: 1024 * 1024 }), { signal })
 }
 
-/** A stream that was begun cannot be gone on with from another storage: the first one that has the part counts. */
-async function openPart(desk: Desk, part: Part): Promise<Readable> {
-  let failure: unknown
-  for (const storage of desk.storages) {
-    try {
-      return await readPart(part, { ...backupOf(desk), storage })
-    } catch (error) {
-      desk.context.signal.throwIfAborted()
-      failure = error
-    }
-  }
-  throw failure
-}
-
-async function work(desk: Desk, order: EngineOrder): Promise<unknown> {
+async function work({ desk, to, shelf }: Working, order: EngineOrder): Promise<unknown> {
   const engine = engineNamed(order.engine)
   if (!engine.work) throw new JobError('bug', `engine ${engine.name} gives orders but carries none out`)
   const beside = order.beside && (await openFolder(desk, order.beside))
-  const written: Part[] = []
-  const readable = new Map((order.parts ?? []).map((part) => [ownPath(part).slice(order.strip?.length ?? 0), part]))
+  const written: Copies[] = []
+  const readable = new Map(
+    heldOf(desk, order).map((copies) => [ownPath((copies[0] as Copy).part).slice(order.strip?.length ?? 0), copies]),
+  )
   const result = await engine.work(order.order, {
     ...desk.context,
     get beside() {
@@ -148,26 +171,27 @@ async function work(desk: Desk, order: EngineOrder): Promise<unknown> {
     },
     write: async (path, data, options = {}) => {
       if (order.path === undefined) throw new JobError('bug', `an order of ${engine.name} writes, but names no path`)
-      const { storages, context } = desk
-      const target = { ...backupOf(desk), path: `${order.path}/${path}`, storages, onBytes: context.progress }
-      const part = await writePart({ ...target, data, ...options })
-      written.push(part)
-      return part
+      const { progress } = desk.context
+      const target = { ...backupOf(desk), path: `${order.path}/${path}`, to, onBytes: progress }
+      const copies = await writePart({ ...target, data, ...options })
+      written.push(copies)
+      return anyOf(copies)
     },
     read: async (path) => {
-      const part = readable.get(path)
-      if (!part) throw new JobError('verification', `the backup has no part ${order.strip ?? ''}${path}`)
-      return openPart(desk, part)
+      const copies = readable.get(path)
+      if (!copies) throw new JobError('verification', `the backup has no part ${order.strip ?? ''}${path}`)
+      return shelf.read(copies)
     },
   })
-  if (order.path !== undefined) await writeList(desk, order.path, written)
+  if (order.path !== undefined) await writeLists(desk, to, order.path, written)
   return result
 }
 
-/** Written last: the coordinator believes it, not what we say. */
-async function writeList(desk: Desk, path: string, parts: Part[]): Promise<void> {
-  const list = Buffer.from(`${JSON.stringify(parts, null, 1)}\n`)
-  const { plan, backupId } = desk.hello
-  for (const storage of desk.storages)
-    await storage.put(partsKey(plan, backupId, path), list, { size: list.length, signal: desk.context.signal })
+/** Written last, to each storage its own: the coordinator believes it, not what we say. */
+async function writeLists(desk: Desk, to: Destinations, path: string, parts: Copies[]): Promise<void> {
+  const key = partsKey(desk.hello.plan, desk.hello.backupId, path)
+  await to.each(async ({ storage, out }) => {
+    const list = listOf(parts.flatMap((copies) => copies.get(storage.name) ?? []))
+    await storage.put(key, list, { size: list.length, signal: AbortSignal.any([desk.context.signal, out]) })
+  })
 }

@@ -56,9 +56,9 @@ export async function prune(job: Job, options: PruneOptions): Promise<Result> {
 }
 
 /** The end of a backup run: whatever goes wrong here is a warning, for the backup exists. */
-export async function pruneAfterBackup(job: Job, plan: string): Promise<Pruned[]> {
+export async function pruneAfterBackup(job: Job, plan: string, storages?: string[]): Promise<Pruned[]> {
   try {
-    const { rows, troubles } = await pruneStorages(job, { plan })
+    const { rows, troubles } = await pruneStorages(job, { plan, storages })
     for (const trouble of troubles) job.warn(trouble)
     return rows
   } catch (error) {

@@ -22,20 +22,21 @@ export async function restore(job: Job, options: RestoreOptions): Promise<Result
   const { found, tasks, already } = await plan(job, request).finally(() => lookers.close())
   if (!found || tasks.length === 0) return result(request, already)
 
-  const { manifest, storage } = found
+  const { manifest, held } = found
+  const storages = held.map(({ storage }) => storage.name)
   const refused = tasks.map((task) => refusal(task, request)).find((one) => one !== undefined)
   if (options.dryRun) return { ...described({ manifest, tasks, already }), failure: refused }
   if (refused) throw refused
   const steps = tasks.flatMap((task) => task.steps.map((step) => `${task.name}: ${step.says}`))
-  job.log.info({ plan: manifest.plan, backup: manifest.id, storage: storage.name, steps }, 'restore planned')
-  const held = {
+  job.log.info({ plan: manifest.plan, backup: manifest.id, storages, steps }, 'restore planned')
+  const hold = {
     job,
-    catalogs: [openCatalog({ storage, plan: manifest.plan })],
+    catalogs: held.map(({ storage }) => openCatalog({ storage, plan: manifest.plan })),
     id: manifest.id,
     by: request.by,
     seconds: seconds(request.deadline),
   }
-  const done = await holding(held, () => carryOutAll({ job, request, tasks, found }))
+  const done = await holding(hold, () => carryOutAll({ job, request, tasks, found }))
   return result(request, [...already, ...done])
 }
 
@@ -43,7 +44,7 @@ export async function restore(job: Job, options: RestoreOptions): Promise<Result
  * Each is finished before the next begins, but the last one only after the hooks after all of them: when one of those fails, the
  * same request is not carried out yet.
  */
-async function carryOutAll({ job, request, tasks, found: { manifest, storage } }: Carrying): Promise<Done[]> {
+async function carryOutAll({ job, request, tasks, found: { manifest, held } }: Carrying): Promise<Done[]> {
   const done: Done[] = []
   const last = tasks.at(-1)
   let open: Task | undefined
@@ -51,7 +52,7 @@ async function carryOutAll({ job, request, tasks, found: { manifest, storage } }
     const whole = await between(job, request.around, async () => {
       for (const task of tasks) {
         open = task
-        const one = await between(job, task.around, () => carryOut({ job, task, manifest, storage }))
+        const one = await between(job, task.around, () => carryOut({ job, task, held }))
         if (one.failure) throw unfinished(one.failure)
         done.push({ source: task.name, backup: manifest.id, figures: one.value })
         if (task === last) continue

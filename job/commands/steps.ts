@@ -1,11 +1,10 @@
 import { mkdir } from 'node:fs/promises'
 import { isAbsolute, relative } from 'node:path'
-import type { Engine, Marker, Reader, RestoreStep, TargetRun, TargetState } from '../engine.ts'
-import { openReader } from '../io/reader.ts'
+import type { Engine, Marker, RestoreStep, TargetRun, TargetState } from '../engine.ts'
+import { textOf } from '../errors.ts'
+import { type Held, openReader, type SourceReader } from '../io/reader.ts'
 import { refuseOvertaken } from '../io/restores.ts'
 import type { Workers } from '../io/workers.ts'
-import type { Manifest } from '../manifest.ts'
-import type { Storage } from '../storage.ts'
 import type { Around } from './hooks.ts'
 import type { Job } from './job.ts'
 
@@ -27,19 +26,21 @@ export interface Task {
 interface Carrying {
   job: Job
   task: Task
-  manifest: Manifest
-  storage: Storage
+  /** The backup in all storages that have it. */
+  held: readonly [Held, ...Held[]]
 }
 
 /** All steps; resolves to the figures of each. The marker still says `begun`. */
-export async function carryOut({ job, task, manifest, storage }: Carrying): Promise<Record<string, unknown>> {
+export async function carryOut({ job, task, held }: Carrying): Promise<Record<string, unknown>> {
   const { name, run } = task
   const { staging } = run.target as { staging?: string }
   if (staging) await makeStaging(staging, job.config.tmpDir)
-  const workers = job.workers({ plan: manifest.plan, id: manifest.id, storages: [storage.name], staging })
+  const { plan, id } = held[0].manifest
+  const storages = held.map(({ storage }) => storage.name)
+  const workers = job.workers({ plan, id, storages, staging })
   run.delegate = workers.order
   task.workers = workers
-  const reader = openReader({ storage, manifest, source: name, workers, signal: job.signal })
+  const reader = openReader({ held, source: name, workers, signal: job.signal, warn: job.warn })
   try {
     return await stepByStep(job, task, reader)
   } finally {
@@ -64,7 +65,7 @@ export async function finish({ engine, run, workers }: Task): Promise<void> {
   }
 }
 
-async function stepByStep(job: Job, { name, engine, run, steps, known }: Task, reader: Reader) {
+async function stepByStep(job: Job, { name, engine, run, steps, known }: Task, reader: SourceReader) {
   const { request, backupId, plan } = run
   const figures: Record<string, unknown> = {}
   let marked = false
@@ -79,12 +80,28 @@ async function stepByStep(job: Job, { name, engine, run, steps, known }: Task, r
     marked ||= step.writes
     job.progress.begin(`${name}: ${step.name}`, step.name === 'fetch' ? bytesOf(run.parts) : undefined)
     const begun = job.now().getTime()
-    const figure = await engine.restore(run, step, reader)
+    const figure = await carried(() => engine.restore(run, step, reader), { job, step, reader })
     job.progress.end()
     figures[step.name] = { ...figure, seconds: (job.now().getTime() - begun) / 1000 }
     job.log.info({ source: name, step: step.name, ...figure }, 'step done')
   }
   return figures
+}
+
+/** What only reads is done again when a storage turned out to be bad, and another one has the part. */
+async function carried<T>(
+  work: () => Promise<T>,
+  { job, step, reader }: { job: Job; step: RestoreStep; reader: SourceReader },
+): Promise<T> {
+  for (;;) {
+    try {
+      return await work()
+    } catch (error) {
+      job.signal.throwIfAborted()
+      if (step.writes || !reader.helps()) throw error
+      job.log.info({ step: step.name, because: textOf(error) }, 'step begun again')
+    }
+  }
 }
 
 function bytesOf(parts: readonly { size: number }[]): number {

@@ -188,7 +188,13 @@ async function inspect(job: Job, { storage }: Catalog, manifest: Manifest): Prom
   const workers = job.workers({ plan, id, storages: [storage.name] })
   try {
     for (const source of manifest.sources) {
-      const reader = openReader({ storage, manifest, source: source.name, workers, signal: job.signal })
+      const reader = openReader({
+        held: [{ storage, manifest }],
+        source: source.name,
+        workers,
+        signal: job.signal,
+        warn: job.warn,
+      })
       const parts = ownParts(manifest, source.name)
       const run = { ...contextOf(job), backupId: id, parts, source, ...helpOf(job, plan, source.name) }
       const says = await findingOf(job.signal, async () => engineNamed(source.engine).inspect?.(run, reader))

@@ -1,8 +1,10 @@
+import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { partKey, pathOf } from '../catalog/layout.ts'
 import { JobError } from '../errors.ts'
 import type { Part } from '../manifest.ts'
 import type { ExternalPlace, Storage } from '../storage.ts'
+import type { Copies, Destinations } from './destinations.ts'
 import { inParallel } from './parallel.ts'
 import { store, tap } from './pipeline.ts'
 
@@ -23,8 +25,7 @@ interface TakeIn {
   /** Folder in the backup that another program wrote. */
   folder: string
   storage: Storage
-  /** The plan's other storages: they get a copy. */
-  others: Storage[]
+  to: Destinations
   signal: AbortSignal
   onBytes(bytes: number): void
 }
@@ -33,23 +34,28 @@ interface TakeIn {
 const atOnce = 8
 
 /** Nobody told us what is in the objects: they are read once, which hashes them and fills the other storages. */
-export async function takeIn({ plan, id, folder, storage, others, signal, onBytes }: TakeIn): Promise<Part[]> {
+export async function takeIn({ plan, id, folder, storage, to, signal, onBytes }: TakeIn): Promise<Copies[]> {
   const found: { key: string; path: string; size: number }[] = []
   for await (const entry of storage.list(`${partKey(plan, id, folder)}/`)) {
     const path = pathOf(plan, id, entry.key)
     if (entry.kind === 'object' && path !== undefined) found.push({ key: entry.key, path, size: entry.size })
   }
-  return inParallel(found, atOnce, async ({ key, path, size }) => {
-    const data = await storage.get(key, { signal })
-    const part =
-      others.length > 0
-        ? await store({ key, path, data, size, storages: others, signal, onBytes })
-        : await counted(path, data)
-    if (part.size === size) return part
-    throw new JobError('storage', `${path} in storage ${storage.name} had ${size} bytes, ${part.size} were read`)
+  const others = to.only((destination) => destination.storage !== storage)
+  return inParallel(found, atOnce, async ({ key, path, size }): Promise<Copies> => {
+    const data = () => storage.get(key, { signal })
+    const copies =
+      others.live().length > 0
+        ? await store({ key, path, data: await data(), size, to: others, signal, onBytes })
+        : new Map()
+    const [copied] = copies.values()
+    // nobody else took it
+    const part = copied ?? (await counted(path, await data()))
+    if (part.size !== size)
+      throw new JobError('storage', `${path} in storage ${storage.name} had ${size} bytes, ${part.size} were read`)
+    return new Map([[storage.name, part], ...copies])
   })
 
-  async function counted(path: string, data: Awaited<ReturnType<Storage['get']>>): Promise<Part> {
+  async function counted(path: string, data: Readable): Promise<Part> {
     const tapped = tap(data, onBytes)
     await pipeline(tapped.stream, async (chunks) => {
       for await (const _ of chunks) signal.throwIfAborted()

@@ -3,6 +3,7 @@ import { partKey } from '../catalog/layout.ts'
 import { JobError } from '../errors.ts'
 import type { Part } from '../manifest.ts'
 import { isMissing, type Storage } from '../storage.ts'
+import type { Copies, Destinations } from './destinations.ts'
 import { store, tap, verified } from './pipeline.ts'
 import { compress, decompress } from './zstd.ts'
 
@@ -20,41 +21,26 @@ interface Write extends Backup {
   size?: number | undefined
   /** Stored as it is, for programs that read it in the storage. */
   plain?: boolean | undefined
-  storages: Storage[]
+  to: Destinations
   onBytes(bytes: number): void
 }
 
 const suffix = '.zst'
 
 /** One part in every storage. Bytes are counted before compression. */
-export async function writePart({
-  plan,
-  id,
-  path,
-  data,
-  size,
-  plain,
-  storages,
-  signal,
-  onBytes,
-}: Write): Promise<Part> {
+export async function writePart(options: Write): Promise<Copies> {
+  const { plan, id, path, data, size, plain, to, signal, onBytes } = options
   if (plain) {
     const known = size === undefined ? {} : { size }
-    return store({ key: partKey(plan, id, path), path, data, ...known, storages, signal, onBytes })
+    return store({ key: partKey(plan, id, path), path, data, ...known, to, signal, onBytes })
   }
   const tapped = tap(data, onBytes)
   const name = path + suffix
-  const part = await store({
-    key: partKey(plan, id, name),
-    path: name,
-    data: compress(tapped.stream),
-    storages,
-    signal,
-  })
+  const copies = await store({ key: partKey(plan, id, name), path: name, data: compress(tapped.stream), to, signal })
   const whole = tapped.result()
   if (size !== undefined && whole.size !== size)
     throw new JobError('server', `${path} had ${whole.size} bytes, not the ${size} that were said`)
-  return { ...part, codec: 'zstd', plain: whole }
+  return new Map([...copies].map(([storage, part]) => [storage, { ...part, codec: 'zstd', plain: whole }]))
 }
 
 /** What the part was made of; errors at its end when the stored bytes, or these, are not what the manifest says. */
@@ -71,6 +57,11 @@ export async function readPart(
   })
   const sound = verified(stored, part, where)
   return part.plain ? verified(decompress(sound), part.plain, where) : sound
+}
+
+/** What was stored, whatever it is stored as: the same of all copies of a part. */
+export function contentOf({ size, sha256, plain }: Part): { size: number; sha256: string } {
+  return plain ?? { size, sha256 }
 }
 
 /** The path that the engine gave it. */

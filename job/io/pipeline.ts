@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto'
-import { PassThrough, pipeline, type Readable, Transform } from 'node:stream'
+import { pipeline, type Readable, Transform } from 'node:stream'
 import { JobError } from '../errors.ts'
 import type { Part } from '../manifest.ts'
-import { isLender, type Lender, type Storage } from '../storage.ts'
+import { isLender, type Lender } from '../storage.ts'
+import { spread } from './branches.ts'
+import { type Copies, type Destination, type Destinations, sameIn } from './destinations.ts'
 import { lending } from './lending.ts'
 
 /** Hashes and counts what passes. */
@@ -52,94 +54,59 @@ interface Store {
   /** A stream is read once; a function can be called again when the storage has to try again. */
   data: Readable | (() => Readable)
   size?: number
-  storages: Storage[]
+  to: Destinations
   signal: AbortSignal
   onBytes?: (bytes: number) => void
 }
 
-/** Sends one part to every storage, reading the data once. What each storage says it has must be what was sent. */
-export async function store({ key, path, data, size, storages, signal, onBytes }: Store): Promise<Part> {
+/**
+ * Sends one part to every storage, reading the data once, and resolves to the copies of those that did not fail. What a storage says it
+ * has must be what was sent. Rejects when the producer fails, and when the last storage of the run does.
+ */
+export async function store({ to, ...part }: Store): Promise<Copies> {
+  const [only, ...others] = to.live()
+  if (!only) return new Map()
+  if (others.length === 0) return storeInOne(only, { to, ...part })
+  const { key, path, data, size, signal, onBytes } = part
+  const tapped = tap(typeof data === 'function' ? data() : data, onBytes)
+  const stored = await spread(tapped.stream, { key, size, to, signal })
+  const sent = tapped.result()
+  const copies = new Map<string, Part>()
+  for (const [destination, { size }] of stored) {
+    if (size === sent.size) copies.set(destination.storage.name, { path, ...sent })
+    else to.drop(destination, otherSize(destination, { path, size, sent: sent.size }))
+  }
+  return copies
+}
+
+/** Without a second stream in between: this storage may ask for the data again. */
+async function storeInOne(destination: Destination, options: Store): Promise<Copies> {
+  const { key, path, data, size, to, signal, onBytes } = options
   let tapped: Tap | undefined
   const open = () => {
     tapped = tap(typeof data === 'function' ? data() : data, onBytes)
     return tapped.stream
   }
-  const options = { signal, ...(size === undefined ? {} : { size }) }
-  const put = () => {
-    const [only] = storages
-    if (storages.length !== 1 || !only) return putAll({ storages, key, source: open(), options })
-    return Promise.all([only.put(key, typeof data === 'function' ? open : open(), options)])
-  }
-  const stored = await put().catch((error) => {
+  const how = { signal: AbortSignal.any([signal, destination.out]), ...(size === undefined ? {} : { size }) }
+  try {
+    const stored = await destination.storage.put(key, typeof data === 'function' ? open : open(), how)
+    const sent = tapped?.result()
+    if (!sent) throw new JobError('bug', `${path} was stored without being read`)
+    if (stored.size !== sent.size) throw otherSize(destination, { path, size: stored.size, sent: sent.size })
+    return sameIn([destination], { path, ...sent })
+  } catch (error) {
+    const broken = tapped?.stream.errored
     // a storage that failed before it read has not ended the producer
     tapped?.stream.destroy()
-    throw error
-  })
-  const sent = tapped?.result()
-  if (!sent) throw new JobError('bug', `${path} was stored without being read`)
-  stored.forEach((one, i) => {
-    if (one.size !== sent.size)
-      throw new JobError(
-        'storage',
-        `storage ${storages[i]?.name} has ${one.size} bytes of ${path}, ${sent.size} were sent`,
-      )
-  })
-  return { path, ...sent }
-}
-
-/** The slowest storage sets the pace; the first failure ends all. */
-async function putAll({
-  storages,
-  key,
-  source,
-  options,
-}: {
-  storages: Storage[]
-  key: string
-  source: Readable
-  options: { signal: AbortSignal; size?: number }
-}) {
-  // a storage that failed before it read does not listen to the error that ends its branch
-  const branches = storages.map(() => new PassThrough({ highWaterMark: 2 * 1024 * 1024 }).on('error', () => {}))
-  const fail = (error: Error) => {
-    for (const branch of branches) branch.destroy(error)
-    source.destroy(error)
+    signal.throwIfAborted()
+    if (broken && !destination.out.aborted) throw error
+    to.drop(destination, error)
+    return new Map()
   }
-  const feed = (async () => {
-    for await (const chunk of source) {
-      for (const branch of branches) {
-        if (branch.destroyed) throw new JobError('storage', `a storage stopped reading ${key}`)
-        if (!branch.write(chunk)) await drained(branch)
-      }
-    }
-    for (const branch of branches) branch.end()
-  })()
-  feed.catch(fail)
-  const puts = storages.map((storage, i) => storage.put(key, branches[i] as Readable, options))
-  for (const put of puts) put.catch(fail)
-  const settled = await Promise.allSettled([...puts, feed])
-  const failed = settled.find((one) => one.status === 'rejected')
-  if (failed) throw failed.reason
-  return Promise.all(puts)
 }
 
-function drained(branch: PassThrough): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const clean = () => {
-      branch.off('drain', ok)
-      branch.off('close', bad)
-    }
-    const ok = () => {
-      clean()
-      resolve()
-    }
-    const bad = () => {
-      clean()
-      reject(new JobError('storage', 'a storage stopped reading'))
-    }
-    branch.once('drain', ok)
-    branch.once('close', bad)
-  })
+function otherSize({ storage }: Destination, { path, size, sent }: { path: string; size: number; sent: number }) {
+  return new JobError('storage', `storage ${storage.name} has ${size} bytes of ${path}, ${sent} were sent`)
 }
 
 /** A stored part as a stream that errors at its end when it is not what the manifest says. */

@@ -3,39 +3,67 @@ import type { DownloadOrder, EngineOrder, Reader } from '../engine.ts'
 import { JobError } from '../errors.ts'
 import type { Manifest, Part } from '../manifest.ts'
 import type { Storage } from '../storage.ts'
+import { type Copy, openShelf } from './copies.ts'
 import { externalPlace } from './external.ts'
-import { ownPath, readPart } from './parts.ts'
+import type { Outcome } from './outcome.ts'
+import { contentOf, ownPath } from './parts.ts'
 import type { Workers } from './workers.ts'
 
-interface Options {
+/** A backup in one of the storages that have it. */
+export interface Held {
   storage: Storage
   manifest: Manifest
+}
+
+interface Options {
+  /** The same backup, in the order in which the storages are read. */
+  held: readonly [Held, ...Held[]]
   source: string
   workers: Workers
   signal: AbortSignal
+  warn(message: string): void
+}
+
+export interface SourceReader extends Reader {
+  /** As a Shelf's. */
+  helps(): boolean
 }
 
 /** The reader of one source: paths are the engine's own, without the source's folder. */
-export function openReader({ storage, manifest, source, workers, signal }: Options): Reader {
+export function openReader({ held, source, workers, signal, warn }: Options): SourceReader {
+  const [{ manifest }] = held
+  const { plan, id } = manifest
   const prefix = prefixOf(manifest, source)
-  const parts = new Map(partsOf(manifest, source).map((part) => [ownPath(part).slice(prefix.length), part]))
+  const shelf = openShelf({ plan, id, signal, warn })
+  const parts = copiesOf(held, source)
 
-  function stored(path: string): Part {
-    const part = parts.get(path)
-    if (part) return part
-    throw new JobError('verification', `backup ${manifest.id} has no part ${prefix}${path}`)
+  function copies(path: string): readonly Copy[] {
+    const found = parts.get(path)
+    if (found) return found
+    throw new JobError('verification', `backup ${id} has no part ${prefix}${path}`)
   }
 
   async function delegate(order: DownloadOrder | EngineOrder): Promise<never> {
     if (order.do === 'engine' && order.parts === undefined) return (await workers.order(order)) as never
-    const inBackup = order.parts?.map(({ path }) => stored(path)) ?? []
-    return (await workers.order({ ...order, parts: inBackup, strip: `${prefix}${order.strip ?? ''}` })) as never
+    const inBackup = (order.parts ?? []).map(({ path }) => shelf.inOrder(copies(path)))
+    const { value, warnings } = (await workers.order({
+      ...order,
+      parts: inBackup.map(([first]) => (first as Copy).part),
+      copies: inBackup.map((all) => all.map(({ storage, part }) => ({ storage: storage.name, part }))),
+      strip: `${prefix}${order.strip ?? ''}`,
+    })) as Outcome
+    for (const warning of warnings) warn(warning)
+    return value as never
   }
 
   return {
-    read: async (path) => readPart(stored(path), { plan: manifest.plan, id: manifest.id, signal, storage }),
-    external: async (path) => externalPlace([storage], partKey(manifest.plan, manifest.id, prefix + path)).place,
+    read: async (path) => shelf.read(copies(path)),
+    external: async (path) => {
+      const storages = held.map(({ storage }) => storage)
+      return externalPlace(storages, partKey(plan, id, prefix + path)).place
+    },
     delegate,
+    helps: () => shelf.helps(),
   }
 }
 
@@ -43,6 +71,26 @@ export function openReader({ storage, manifest, source, workers, signal }: Optio
 export function ownParts(manifest: Manifest, source: string): Part[] {
   const prefix = prefixOf(manifest, source)
   return partsOf(manifest, source).map((part) => ({ ...part, path: ownPath(part).slice(prefix.length) }))
+}
+
+/** The same, with all storages that have the same content. */
+function copiesOf(held: readonly Held[], source: string): Map<string, Copy[]> {
+  const found = new Map<string, Copy[]>()
+  for (const { storage, manifest } of held) {
+    const prefix = prefixOf(manifest, source)
+    for (const part of partsOf(manifest, source)) {
+      const path = ownPath(part).slice(prefix.length)
+      const copies = found.get(path) ?? []
+      const [first] = copies
+      if (first === undefined ? storage === held[0]?.storage : isSame(first.part, part))
+        found.set(path, [...copies, { storage, part }])
+    }
+  }
+  return found
+}
+
+function isSame(one: Part, other: Part): boolean {
+  return contentOf(one).sha256 === contentOf(other).sha256
 }
 
 function prefixOf(manifest: Manifest, source: string): string {

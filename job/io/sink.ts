@@ -6,13 +6,17 @@ import type { BackupFacts, Order, Sink } from '../engine.ts'
 import { JobError } from '../errors.ts'
 import { Part } from '../manifest.ts'
 import { readAll, type Storage } from '../storage.ts'
+import { anyOf, type Copies, type Destination, type Destinations } from './destinations.ts'
 import { externalPlace, takeIn } from './external.ts'
-import { writePart } from './parts.ts'
+import { errorOf, type Outcome } from './outcome.ts'
+import { contentOf, ownPath, writePart } from './parts.ts'
 import type { Progress } from './progress.ts'
 import type { Workers } from './workers.ts'
 
 interface Options {
+  /** Of all the plan's storages that take part. */
   catalogs: Catalog[]
+  to: Destinations
   id: string
   source: string
   engine: string
@@ -22,67 +26,103 @@ interface Options {
 }
 
 export interface SourceSink extends Sink {
-  /** All parts so far, under their paths in the backup. */
-  parts(): Part[]
+  /** All parts so far as this storage has them, under their paths in the backup. */
+  parts(storage: Storage): Part[]
   /** Takes over what a failed run of the same id had written before it kept its facts. */
   takeUp(): Promise<void>
 }
 
 /** The sink of one source on every storage of the plan. */
-export function openSink({ catalogs, id, source, engine, workers, progress, signal }: Options): SourceSink {
-  const storages = catalogs.map((catalog) => catalog.storage)
+export function openSink({ catalogs, to, id, source, engine, workers, progress, signal }: Options): SourceSink {
   const plan = catalogs[0]?.plan as string
-  const parts = new Map<string, Part>()
+  const written = new Map<string, Copies>()
   const pathOf = (path: string) => sourcePath({ source, engine, path })
   const listKey = partKey(plan, id, pathOf('parts.json'))
+  const partsIn = ({ name }: Storage) => [...written.values()].flatMap((copies) => copies.get(name) ?? [])
 
-  function keep(part: Part): Part {
-    if (parts.has(part.path)) throw new JobError('bug', `part ${part.path} was written twice`)
-    parts.set(part.path, part)
+  function keep(copies: Copies): Part {
+    const part = anyOf(copies)
+    const path = ownPath(part)
+    if (written.has(path)) throw new JobError('bug', `part ${path} was written twice`)
+    written.set(path, copies)
     return part
+  }
+
+  /** Of every storage: workers write their lists last, and those are believed instead of what they said. */
+  async function takeLists(key: string): Promise<Part[]> {
+    const lists = await to.each(({ storage }) => readParts(storage, key))
+    return together(lists, key).map(keep)
   }
 
   async function delegate(order: Order): Promise<never> {
     if (order.do === 'download' || order.path === undefined) return (await workers.order(order)) as never
     const path = pathOf(order.path)
-    const said = await workers.order({ ...order, path })
-    const stored = await readParts(storages, partsKey(plan, id, path))
-    for (const part of stored) keep(part)
-    return (order.do === 'upload' ? stored : said) as never
+    const live = to.live()
+    const storages = live.map(({ storage }) => storage.name)
+    const { value, failed } = (await workers.order({ ...order, path, storages })) as Outcome
+    for (const failure of failed) to.drop(named(live, failure.storage), errorOf(failure))
+    const stored = await takeLists(partsKey(plan, id, path))
+    return (order.do === 'upload' ? stored : value) as never
   }
 
   return {
     write: async (path: string, data: Readable, options = {}) => {
       const onBytes = (bytes: number) => progress.add(path, bytes)
-      return keep(await writePart({ plan, id, path: pathOf(path), data, storages, signal, ...options, onBytes }))
+      return keep(await writePart({ plan, id, path: pathOf(path), data, to, signal, ...options, onBytes }))
     },
     delegate,
     external: async (path) => {
       const folder = pathOf(path)
-      const { storage, place } = externalPlace(storages, partKey(plan, id, folder))
-      const others = storages.filter((one) => one !== storage)
+      const { storage, place } = externalPlace(
+        to.live().map((one) => one.storage),
+        partKey(plan, id, folder),
+      )
       const onBytes = (bytes: number) => progress.add(path, bytes)
-      const taken = () => takeIn({ plan, id, folder, storage, others, signal, onBytes })
+      const taken = () => takeIn({ plan, id, folder, storage, to, signal, onBytes })
       return { place, parts: async () => (await taken()).map(keep) }
     },
     keepFacts: async (facts: BackupFacts) => {
-      const list = Buffer.from(`${JSON.stringify([...parts.values()], null, 1)}\n`)
-      for (const catalog of catalogs) {
-        await catalog.storage.put(listKey, list, { size: list.length, signal })
-        await catalog.keepFacts({ id, source, facts, signal })
-      }
+      await to.each(async ({ storage }) => {
+        const list = listOf(partsIn(storage))
+        await storage.put(listKey, list, { size: list.length, signal })
+        await catalogOf(catalogs, storage).keepFacts({ id, source, facts, signal })
+      })
     },
-    parts: () => [...parts.values()],
+    parts: partsIn,
     takeUp: async () => {
-      for (const part of await readParts(storages, listKey)) keep(part)
+      await takeLists(listKey)
     },
   }
 }
 
-/** A list of parts that all storages agree on: workers write it last, and it is believed instead of what they said. */
-async function readParts(storages: Storage[], key: string): Promise<Part[]> {
-  const lists = await Promise.all(storages.map(async (storage) => (await readAll(storage, key)).toString('utf8')))
-  const [list = '[]'] = lists
-  if (lists.some((other) => other !== list)) throw new JobError('storage', `the storages disagree about ${key}`)
-  return z.array(Part).parse(JSON.parse(list))
+function catalogOf(catalogs: readonly Catalog[], storage: Storage): Catalog {
+  return catalogs.find((catalog) => catalog.storage === storage) as Catalog
+}
+
+function named(destinations: readonly Destination[], name: string): Destination {
+  return destinations.find(({ storage }) => storage.name === name) as Destination
+}
+
+/** A list of parts as it lies in a storage. */
+export function listOf(parts: readonly Part[]): Buffer {
+  return Buffer.from(`${JSON.stringify(parts, null, 1)}\n`)
+}
+
+async function readParts(storage: Storage, key: string): Promise<Part[]> {
+  return z.array(Part).parse(JSON.parse((await readAll(storage, key)).toString('utf8')))
+}
+
+/** The copies of each part; all storages must have the same ones, of the same content. */
+function together(lists: ReadonlyMap<string, Part[]>, key: string): Copies[] {
+  const copies = new Map<string, Map<string, Part>>()
+  for (const [storage, parts] of lists) {
+    for (const part of parts) copies.set(ownPath(part), (copies.get(ownPath(part)) ?? new Map()).set(storage, part))
+  }
+  const all = [...copies.values()]
+  if (all.every((part) => part.size === lists.size && isOneContent([...part.values()]))) return all
+  throw new JobError('storage', `the storages disagree about ${key}`)
+}
+
+function isOneContent(parts: Part[]): boolean {
+  return new Set(parts.map((part) => contentOf(part).sha256)).size === 1
 }

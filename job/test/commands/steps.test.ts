@@ -45,7 +45,7 @@ async function carried({ staging, fails }: { staging?: string; fails?: string } 
   const fake = fakeJob({ storages: [storage], backups: {} })
   const job = { ...fake, config: { ...fake.config, tmpDir: dir } }
   const manifest = { plan: 'nightly', id: '7', parts: [], sources: [{ name: 'db' }] } as unknown as Manifest
-  await carryOut({ job, task, manifest, storage }).catch(() => {})
+  await carryOut({ job, task, held: [{ manifest, storage }] }).catch(() => {})
   return told
 }
 

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { fileStream } from '../../io/lending.ts'
 import { store, tap } from '../../io/pipeline.ts'
 import { chunksOf } from '../../storages/incoming.ts'
+import { destinationsOf } from '../fakes/destinations.ts'
 import { memoryStorage } from '../fakes/memory.ts'
 
 const data = randomBytes(3_000_001)
@@ -83,10 +84,11 @@ describe('a tap on a file', () => {
   })
 
   test.each([1, 2])('has hashed what %d storages got', async (count) => {
-    const storages = Array.from({ length: count }, () => memoryStorage())
+    const storages = Array.from({ length: count }, (_, i) => memoryStorage({ name: `s${i}` }))
     const request = { key: 'a/5/data', path: 'data', size: data.length, signal }
-    const part = await store({ ...request, data: () => fileStream(path, signal), storages })
-    expect(part).toEqual({ path: 'data', size: data.length, sha256 })
+    const copies = await store({ ...request, data: () => fileStream(path, signal), to: destinationsOf(storages) })
+    const part = { path: 'data', size: data.length, sha256 }
+    expect(copies).toEqual(new Map(storages.map(({ name }) => [name, part])))
     for (const { objects } of storages) expect(objects.get(request.key)?.bytes.equals(data)).toBe(true)
   })
 })

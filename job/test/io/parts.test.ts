@@ -3,9 +3,11 @@ import { randomBytes } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { describe, expect, test, vi } from 'vitest'
+import { anyOf } from '../../io/destinations.ts'
 import { readPart, writePart } from '../../io/parts.ts'
 import { frameSize } from '../../io/zstd.ts'
 import { readAll } from '../../storage.ts'
+import { destinationsOf } from '../fakes/destinations.ts'
 import { faulty } from '../fakes/faulty.ts'
 import { memoryStorage } from '../fakes/memory.ts'
 
@@ -28,7 +30,8 @@ describe('a compressed part', () => {
       content.subarray(i * 65_000, (i + 1) * 65_000),
     )
     const data = Readable.from(chunks, { objectMode: false })
-    const part = await writePart({ ...backup, path: 'shop/orders.sql', data, storages: [storage], onBytes })
+    const to = destinationsOf([storage])
+    const part = anyOf(await writePart({ ...backup, path: 'shop/orders.sql', data, to, onBytes }))
     expect(part).toMatchObject({ path: 'shop/orders.sql.zst', codec: 'zstd', plain: { size: content.length } })
     const back = await buffer(await readPart(part, { ...backup, storage }))
     expect(back.equals(content)).toBe(true)
@@ -45,7 +48,7 @@ describe('a compressed part', () => {
         throw new Error('the dump broke off')
       })(),
     )
-    const writing = writePart({ ...backup, path: 'a', data, storages: [storage], onBytes })
+    const writing = writePart({ ...backup, path: 'a', data, to: destinationsOf([storage]), onBytes })
     await expect(writing).rejects.toThrow('the dump broke off')
     expect(await storage.head('nightly/1/a.zst')).toBeUndefined()
   })
@@ -57,7 +60,9 @@ describe('a compressed part', () => {
       },
     })
     const storage = faulty(memoryStorage(), { on: 'put', how: 'fail', error: new Error('the disk is full') })
-    await expect(writePart({ ...backup, path: 'a', data, storages: [storage], onBytes })).rejects.toThrow('full')
+    await expect(writePart({ ...backup, path: 'a', data, to: destinationsOf([storage]), onBytes })).rejects.toThrow(
+      'full',
+    )
     await vi.waitFor(() => expect(data.destroyed).toBe(true))
   })
 
@@ -71,7 +76,7 @@ describe('a compressed part', () => {
   ])('that was %s errors before its end', async (_, spoil, says) => {
     const storage = memoryStorage()
     const data = Readable.from([randomBytes(5_000_000)])
-    const part = await writePart({ ...backup, path: 'a', data, storages: [storage], onBytes })
+    const part = anyOf(await writePart({ ...backup, path: 'a', data, to: destinationsOf([storage]), onBytes }))
     const key = 'nightly/1/a.zst'
     const stored = await readAll(storage, key)
     await storage.delete([key])

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
-import { describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { store, tap, verified } from '../../io/pipeline.ts'
 import type { Storage } from '../../storage.ts'
+import { destinationsOf } from '../fakes/destinations.ts'
 import { faulty } from '../fakes/faulty.ts'
-import { memoryStorage } from '../fakes/memory.ts'
+import { type MemoryStorage, memoryStorage } from '../fakes/memory.ts'
 
 const sha256 = (bytes: Buffer | string) => createHash('sha256').update(bytes).digest('hex')
 const signal = new AbortController().signal
@@ -15,6 +16,8 @@ const pieces = function* () {
 }
 const stream = () => Readable.from(pieces(), { objectMode: false })
 const part = { path: 'users.sql', size: data.length, sha256: sha256(data) }
+/** That every storage has the same. */
+const everywhere = (storages: readonly Storage[], same = part) => new Map(storages.map(({ name }) => [name, same]))
 const request = { key: 'nightly/5/users.sql', path: 'users.sql', signal }
 
 /** A producer that would never end by itself. */
@@ -66,19 +69,18 @@ describe('a part', () => {
     const onBytes = (more: number) => {
       bytes += more
     }
-    expect(await store({ ...request, data: stream(), size: data.length, storages, onBytes })).toEqual(part)
+    const to = destinationsOf(storages)
+    const copies = await store({ ...request, data: stream(), size: data.length, to, onBytes })
+    expect(copies).toEqual(everywhere(storages))
     for (const { objects } of storages) expect(objects.get(request.key)?.bytes.equals(data)).toBe(true)
     expect(bytes).toBe(data.length)
   })
 
   test.each([1, 2])('without bytes is stored on %d storages too', async (count) => {
-    const storages = Array.from({ length: count }, () => memoryStorage())
+    const storages = Array.from({ length: count }, (_, i) => memoryStorage({ name: `s${i}` }))
     const empty = Readable.from([], { objectMode: false })
-    expect(await store({ ...request, data: empty, storages })).toEqual({
-      path: 'users.sql',
-      size: 0,
-      sha256: sha256(''),
-    })
+    const copies = await store({ ...request, data: empty, to: destinationsOf(storages) })
+    expect(copies).toEqual(everywhere(storages, { path: 'users.sql', size: 0, sha256: sha256('') }))
     for (const { objects } of storages) expect(objects.get(request.key)?.bytes).toHaveLength(0)
   })
 
@@ -92,7 +94,7 @@ describe('a part', () => {
         return memory.put(key, body, options)
       },
     }
-    expect(await store({ ...request, data: stream, storages: [again] })).toEqual(part)
+    expect(await store({ ...request, data: stream, to: destinationsOf([again]) })).toEqual(everywhere([again]))
   })
 
   test('is sent at the pace of the slowest storage', async () => {
@@ -113,12 +115,12 @@ describe('a part', () => {
         return { size: taken }
       },
     }
-    const sent = await store({
+    const copies = await store({
       ...request,
       data: Readable.from(produce(), { objectMode: false }),
-      storages: [memoryStorage(), slow],
+      to: destinationsOf([memoryStorage({ name: 'fast' }), slow]),
     })
-    expect(sent.size).toBe(64 * chunk.length)
+    expect([...copies.values()].map(({ size }) => size)).toEqual([64 * chunk.length, 64 * chunk.length])
     expect(ahead).toBeLessThan(16 * chunk.length)
   })
 })
@@ -126,68 +128,149 @@ describe('a part', () => {
 describe('nothing is visible, and the producer is ended', () => {
   const two = () => [memoryStorage({ name: 'a' }), memoryStorage({ name: 'b' })] as const
 
-  test.each([1, 2])('when the producer of a part for %d storages fails', async (count) => {
-    const storages = two().slice(0, count)
-    await expect(store({ ...request, data: broken(), storages })).rejects.toThrow('lost connection')
-    for (const { objects } of storages) expect(objects.size).toBe(0)
-  })
+  test.each([1, 2])(
+    'when the producer of a part for %d storages fails: that is no failure of theirs',
+    async (count) => {
+      const storages = two().slice(0, count)
+      const to = destinationsOf(storages)
+      await expect(store({ ...request, data: broken(), to })).rejects.toThrow('lost connection')
+      for (const { objects } of storages) expect(objects.size).toBe(0)
+      expect(to.failures.size).toBe(0)
+    },
+  )
 
-  test.each([
-    ['the only storage', 1, 0],
-    ['the first storage', 2, 0],
-    ['the second storage', 2, 1],
-  ])('when %s fails before it reads', async (_, count, which) => {
+  test.each([1, 2])('when all of %d storages fail before they read', async (count) => {
     const memories = two().slice(0, count)
-    const storages = memories.map((memory, i) => (i === which ? faulty(memory, { on: 'put', how: 'fail' }) : memory))
     const source = endless()
     const closed = new Promise((resolve) => source.once('close', resolve))
-    await expect(store({ ...request, data: source, storages })).rejects.toThrow('put: broken on purpose')
+    const to = destinationsOf(memories.map((memory) => faulty(memory, { on: 'put', how: 'fail' })))
+    await expect(store({ ...request, data: source, to })).rejects.toThrow('put: broken on purpose')
     await closed
     for (const { objects } of memories) expect(objects.size).toBe(0)
   })
 
-  test('when a storage fails in the middle', async () => {
-    const [a, b] = two()
-    const full: Storage = {
-      ...b,
-      put: async (_key, body) => {
-        for await (const _ of body as Readable) throw new Error('disk full')
-        return { size: 0 }
-      },
-    }
-    await expect(store({ ...request, data: endless(), storages: [a, full] })).rejects.toThrow('disk full')
-    expect(a.objects.size).toBe(0)
-  })
-
   test.each([1, 2])('when the data for %d storages has another size than was said', async (count) => {
-    const storages = two().slice(0, count)
     for (const size of [data.length - 1, data.length + 1]) {
-      await expect(store({ ...request, data: stream(), size, storages })).rejects.toMatchObject({ kind: 'storage' })
+      const storages = two().slice(0, count)
+      const to = destinationsOf(storages)
+      await expect(store({ ...request, data: stream(), size, to })).rejects.toMatchObject({ kind: 'storage' })
+      for (const { objects } of storages) expect(objects.size).toBe(0)
+      expect(to.failures.size).toBe(0)
     }
-    for (const { objects } of storages) expect(objects.size).toBe(0)
   })
 
-  test('when the run is aborted while a storage stalls', async () => {
+  test('when the run is aborted while a storage stalls: that is no failure of its', async () => {
     const [a, b] = two()
     const stop = new AbortController()
-    const storages = [a, faulty(b, { on: 'put', how: 'stall' })]
-    const stored = store({ ...request, signal: stop.signal, data: endless(), storages })
+    const to = destinationsOf([a, faulty(b, { on: 'put', how: 'stall' })], stop.signal)
+    const stored = store({ ...request, signal: stop.signal, data: endless(), to })
     stop.abort(new Error('stopped'))
     await expect(stored).rejects.toThrow('stopped')
     expect(a.objects.size).toBe(0)
+    expect(to.failures.size).toBe(0)
   })
 })
 
-test('a storage that has another size than was sent is an error', async () => {
-  const memory = memoryStorage({ name: 'liar' })
-  const liar: Storage = { ...memory, put: async (...args) => ({ size: (await memory.put(...args)).size - 1 }) }
-  for (const storages of [[liar], [memoryStorage(), liar]]) {
-    await expect(store({ ...request, data: stream(), storages })).rejects.toMatchObject({
-      kind: 'storage',
-      message: `storage liar has ${data.length - 1} bytes of users.sql, ${data.length} were sent`,
-    })
+describe('a storage that fails is out, and the others have the part', () => {
+  type Two = [MemoryStorage, MemoryStorage, MemoryStorage]
+  const three = () => ['a', 'b', 'c'].map((name) => memoryStorage({ name }))
+
+  /** Takes some chunks, then the rest goes wrong. */
+  function failing(memory: Storage, chunks: number): Storage {
+    const put: Storage['put'] = async (_key, body) => {
+      let taken = 0
+      for await (const _ of body as Readable) if (++taken > chunks) throw new Error('disk full')
+      throw new Error('disk full at the end')
+    }
+    return { ...memory, put }
   }
+
+  test.each<[string, number, (memory: Storage) => Storage, string]>([
+    ['the first before it reads', 0, (memory) => faulty(memory, { on: 'put', how: 'fail' }), 'broken on purpose'],
+    ['the last before it reads', 2, (memory) => faulty(memory, { on: 'put', how: 'fail' }), 'broken on purpose'],
+    ['one in the middle', 1, (memory) => failing(memory, 3), 'disk full'],
+    ['one at its end', 1, (memory) => failing(memory, 1000), 'disk full at the end'],
+    ['one that has another size', 0, liar, `has ${data.length - 1} bytes of users.sql, ${data.length} were sent`],
+  ])('%s', async (_, which, spoil, why) => {
+    const memories = three()
+    const to = destinationsOf(memories.map((memory, i) => (i === which ? spoil(memory) : memory)))
+    const good = memories.filter((_, i) => i !== which)
+    expect(await store({ ...request, data: stream(), to })).toEqual(everywhere(good))
+    for (const { objects } of good) expect(objects.get(request.key)?.bytes.equals(data)).toBe(true)
+    expect(String(to.failures.get(memories[which]?.name ?? ''))).toContain(why)
+    expect(to.live().map(({ storage }) => storage.name)).toEqual(good.map(({ name }) => name))
+  })
+
+  test('and gets no further part', async () => {
+    const [a, b] = three() as Two
+    const bad = faulty(b, { on: 'put', how: 'fail' })
+    const to = destinationsOf([a, bad])
+    await store({ ...request, data: stream(), to })
+    expect(await store({ ...request, key: 'next', data: stream(), to })).toEqual(everywhere([a]))
+    expect(bad.calls).toEqual(['put nightly/5/users.sql'])
+  })
+
+  test('what it is sent besides ends with it', async () => {
+    const [a, b] = three() as Two
+    const to = destinationsOf([
+      a,
+      faulty(b, { on: 'put', how: 'stall', key: 'slow' }, { on: 'put', how: 'fail', key: 'next' }),
+    ])
+    const slow = store({ ...request, key: 'slow', data: stream(), to })
+    await store({ ...request, key: 'next', data: stream(), to })
+    expect(await slow).toEqual(everywhere([a]))
+  })
 })
+
+describe('a storage that stands still', () => {
+  beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] }))
+  afterEach(() => void vi.useRealTimers())
+
+  test.each<[string, Storage['put'], number, string]>([
+    ['and takes nothing', () => new Promise(() => {}), 10, 'took nothing of nightly/5/users.sql for 10 minutes'],
+    [
+      'when it has everything',
+      async (_key, body) => {
+        for await (const _ of body as Readable);
+        return new Promise(() => {})
+      },
+      60,
+      'did not finish nightly/5/users.sql within 60 minutes',
+    ],
+  ])('%s is out in the end', async (_, put, minutes, why) => {
+    const memory = memoryStorage({ name: 'a' })
+    const hanging: Storage = { ...memoryStorage({ name: 'b' }), put }
+    const to = destinationsOf([memory, hanging])
+    const large = Readable.from(
+      (function* () {
+        for (let i = 0; i < 10; i++) yield data
+      })(),
+      { objectMode: false },
+    )
+    const stored = store({ ...request, data: large, to })
+    // until nothing but its clock goes on
+    const rest = () => vi.getTimerCount() > 0 && (minutes === 10 || memory.objects.size > 0)
+    while (!rest()) await new Promise(setImmediate)
+    await vi.advanceTimersByTimeAsync(minutes * 60_000 - 1)
+    expect(to.failures.size).toBe(0)
+    await vi.advanceTimersByTimeAsync(1)
+    expect([...(await stored).keys()]).toEqual(['a'])
+    expect(String(to.failures.get('b'))).toContain(`storage b ${why}`)
+    expect(memory.objects.get(request.key)?.bytes.length).toBe(10 * data.length)
+  })
+})
+
+test('the only storage that has another size than was sent is an error', async () => {
+  const to = destinationsOf([liar(memoryStorage({ name: 'liar' }))])
+  await expect(store({ ...request, data: stream(), to })).rejects.toMatchObject({
+    kind: 'storage',
+    message: `storage liar has ${data.length - 1} bytes of users.sql, ${data.length} were sent`,
+  })
+})
+
+function liar(memory: Storage): Storage {
+  return { ...memory, put: async (...args) => ({ size: (await memory.put(...args)).size - 1 }) }
+}
 
 describe('a stored part that is read', () => {
   const checked = (bytes: Buffer) =>

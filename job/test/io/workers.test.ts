@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { Order } from '../../engine.ts'
+import type { Outcome } from '../../io/outcome.ts'
 import { eventually, localWorkers, type Workers } from '../../io/workers.ts'
 import type { Part } from '../../manifest.ts'
 import { version } from '../../version.ts'
@@ -22,6 +23,7 @@ let root: string
 let stop: AbortController
 let team: Workers
 let sent: Map<string, number>
+let storages: string[]
 
 beforeEach(async () => {
   root = await mkdtemp(join(tmpdir(), 'holdfast-workers-'))
@@ -36,7 +38,8 @@ afterEach(async () => {
   await rm(root, { recursive: true })
 })
 
-function start({ storages = ['a'], staging = join(root, 'staging') } = {}): Workers {
+function start({ storages: names = ['a'], staging = join(root, 'staging') } = {}): Workers {
+  storages = names
   stop = new AbortController()
   sent = new Map()
   return localWorkers({
@@ -61,15 +64,21 @@ async function restart(options: Parameters<typeof start>[0]): Promise<void> {
   team = start(options)
 }
 
+/** As a sink gives it. */
 const upload = (resume = false): Order => ({
   do: 'upload',
+  storages,
   worker: 'node-1',
   beside: { access: 'local', folder: root },
   folder: 'data',
   path: 'rondb/1',
   resume,
 })
-const download = (parts: Part[]): Order => ({ do: 'download', worker: 'node-1', parts, strip: 'rondb/', room: 1 })
+/** As a reader gives it. */
+const download = (parts: Part[]): Order => {
+  const copies = parts.map((part) => storages.map((storage) => ({ storage, part })))
+  return { do: 'download', worker: 'node-1', parts, copies, strip: 'rondb/', room: 1 }
+}
 const stored = (path: string, storage = 'a') => join(root, storage, 'nightly', id, 'rondb/1', path)
 const byPath = (a: Part, b: Part) => (a.path < b.path ? -1 : 1)
 const partsOf = () =>
@@ -89,8 +98,8 @@ async function flip(path: string, storage = 'a'): Promise<void> {
 
 describe('an upload', () => {
   test('stores every file below the folder, and lists them last', async () => {
-    const parts = (await team.order(upload())) as Part[]
-    expect(parts.sort(byPath)).toEqual(partsOf())
+    const { value } = (await team.order(upload())) as Outcome
+    expect((value as Part[]).sort(byPath)).toEqual(partsOf())
     expect(JSON.parse(await readFile(stored('parts.json'), 'utf8')).sort(byPath)).toEqual(partsOf())
     for (const [path, bytes] of Object.entries(files)) expect((await readFile(stored(path))).equals(bytes)).toBe(true)
     expect(sent).toEqual(new Map([['node-1', 3_070_006]]))
@@ -112,7 +121,8 @@ describe('an upload', () => {
     await flip(`BACKUP-${id}.1.ctl`)
     await unlink(stored('deeper/down/file'))
     sent.clear()
-    expect(((await team.order(upload(true))) as Part[]).sort(byPath)).toEqual(partsOf())
+    const { value } = (await team.order(upload(true))) as Outcome
+    expect((value as Part[]).sort(byPath)).toEqual(partsOf())
     expect(sent).toEqual(new Map([['node-1', 70_006]]))
     for (const path of [`BACKUP-${id}-0.1.Data`, `BACKUP-${id}.1.log`])
       expect((await stat(stored(path))).ino).toBe(before.get(path))
@@ -133,7 +143,7 @@ describe('an upload', () => {
       kind: 'server',
       message: expect.stringContaining(`worker node-1: the folder ${join(root, 'nowhere')} cannot be read`),
     })
-    expect(await team.order(upload())).toHaveLength(4)
+    expect(((await team.order(upload())) as Outcome).value).toHaveLength(4)
   })
 })
 
