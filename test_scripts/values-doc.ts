@@ -132,6 +132,7 @@ const examples: Record<string, string> = {
   's3.bucket': 'bucket: backups',
   's3.prefix': 'prefix: prod',
   's3.region': 'region: eu-north-1',
+  require: 'require: any',
   's3.endpoint': 'endpoint: https://s3.example.org:8333',
   's3.forcePathStyle': 'forcePathStyle: false',
   's3.credentials': 'credentials: { secret: s3-keys }',
