@@ -5,6 +5,7 @@ import { putOnce } from '../catalog/commit.ts'
 import { bytesOf, failedKey, folderKey, manifestKey, partKey, startedKey } from '../catalog/layout.ts'
 import { formatRunFile } from '../catalog/runs.ts'
 import { JobError, textOf } from '../errors.ts'
+import { openDestinations } from '../io/destinations.ts'
 import { type Import, openExported } from '../io/exported.ts'
 import { store, verified } from '../io/pipeline.ts'
 import { type Result, sizeText } from '../io/print.ts'
@@ -71,6 +72,7 @@ async function carryOut(job: Job, { catalog, archive, where }: Importing): Promi
   const { id, parts } = manifest
   await claim(job, catalog, archive)
   job.log.info({ plan, backup: id, storage: storage.name }, 'import begun')
+  const to = openDestinations({ storages: [storage], signal: job.signal, onDrop: () => {} })
   job.progress.begin(`import ${id}`, bytesOf(parts))
   try {
     for await (const { part, data } of archive.parts()) {
@@ -79,7 +81,7 @@ async function carryOut(job: Job, { catalog, archive, where }: Importing): Promi
         path: part.path,
         data: verified(data, part, `${part.path} in ${where}`),
         size: part.size,
-        storages: [storage],
+        to,
         signal: job.signal,
         onBytes: (count) => job.progress.add(storage.name, count),
       })

@@ -9,11 +9,13 @@ import { openCatalog } from '../../catalog/catalog.ts'
 import { exportBackup } from '../../commands/export.ts'
 import { importBackup } from '../../commands/import.ts'
 import { unpack } from '../../commands/unpack.ts'
+import { anyOf } from '../../io/destinations.ts'
 import { writePart } from '../../io/parts.ts'
 import { formatManifest, type Manifest, type Part } from '../../manifest.ts'
 import type { Storage } from '../../storage.ts'
 import { filesystemStorage } from '../../storages/filesystem.ts'
 import { keysOf, manifestOf, memoryStore, putText, type Store, signal, startedOf, textAt } from '../catalog/store.ts'
+import { destinationsOf } from '../fakes/destinations.ts'
 import { fakeJob, now } from './fake-job.ts'
 
 const id = '1795218000'
@@ -44,9 +46,8 @@ async function putWhole(storage: Storage): Promise<Manifest> {
   const parts: Part[] = []
   for (const [path, bytes] of Object.entries(contents)) {
     const data = Readable.from([bytes], { objectMode: false })
-    parts.push(
-      await writePart({ plan, id, path, data, plain: isPlain(path), storages: [storage], signal, onBytes: () => {} }),
-    )
+    const to = destinationsOf([storage])
+    parts.push(anyOf(await writePart({ plan, id, path, data, plain: isPlain(path), to, signal, onBytes: () => {} })))
   }
   const [source] = manifestOf(id).sources as [Manifest['sources'][number]]
   const whole = manifestOf(id, { parts, sources: [source, { ...source, name: 'shop', engine: 'mysql' }] })
