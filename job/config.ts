@@ -7,6 +7,7 @@ import type { SecretReader } from './engine.ts'
 import { SourceValues, TargetValues } from './engines/index.ts'
 import { JobError } from './errors.ts'
 import { Hooks } from './hooks.ts'
+import { explain, issuesOf } from './issues.ts'
 import { chartValues, job, pod } from './kubernetes/values.ts'
 import { StorageValues } from './storages/index.ts'
 
@@ -224,7 +225,7 @@ async function readYaml(file: string): Promise<unknown> {
 
 /** Validates values and the names they use for each other. `file` is for the message. */
 export function parseValues(values: unknown, file: string): Values {
-  const parsed = Values.safeParse(values)
+  const parsed = Values.safeParse(values, { error: explain })
   if (!parsed.success) {
     const wrong = issuesOf(parsed.error)
     throw new JobError('configuration', `${file}: ${wrong.join('; ')}`, {
@@ -285,26 +286,6 @@ function refuseScaledTwice(at: string, hooks: (Hooks | undefined)[]): void {
     (one) => one?.before.flatMap(({ scale }) => (scale ? [`${scale.kind} ${scale.name}`] : [])) ?? [],
   )
   refuseTwice(`${at}: hooks scale`, all)
-}
-
-/** One sentence for each wrong value, with its path. Unions report the branch that came nearest. */
-function issuesOf(error: z.ZodError): string[] {
-  return error.issues.flatMap((issue) => issueTexts(issue, []))
-}
-
-function issueTexts(issue: z.core.$ZodIssue, above: PropertyKey[]): string[] {
-  const path = [...above, ...issue.path]
-  if (issue.code === 'invalid_union' && issue.errors.length > 0) {
-    const nearest = issue.errors.toSorted((a, b) => a.length - b.length)[0] ?? []
-    return nearest.flatMap((inner) => issueTexts(inner, path))
-  }
-  if (issue.code === 'invalid_key') return issue.issues.flatMap((inner) => issueTexts(inner, path))
-  const at = path.map(String).join('.')
-  return [at ? `${at}: ${lower(issue.message)}` : lower(issue.message)]
-}
-
-function lower(text: string): string {
-  return text.charAt(0).toLowerCase() + text.slice(1)
 }
 
 /** The path of a mounted secret's key. */

@@ -73,9 +73,9 @@ describe('a wrong value', () => {
     [
       'that nobody knows, deep inside',
       (v) => (v.backups.nightly.retension = {}),
-      `${nightly}: unrecognized key: "retension"`,
+      `${nightly}: unrecognized key: "retension" (is retention meant?)`,
     ],
-    ['that is null', (v) => (v.backups = null), 'backups: invalid input: expected record, received null'],
+    ['that is null', (v) => (v.backups = null), 'backups: must be a map of names, and is empty'],
     [
       'in a name of a plan',
       (v) => (v.backups.Nightly = v.backups.nightly),
@@ -105,19 +105,23 @@ describe('a wrong value', () => {
     [
       'a source of an unknown engine',
       (v) => (v.backups.nightly.sources[0].oracle = {}),
-      `${source}: unrecognized key: "oracle"`,
+      `${source}: unrecognized key: "oracle" (known: name, rondb, mysql, `,
     ],
     [
       'a plan without sources',
       (v) => (v.backups.nightly.sources = []),
-      `${nightly}.sources: too small: expected array to have >=1 items`,
+      `${nightly}.sources: must have at least 1 entry`,
     ],
     [
       'a path without node',
       (v) => (v.backups.nightly.sources[0].rondb.files.path = '/x'),
       `${source}.rondb.files.path: the path needs {node}`,
     ],
-    ['a port', (v) => (v.backups.nightly.sources[0].rondb.mysql.port = 70_000), `${source}.rondb.mysql.port: too big`],
+    [
+      'a port',
+      (v) => (v.backups.nightly.sources[0].rondb.mysql.port = 70_000),
+      `${source}.rondb.mysql.port: must be at most 65535`,
+    ],
     [
       'two ways to MySQL',
       (v) => (v.backups.nightly.sources[0].rondb.mysql.socket = '/s'),
@@ -133,7 +137,11 @@ describe('a wrong value', () => {
       (v) => (v.backups.nightly.deadline = '1 day'),
       `${nightly}.deadline: a duration is a number with s, m, h or d`,
     ],
-    ['to keep nothing', (v) => (v.backups.nightly.retention = { last: 0 }), `${nightly}.retention.last: too small`],
+    [
+      'to keep nothing',
+      (v) => (v.backups.nightly.retention = { last: 0 }),
+      `${nightly}.retention.last: must be at least 1`,
+    ],
     [
       'a minimum of no rule',
       (v) => (v.backups.nightly.retention = { minimum: 3 }),
@@ -149,7 +157,7 @@ describe('a wrong value', () => {
       (v) => (v.backups.nightly.timeZone = 'Europe/Atlantis'),
       `${nightly}.timeZone: is no time zone`,
     ],
-    ['a pick', (v) => (v.restores.once.pick = true), 'restores.once.pick: invalid input'],
+    ['a pick', (v) => (v.restores.once.pick = true), 'restores.once.pick: must be a text or a number'],
     [
       'a table without database',
       (v) => (v.restores.once.targets[0].rondb.include = { tables: ['orders'] }),

@@ -122,7 +122,7 @@ describe('the config file', () => {
     {
       title: 'that is only a word',
       run: 'list --config word.yaml',
-      expects: { code: 2, message: 'word.yaml: invalid input: expected object', hint: 'docs/values.md' },
+      expects: { code: 2, message: 'word.yaml: must be a map of keys, not a text', hint: 'docs/values.md' },
     },
   ])('$title', isRefused)
 })
@@ -152,14 +152,14 @@ describe('the values', () => {
     wrong(
       'a text for a number',
       (v) => (v.backups.nightly.sources[0].rondb.mysql.port = '3306'),
-      `${source}.rondb.mysql.port: invalid input: expected number`,
+      `${source}.rondb.mysql.port: must be a number: leave its quotes out`,
     ),
     wrong(
       'a port that is none',
       (v) => (v.backups.nightly.sources[0].rondb.mysql.port = 70_000),
-      `${source}.rondb.mysql.port: too big`,
+      `${source}.rondb.mysql.port: must be at most 65535`,
     ),
-    wrong('a list for a text', (v) => (v.cluster = ['a']), 'cluster: invalid input: expected string'),
+    wrong('a list for a text', (v) => (v.cluster = ['a']), 'cluster: must be a text, not a list'),
     wrong('a name with capitals', (v) => (v.backups.Nightly = v.backups.nightly), 'backups.Nightly: a name has'),
     wrong(
       'a storage of two kinds',
@@ -172,8 +172,16 @@ describe('the values', () => {
       (v) => (v.storages.tape = { tape: {} }),
       'storages.tape: unrecognized key: "tape"',
     ),
-    wrong('a plan without sources', (v) => (v.backups.nightly.sources = []), `${nightly}.sources: too small`),
-    wrong('a plan without storages', (v) => (v.backups.nightly.storages = []), `${nightly}.storages: too small`),
+    wrong(
+      'a plan without sources',
+      (v) => (v.backups.nightly.sources = []),
+      `${nightly}.sources: must have at least 1 entry`,
+    ),
+    wrong(
+      'a plan without storages',
+      (v) => (v.backups.nightly.storages = []),
+      `${nightly}.storages: must have at least 1 entry`,
+    ),
     wrong(
       'an unknown engine',
       (v) => (v.backups.nightly.sources[0] = { name: 'a', oracle: {} }),
@@ -192,7 +200,7 @@ describe('the values', () => {
     wrong(
       'no backup to keep',
       (v) => (v.backups.nightly.retention = { last: 0 }),
-      `${nightly}.retention.last: too small`,
+      `${nightly}.retention.last: must be at least 1`,
     ),
     wrong(
       'backup folders without {node}',
@@ -222,7 +230,7 @@ describe('the values', () => {
     wrong(
       'a TLS mode that is none',
       (v) => (v.backups.nightly.sources[0].rondb.mysql.tls = { mode: 'none' }),
-      `${source}.rondb.mysql.tls.mode: invalid option`,
+      `${source}.rondb.mysql.tls.mode: must be "verify-identity", `,
     ),
     wrong(
       'a table without its database',
