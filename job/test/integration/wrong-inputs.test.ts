@@ -292,8 +292,7 @@ describe('the values', () => {
       ...wrong(
         'a bad time zone',
         (v) => Object.assign(v.backups.nightly, { schedule: '0 2 * * *', timeZone: 'Europe/Atlantis' }),
-        'Europe/Atlantis',
-        'time zone',
+        `${nightly}.timeZone: is no time zone`,
       ),
       run: 'list nightly --runs',
     },
