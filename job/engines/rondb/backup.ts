@@ -5,12 +5,13 @@ import { together } from '../../io/parallel.ts'
 import type { Part } from '../../manifest.ts'
 import { type Checked, examine, refuseFull } from './check.ts'
 import { type Dump, databasesSql, localTablesSql, usersSql } from './dumps.ts'
-import { factsOf } from './facts.ts'
+import { factsOf, type RondbFacts } from './facts.ts'
 import { type Look, look, lookAgain, waitForOther } from './look.ts'
 import { abortBackup, epochOf, type NativeBackup, startBackup } from './management.ts'
 import { checkComplete, type Survey, type Work } from './native.ts'
 import { placesOf } from './places.ts'
-import { countRecords, isUserTable, keyOf, leftRecords, localTables, userDatabases } from './tables.ts'
+import { rangeText, recordsIn } from './proof.ts'
+import { countRecords, isUserTable, keyOf, leftRecords, localTables, type TableFacts, userDatabases } from './tables.ts'
 import { leftOut, type Source } from './values.ts'
 
 /** users.sql and databases.sql → START BACKUP → all nodes' files at once → the backup's own table list. */
@@ -112,8 +113,8 @@ async function takeNative(run: SourceRun): Promise<NativeBackup> {
     run.log.info({ backup: run.backupId, snapshot: source.snapshot }, 'native backup started')
     const outcome = await startBackup(management, { id: run.backupId, snapshot: source.snapshot, password })
     if ('done' in outcome) {
-      const { records, bytes, logBytes } = outcome.done
-      run.log.info({ backup: run.backupId, records, bytes: bytes + logBytes }, 'native backup done')
+      const { bytes, logBytes } = outcome.done
+      run.log.info({ backup: run.backupId, bytes: bytes + logBytes }, 'native backup done')
       return outcome.done
     }
     const what =
@@ -220,9 +221,17 @@ async function upload({ run, sink, kept, nodes }: Uploading): Promise<BackupFact
   }
   const tables = [...inBackup.values()]
     .filter((table) => !leftOut.includes(table.database))
-    .map((table) => counted.get(keyOf(table)) ?? { ...table, rows: [0, 0], records: [0, 0] })
+    .map((table): TableFacts => counted.get(keyOf(table)) ?? { ...table, rows: [0, 0], records: [0, 0] })
   const topology = { nodes: facts.topology.nodes.map((node, i) => ({ ...node, parts: nodes[i]?.survey.parts ?? 0 })) }
-  return { ...kept, facts: { ...facts, tables, topology } }
+  const complete = { ...facts, tables, topology }
+  tellRecords(run, complete)
+  return { ...kept, facts: complete }
+}
+
+/** In the words and the numbers that a restore of all of it proves itself with. */
+function tellRecords(run: SourceRun, facts: RondbFacts): void {
+  const range = recordsIn(facts, new Set(facts.tables.map(keyOf)))
+  if (range) run.log.info({ tables: facts.tables.length, records: rangeText(range) }, 'records of all tables counted')
 }
 
 async function uploadNode(run: SourceRun, sink: Sink, { id, beside, survey }: Surveyed): Promise<void> {

@@ -33,13 +33,10 @@ export async function prove({ run, detail, restored }: Proof): Promise<Record<st
         throw new JobError('verification', `restored rows differ from the backup: ${differs.slice(0, 5).join('; ')}`)
     }
   }
-  return { tuples, logEntries, rows, tables: detail.selection.tables.length }
+  return { tables: detail.selection.tables.length, rows, records: tuples, logEntries }
 }
 
-/**
- * Pure: undefined when the totals agree. #Records counts every table of NDB; NDB's own and excluded ones are subtracted with the counts
- * taken before and after the backup, so the expected sum is one number on a quiet cluster and a narrow range under writers.
- */
+/** Pure: undefined when the totals agree. */
 export function compareTotals({
   facts,
   selection,
@@ -51,20 +48,40 @@ export function compareTotals({
   tuples: number
   logEntries: number
 }): string | undefined {
-  const { records, logRecords, systemRecords } = facts
-  if (records === null || systemRecords === null) return undefined
-  const chosen = new Set(selection.tables.map(keyOf))
-  const left = facts.tables.filter((table) => !chosen.has(keyOf(table))).map((table) => table.records)
-  const skipped = [...left, systemRecords]
-  const low = records - skipped.reduce((sum, [a, b]) => sum + Math.max(a, b), 0)
-  const high = records - skipped.reduce((sum, [a, b]) => sum + Math.min(a, b), 0)
-  if (tuples < low || tuples > high) {
-    const expected = low === high ? `${low}` : `${low} to ${high}`
-    return `ndb_restore restored ${tuples} records, the backup has ${expected} for the chosen tables`
-  }
+  const expected = recordsIn(facts, new Set(selection.tables.map(keyOf)))
+  if (!expected) return undefined
+  const { low, high } = expected
+  if (tuples < low || tuples > high)
+    return `ndb_restore restored ${tuples} records, the backup has ${rangeText(expected)} for the chosen tables`
+  const { logRecords } = facts
   if (logRecords !== null && logEntries > logRecords)
     return `ndb_restore applied ${logEntries} log entries, the backup has ${logRecords}`
   return undefined
+}
+
+interface Range {
+  low: number
+  high: number
+}
+
+/**
+ * Pure: the records that a restore of these tables brings: rows, and the parts that blobs are stored in. #Records counts every table of
+ * NDB; NDB's own and other ones are subtracted with the counts taken before and after the backup, so that it is one number on a
+ * quiet cluster and a narrow range under writers. Undefined for adopted backups that nobody counted.
+ */
+export function recordsIn(facts: RondbFacts, chosen: ReadonlySet<string>): Range | undefined {
+  const { records, systemRecords } = facts
+  if (records === null || systemRecords === null) return undefined
+  const left = facts.tables.filter((table) => !chosen.has(keyOf(table))).map((table) => table.records)
+  const skipped = [...left, systemRecords]
+  return {
+    low: records - skipped.reduce((sum, [a, b]) => sum + Math.max(a, b), 0),
+    high: records - skipped.reduce((sum, [a, b]) => sum + Math.min(a, b), 0),
+  }
+}
+
+export function rangeText({ low, high }: Range): string {
+  return low === high ? `${low}` : `${low} to ${high}`
 }
 
 async function countTables(session: Session, { tables }: Selection, run: TargetRun): Promise<Map<string, number>> {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { RondbFacts } from '../../../engines/rondb/facts.ts'
-import { compareTables, compareTotals } from '../../../engines/rondb/proof.ts'
+import { compareTables, compareTotals, rangeText, recordsIn } from '../../../engines/rondb/proof.ts'
 import type { Selection } from '../../../engines/rondb/selection.ts'
 import { leftRecords, tally } from '../../../engines/rondb/tables.ts'
 
@@ -84,6 +84,16 @@ describe('the totals', () => {
     ['more than can be under writers', totals(busy, both, 151), 'the backup has 148 to 150'],
     ['log entries from nowhere', totals(busy, both, 149, 21), 'applied 21 log entries, the backup has 20'],
   ])('differ for %s', (_, wrong, text) => expect(wrong).toContain(text))
+})
+
+test.each<[string, RondbFacts, string[], string | undefined]>([
+  ['those of user tables only', quiet, both, '150'],
+  ['those of one table', quiet, ['items'], '50'],
+  ['between two numbers under writers', busy, both, '148 to 150'],
+  ['not known of what nobody counted', { ...quiet, records: null }, both, undefined],
+])('records of a backup are %s', (_, facts, names, text) => {
+  const range = recordsIn(facts, new Set(names.map((name) => `shop.${name}`)))
+  expect(range && rangeText(range)).toBe(text)
 })
 
 describe('the tables', () => {
