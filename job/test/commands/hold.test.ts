@@ -1,10 +1,15 @@
 import { describe, expect, test } from 'vitest'
 import { openCatalog } from '../../catalog/catalog.ts'
+import { backup } from '../../commands/backup.ts'
 import { holding } from '../../commands/hold.ts'
 import { prune } from '../../commands/prune.ts'
+import { restore } from '../../commands/restore.ts'
 import { verify } from '../../commands/verify.ts'
+import type { Plan } from '../../config.ts'
+import type { KubernetesObjects } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { keysOf, memoryStore, putBackup, type Store } from '../catalog/store.ts'
+import { configMap, configMaps, namespaceOf } from '../fakes/namespace.ts'
 import { fakeJob, now } from './fake-job.ts'
 
 const daily = (age: number) => String(now.getTime() / 1000 - age * 86_400)
@@ -162,4 +167,30 @@ describe('verify', () => {
       expect(failure).toBeUndefined()
     },
   )
+})
+
+test('a restore holds its backup while it writes', async () => {
+  const store = memoryStore()
+  const sources = [configMaps] as unknown as Plan['sources']
+  const plan = { sources, storages: ['main'], deadline: '6h' }
+  const job = fakeJob({ storages: [store], backups: { nightly: plan } })
+  await backup({ ...job, objects: async () => namespaceOf([configMap('x')]) }, { plan: 'nightly' })
+  const empty = namespaceOf([])
+  const seen: unknown[] = []
+  const watched: KubernetesObjects = {
+    ...empty,
+    create: async (resource, object, signal) => {
+      for (const key of await holdsIn(store)) seen.push([key, JSON.parse(store.objects.get(key)?.toString() ?? '')])
+      return empty.create(resource, object, signal)
+    },
+  }
+  await restore({ ...job, objects: async () => watched }, { backup: 'nightly', dryRun: true })
+  expect(store.calls.filter((call) => call.includes('.hold-'))).toEqual([])
+  await restore({ ...job, objects: async () => watched }, { backup: 'nightly' })
+  const id = String(now.getTime() / 1000)
+  expect(seen[0]).toMatchObject([
+    expect.stringMatching(new RegExp(`^nightly/${id}\\.hold-restore-[0-9a-f]{8}\\.json$`)),
+    { by: 'restore nightly', since: now.toISOString(), expires: '2026-11-21T06:00:00.000Z' },
+  ])
+  expect(await holdsIn(store)).toEqual([])
 })
