@@ -41,6 +41,7 @@ export type Request = { settings: Settings & { logLevel: string }; output: Forma
   | { verb: 'prune'; plan: string; dryRun: boolean; storages: string[] | undefined }
   | { verb: 'pin'; plan: string; id: string; note: string | undefined; storages: string[] | undefined }
   | { verb: 'unpin'; plan: string; id: string; storages: string[] | undefined }
+  | { verb: 'rewrap'; plan: string; pick: string | undefined; dryRun: boolean; storages: string[] | undefined }
   | {
       verb: 'adopt'
       plan: string
@@ -215,6 +216,18 @@ export async function parse(args: string[], version: string): Promise<Request | 
         verb: 'unpin',
         plan: flags.plan,
         id: flags.id,
+        storages: flags.storage,
+      })),
+    )
+    .command(
+      'rewrap <plan> [pick]',
+      'give encrypted backups to the recipients that the values name now',
+      (y) => dryRun(storages(pick(plan(y), undefined))),
+      asked<{ plan: string; pick?: string; dryRun: boolean; storage?: string[] }>((flags) => ({
+        verb: 'rewrap',
+        plan: flags.plan,
+        pick: flags.pick,
+        dryRun: flags.dryRun,
         storages: flags.storage,
       })),
     )

@@ -7,8 +7,10 @@ import type { SecretReader } from './engine.ts'
 import { SourceValues, TargetValues } from './engines/index.ts'
 import { JobError } from './errors.ts'
 import { Hooks } from './hooks.ts'
+import { publicKeyOf, SigningValues, TrustValues } from './io/signature.ts'
 import { explain, issuesOf } from './issues.ts'
 import { chartValues, job, pod } from './kubernetes/values.ts'
+import type { Trust } from './manifest.ts'
 import { StorageValues } from './storages/index.ts'
 
 /** The values of the chart, unchanged. What only Kubernetes needs is accepted, and ignored here. */
@@ -59,6 +61,10 @@ const Plan = z.strictObject({
     ),
   sources: z.array(SourceValues).min(1).describe('what is backed up, in this order'),
   retention: Retention.optional().describe('which backups are kept: what any rule keeps stays; without rules all'),
+  signing: SigningValues.optional(),
+  trust: TrustValues.optional().describe(
+    'whose signatures count when backups of this plan are verified, or restored into its own sources',
+  ),
   hooks: Hooks.optional(),
   schedule: z.string().nullish().describe('cron schedule; the job only prints the next run'),
   timeZone: z
@@ -95,6 +101,9 @@ const Restore = z.strictObject({
       '`latest`, a backup id, or a time: then the newest backup not after it; without a schedule it is looked up once, when the restore first begins',
     ),
   maxAge: duration.optional().describe('refuse a backup older than this'),
+  trust: TrustValues.optional().describe(
+    'refuse every backup that none of these keys signed; whoever can write to the storage could restore what he likes otherwise',
+  ),
   overwrite: z.boolean().default(false).describe('replace what the target holds of the chosen tables and databases'),
   token: z
     .union([z.string(), z.int()])
@@ -232,7 +241,9 @@ export function parseValues(values: unknown, file: string): Values {
       hint: 'docs/values.md lists every value with its meaning',
     })
   }
-  for (const [plan, { storages, require: wanted, sources, hooks, retention }] of Object.entries(parsed.data.backups)) {
+  for (const [plan, values] of Object.entries(parsed.data.backups)) {
+    const { storages, require: wanted, sources, hooks, retention, trust } = values
+    trustIn(trust, `backups.${plan}.trust`)
     refuseScaledTwice(`backups.${plan}`, [hooks, ...sources.map((source) => source.hooks)])
     knowStorages(`backups.${plan}.storages`, storages, parsed.data)
     if (typeof wanted === 'number' && wanted > storages.length)
@@ -243,7 +254,8 @@ export function parseValues(values: unknown, file: string): Values {
       sources.map((source) => source.name),
     )
   }
-  for (const [restore, { from, targets, hooks }] of Object.entries(parsed.data.restores)) {
+  for (const [restore, { from, targets, hooks, trust }] of Object.entries(parsed.data.restores)) {
+    trustIn(trust, `restores.${restore}.trust`)
     refuseScaledTwice(`restores.${restore}`, [hooks, ...targets.map((target) => target.hooks)])
     knowStorages(`restores.${restore}.from.storages`, from.storages, parsed.data)
     refuseTwice(
@@ -252,6 +264,11 @@ export function parseValues(values: unknown, file: string): Values {
     )
   }
   return parsed.data
+}
+
+/** Keys in the form that signatures name them in. Throws `configuration` for what is none. */
+export function trustIn(keys: readonly string[] | undefined, at: string): Trust | undefined {
+  return keys && { at, keys: keys.map((key, i) => publicKeyOf(key, `${at}.${i}`)) }
 }
 
 function knowStorages(at: string, names: string[], values: Values): void {

@@ -32,6 +32,7 @@ const commands: { [verb in Exclude<Request['verb'], 'worker'>]: () => Promise<Co
   export: async () => (await import('./commands/export.ts')).exportBackup,
   import: async () => (await import('./commands/import.ts')).importBackup,
   unpack: async () => (await import('./commands/unpack.ts')).unpack,
+  rewrap: async () => (await import('./commands/rewrap.ts')).rewrap,
   adopt: async () => {
     const { adopt } = await import('./commands/adopt.ts')
     return (job, { decryptionSecret: secret, decryptionKey: key, ...request }: Extract<Request, { verb: 'adopt' }>) =>
@@ -94,7 +95,19 @@ async function main(args: string[]): Promise<number> {
 
 /** Verbs that change something end in a summary; the others in what they print. */
 function isRun(verb: Request['verb']): boolean {
-  return ['backup', 'restore', 'prune', 'pin', 'unpin', 'adopt', 'verify', 'export', 'import', 'unpack'].includes(verb)
+  return [
+    'backup',
+    'restore',
+    'prune',
+    'pin',
+    'unpin',
+    'adopt',
+    'verify',
+    'rewrap',
+    'export',
+    'import',
+    'unpack',
+  ].includes(verb)
 }
 
 /** A copy is unpacked where nothing of the installation is left. */

@@ -1,5 +1,7 @@
+import type { KeyObject } from 'node:crypto'
 import { z } from 'zod'
 import { JobError, textOf } from './errors.ts'
+import { isSignatureOf, signatureOf } from './io/signature.ts'
 
 /**
  * CONTRACT. What one finished backup is. The manifest is the last object of a backup and is never changed;
@@ -53,8 +55,12 @@ export const SourceFacts = z.object({
 })
 export type SourceFacts = z.infer<typeof SourceFacts>
 
+/** 1 is what every version reads; 2 has encrypted parts. */
+const formats = [1, 2] as const
+export type Format = (typeof formats)[number]
+
 export const Manifest = z.object({
-  format: z.literal(1),
+  format: z.literal(formats),
   id: z.string().regex(/^[1-9]\d*$/),
   plan: z.string(),
   /** The name the values give the installation, so that a foreign backup is recognised. */
@@ -69,6 +75,8 @@ export const Manifest = z.object({
   sources: z.array(SourceFacts).min(1),
   parts: z.array(Part),
   warnings: z.array(z.string()),
+  /** Over all the rest. That it is right is known of every manifest that was read; whose it is is another question. */
+  signature: z.object({ key: z.string(), value: z.string() }).optional(),
 })
 export type Manifest = z.infer<typeof Manifest>
 
@@ -83,16 +91,50 @@ export function parseManifest(bytes: Buffer, where: string): Manifest {
     throw new JobError('verification', `${where} is not JSON`, { hint: damaged, cause })
   }
   const format = (json as { format?: unknown } | null)?.format
-  if (typeof format === 'number' && format > 1) {
-    throw new JobError('verification', `${where} has format ${format}; this version reads format 1`, {
-      hint: 'use the version of holdfast that wrote it, or a newer one',
-    })
+  if (typeof format === 'number' && format > Math.max(...formats)) {
+    throw new JobError(
+      'verification',
+      `${where} has format ${format}; this version reads formats ${formats.join(' and ')}`,
+      {
+        hint: 'use the version of holdfast that wrote it, or a newer one',
+      },
+    )
   }
   const parsed = Manifest.safeParse(json)
-  if (parsed.success) return parsed.data
-  throw new JobError('verification', `${where} is no manifest: ${textOf(z.prettifyError(parsed.error))}`, {
-    hint: damaged,
+  if (!parsed.success)
+    throw new JobError('verification', `${where} is no manifest: ${textOf(z.prettifyError(parsed.error))}`, {
+      hint: damaged,
+    })
+  // as it was stored: what a later version added to it is signed as well
+  const { signature, ...signed } = json as Manifest
+  if (signature === undefined || isSignatureOf(signature, signed)) return parsed.data
+  throw new JobError('verification', `${where} is not what ${signature.key} signed`, { hint: damaged })
+}
+
+/** The same manifest, signed. */
+export function signManifest({ signature: _, ...content }: Manifest, key: KeyObject): Manifest {
+  return { ...content, signature: signatureOf(content, key) }
+}
+
+/** Public keys of those whose manifests count, as signatures name them. */
+export interface Trust {
+  keys: readonly string[]
+  /** Values path, for errors. */
+  at: string
+}
+
+/** Throws `verification` for a manifest that none of them signed. */
+export function requireTrust({ signature }: Manifest, { keys, at }: Trust, where: string): void {
+  if (signature && keys.includes(signature.key)) return
+  const who = signature ? `is signed by ${signature.key}, which is not in ${at}` : `is not signed, and ${at} names keys`
+  throw new JobError('verification', `${where} ${who}`, {
+    hint: 'nothing of it was read; when its maker can be trusted all the same, say so in the values: another key, or no list',
   })
+}
+
+/** The lowest format that has room for these parts: older versions refuse what they could not read. */
+export function formatOf(parts: readonly Part[]): Format {
+  return parts.some(({ age }) => age) ? 2 : 1
 }
 
 /** The facts of a source as its engine knows them. Throws `verification` when they are not `of` what they are said to be. */

@@ -30,8 +30,18 @@ export interface Storage {
    * no such program gets to. No request is made.
    */
   external?(prefix: string): ExternalPlace
+  /** Set when parts are encrypted before they come here. The storage itself knows nothing of it: put and get are of stored bytes. */
+  readonly encryption?: Encryption
   /** Frees connections. The storage is not used afterwards. */
   close(): Promise<void>
+}
+
+/** For whom parts are encrypted, and who can read them. */
+export interface Encryption {
+  /** Public keys of age: each alone opens what is encrypted. Never none. */
+  readonly recipients: readonly string[]
+  /** Private keys of age. Reads their Secret: never logged, never serialised. Throws `configuration` when the values name none. */
+  identities(): string[]
 }
 
 /** A folder of a bucket, as a program that speaks S3 needs to know it. Holds secrets: never logged, never serialised. */

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import type { BackupFacts } from '../engine.ts'
 import { JobError } from '../errors.ts'
 import { inParallel } from '../io/parallel.ts'
-import { formatManifest, type Manifest, parseManifest, SourceFacts } from '../manifest.ts'
+import { formatManifest, type Manifest, parseManifest, requireTrust, SourceFacts, type Trust } from '../manifest.ts'
 import { isMissing, readAll, type Storage } from '../storage.ts'
 import { putOnce } from './commit.ts'
 import { type FindOptions, findBackup } from './find.ts'
@@ -114,6 +114,8 @@ export interface Leftover {
 export interface CatalogOptions {
   storage: Storage
   plan: string
+  /** Whose manifests count; everybody's without it. Others are read as damaged ones are: with `verification`. */
+  trust?: Trust | undefined
   /** Milliseconds before each further try of a claim or commit; the storage has its own retries below that. */
   waits?: readonly number[]
 }
@@ -122,7 +124,7 @@ const claimTries = 60
 const readersAtOnce = 8
 const failMs = 10_000
 
-export function openCatalog({ storage, plan, waits = [500, 2000, 5000] }: CatalogOptions): Catalog {
+export function openCatalog({ storage, plan, trust, waits = [500, 2000, 5000] }: CatalogOptions): Catalog {
   const catalog: Catalog = {
     storage,
     plan,
@@ -205,6 +207,7 @@ export function openCatalog({ storage, plan, waits = [500, 2000, 5000] }: Catalo
       const key = manifestKey(plan, id)
       const where = `${key} in storage ${storage.name}`
       const manifest = parseManifest(await readAll(storage, key, signal), where)
+      if (trust) requireTrust(manifest, trust, where)
       if (manifest.id === id && manifest.plan === plan) return manifest
       throw new JobError('verification', `${where} is the manifest of backup ${manifest.id} of plan ${manifest.plan}`, {
         hint: 'somebody moved or renamed it; manifests stay where they were written',

@@ -79,6 +79,17 @@ export function siblingKey(plan: string, id: string, word: string): string {
   return `${plan}/${id}.${word}.json`
 }
 
+/** The n-th sibling with keys for other recipients. */
+export function keysKey(plan: string, id: string, number: number): string {
+  return `${manifestPrefix(plan, id)}keys-${number}.json`
+}
+
+/** Which of those siblings a key is of; undefined for another key. */
+export function keysNumber(plan: string, id: string, key: string): number | undefined {
+  const number = /^keys-([1-9]\d{0,8})\.json$/.exec(key.slice(manifestPrefix(plan, id).length))?.[1]
+  return number && key.startsWith(manifestPrefix(plan, id)) ? Number(number) : undefined
+}
+
 /** A backup's folder, with the slash at its end. */
 export function folderKey(plan: string, id: string): string {
   return `${plan}/${id}/`

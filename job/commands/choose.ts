@@ -3,7 +3,7 @@ import { seconds } from '../config.ts'
 import type { Marker } from '../engine.ts'
 import { JobError, textOf } from '../errors.ts'
 import type { Held } from '../io/reader.ts'
-import type { Manifest } from '../manifest.ts'
+import type { Manifest, Trust } from '../manifest.ts'
 import type { Job } from './job.ts'
 import type { Asked, Request } from './request.ts'
 
@@ -72,14 +72,14 @@ export async function chooseBackup(job: Job, request: Request, targets: Target[]
  * The newest that any of the storages has, for one of them may lag behind; one that cannot answer is passed over with a warning as long as
  * another one can.
  */
-async function searchStorages(job: Job, { from }: Request, pick: string | number): Promise<Found> {
-  const asked = await Promise.all(from.storages.map((name) => ask(job, { name, plan: from.plan, pick })))
+async function searchStorages(job: Job, { from, trust }: Request, pick: string | number): Promise<Found> {
+  const asked = await Promise.all(from.storages.map((name) => ask(job, { name, plan: from.plan, trust, pick })))
   const answers = asked.flatMap((one) => ('manifest' in one ? [one] : []))
   const failures = asked.flatMap((one) => ('error' in one ? [one] : []))
   const [newest] = answers.toSorted((one, other) => Number(other.manifest.id) - Number(one.manifest.id))
   if (!newest) throw (failures.find(({ error }) => kindOf(error) !== 'nothing-matches') ?? failures[0])?.error
   const { manifest } = newest
-  const held = (await Promise.all(answers.map((one) => sameBackup(job, one, manifest)))).filter(
+  const held = (await Promise.all(answers.map((one) => sameBackup(job, one, { manifest, trust })))).filter(
     (one) => one !== undefined,
   )
   const [first] = held as [Held, ...Held[]]
@@ -102,11 +102,11 @@ type Answer = Held | { name: string; error: unknown }
 
 async function ask(
   job: Job,
-  { name, plan, pick }: { name: string; plan: string; pick: string | number },
+  { name, plan, trust, pick }: { name: string; plan: string; trust: Trust | undefined; pick: string | number },
 ): Promise<Answer> {
   try {
     const storage = await job.storage(name)
-    return { storage, manifest: await openCatalog({ storage, plan }).find({ pick, signal: job.signal }) }
+    return { storage, manifest: await openCatalog({ storage, plan, trust }).find({ pick, signal: job.signal }) }
   } catch (error) {
     job.signal.throwIfAborted()
     if (!(error instanceof JobError) || error.kind === 'bug') throw error
@@ -115,10 +115,14 @@ async function ask(
 }
 
 /** Undefined when the storage does not have it, or has something else under its id. */
-async function sameBackup(job: Job, found: Held, { id, plan, started }: Manifest): Promise<Held | undefined> {
+async function sameBackup(
+  job: Job,
+  found: Held,
+  { manifest: { id, plan, started }, trust }: { manifest: Manifest; trust: Trust | undefined },
+): Promise<Held | undefined> {
   if (found.manifest.id === id) return found.manifest.started === started ? found : undefined
   try {
-    const manifest = await openCatalog({ storage: found.storage, plan }).manifest(id, job.signal)
+    const manifest = await openCatalog({ storage: found.storage, plan, trust }).manifest(id, job.signal)
     return manifest.started === started ? { ...found, manifest } : undefined
   } catch {
     job.signal.throwIfAborted()

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
-import type { Config, Restore } from '../config.ts'
+import { type Config, type Restore, trustIn } from '../config.ts'
 import type { Delegate, Engine, RequestRun } from '../engine.ts'
 import { engineOf } from '../engines/index.ts'
 import { JobError } from '../errors.ts'
+import type { Trust } from '../manifest.ts'
 import { contextOf } from './backup.ts'
 import type { Around } from './hooks.ts'
 import type { Job } from './job.ts'
@@ -28,6 +29,7 @@ export interface Request extends Pick<Restore, 'from' | 'pick' | 'maxAge' | 'ove
   by: string
   /** Values path of the restore, or of the plan that it is made of. */
   at: string
+  trust: Trust | undefined
   /** Every backup that is newer is restored, once; without a schedule the pick is looked up once. */
   scheduled: boolean
   targets: Asked[]
@@ -60,7 +62,8 @@ export function requestOf({ job, options, delegate }: Requesting): Request {
   )
   const around = { run: runOf(options), at: `${at}.hooks`, hooks: restore.hooks }
   const by = `restore ${options.restore ?? options.backup}`
-  return { at, by, scheduled, from, pick, maxAge, overwrite, deadline, around, targets: chosen(asked, options) }
+  const trust = trustIn(restore.trust, `${at}.trust`)
+  return { at, by, scheduled, from, trust, pick, maxAge, overwrite, deadline, around, targets: chosen(asked, options) }
 }
 
 /** What no other run is called that may be at work. */
@@ -98,9 +101,9 @@ function restoreOf({ restores, backups }: Config, options: RestoreOptions): { at
     const { engine, values } = engineOf(source)
     return { name: source.name, [engine.name]: engine.targetOf(values) }
   })
-  const { storages, deadline } = plan
+  const { storages, deadline, trust } = plan
   const from = { plan: name, storages }
-  const restore = { from, pick: 'latest', overwrite: false, deadline, targets, ...changes } as Restore
+  const restore = { from, trust, pick: 'latest', overwrite: false, deadline, targets, ...changes } as Restore
   return { at: `backups.${name}`, restore }
 }
 

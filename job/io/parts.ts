@@ -1,10 +1,12 @@
 import type { Readable } from 'node:stream'
 import { partKey } from '../catalog/layout.ts'
 import { JobError } from '../errors.ts'
-import type { Part } from '../manifest.ts'
+import { type Part, suffixOf } from '../manifest.ts'
 import { isMissing, type Storage } from '../storage.ts'
 import type { Copies, Destinations } from './destinations.ts'
+import { keyOf, type Source } from './keys.ts'
 import { store, tap, verified } from './pipeline.ts'
+import { unseal } from './seal.ts'
 import { compress, decompress } from './zstd.ts'
 
 /** Parts of one backup, as a coordinator or a worker writes and reads them. */
@@ -25,8 +27,6 @@ interface Write extends Backup {
   onBytes(bytes: number): void
 }
 
-const suffix = '.zst'
-
 /** One part in every storage. Bytes are counted before compression. */
 export async function writePart(options: Write): Promise<Copies> {
   const { plan, id, path, data, size, plain, to, signal, onBytes } = options
@@ -35,7 +35,7 @@ export async function writePart(options: Write): Promise<Copies> {
     return store({ key: partKey(plan, id, path), path, data, ...known, to, signal, onBytes })
   }
   const tapped = tap(data, onBytes)
-  const name = path + suffix
+  const name = path + suffixOf({ codec: 'zstd' })
   const copies = await store({ key: partKey(plan, id, name), path: name, data: compress(tapped.stream), to, signal })
   const whole = tapped.result()
   if (size !== undefined && whole.size !== size)
@@ -46,9 +46,10 @@ export async function writePart(options: Write): Promise<Copies> {
 /** What the part was made of; errors at its end when the stored bytes, or these, are not what the manifest says. */
 export async function readPart(
   part: Part,
-  { plan, id, signal, storage }: Backup & { storage: Pick<Storage, 'name' | 'get'> },
+  { plan, id, signal, storage }: Backup & { storage: Source },
 ): Promise<Readable> {
   const where = `${part.path} in storage ${storage.name}`
+  const fileKey = part.age && (await keyOf(part, { plan, id, storage, signal }))
   const stored = await storage.get(partKey(plan, id, part.path), { signal }).catch((error) => {
     if (!isMissing(error)) throw error
     throw new JobError('verification', `storage ${storage.name} has no ${part.path}`, {
@@ -56,7 +57,9 @@ export async function readPart(
     })
   })
   const sound = verified(stored, part, where)
-  return part.plain ? verified(decompress(sound), part.plain, where) : sound
+  if (!part.plain) return sound
+  const opened = fileKey ? unseal(sound, { fileKey, headerSize: part.age?.header.length ?? 0, where }) : sound
+  return verified(part.codec ? decompress(opened, where) : opened, part.plain, where)
 }
 
 /** What was stored, whatever it is stored as: the same of all copies of a part. */
@@ -65,6 +68,6 @@ export function contentOf({ size, sha256, plain }: Part): { size: number; sha256
 }
 
 /** The path that the engine gave it. */
-export function ownPath({ path, codec }: Pick<Part, 'path' | 'codec'>): string {
-  return codec ? path.slice(0, -suffix.length) : path
+export function ownPath(part: Pick<Part, 'path' | 'codec' | 'age'>): string {
+  return part.path.slice(0, part.path.length - suffixOf(part).length)
 }

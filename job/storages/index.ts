@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { pod } from '../kubernetes/values.ts'
 import type { Storage } from '../storage.ts'
+import { EncryptionValues, openEncryption } from './encryption.ts'
 import { filesystem } from './filesystem.ts'
 import type { OpenContext } from './kind.ts'
 import { retrying } from './retrying.ts'
@@ -19,6 +20,7 @@ export const StorageValues = z
   .strictObject({
     s3: s3.schema.optional().describe('A bucket of AWS or of any server that speaks S3'),
     filesystem: filesystem.schema.optional().describe('A folder of a mounted volume'),
+    encryption: EncryptionValues.optional(),
     pod,
   })
   .refine((values) => names.filter((name) => values[name as keyof typeof storageKinds] !== undefined).length === 1, {
@@ -44,7 +46,9 @@ export async function openStorage({
   context: OpenContext
 }): Promise<Storage> {
   const named = { ...context, name }
-  if (values.s3) return retrying(await s3.open(values.s3, named))
-  if (values.filesystem) return retrying(await filesystem.open(values.filesystem, named))
+  const encryption = values.encryption && (await openEncryption(values.encryption, context))
+  const opened = (storage: Storage): Storage => ({ ...retrying(storage), ...(encryption ? { encryption } : {}) })
+  if (values.s3) return opened(await s3.open(values.s3, named))
+  if (values.filesystem) return opened(await filesystem.open(values.filesystem, named))
   throw new Error(`${context.at}: ${oneKind}`)
 }

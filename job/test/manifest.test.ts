@@ -1,5 +1,7 @@
-import { expect, test } from 'vitest'
-import { formatManifest, Manifest, Part, parseManifest } from '../manifest.ts'
+import { generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { describe, expect, test } from 'vitest'
+import { publicKeyOf } from '../io/signature.ts'
+import { formatManifest, formatOf, Manifest, Part, parseManifest, requireTrust, signManifest } from '../manifest.ts'
 
 const manifest: Manifest = {
   format: 1,
@@ -55,9 +57,9 @@ test('what is not JSON is refused', () => {
 })
 
 test('a newer format is refused before anything else of it is looked at', () => {
-  expect(() => parseManifest(bytes({ format: 2, parts: 'elsewhere' }), 'here')).toThrow(
+  expect(() => parseManifest(bytes({ format: 3, parts: 'elsewhere' }), 'here')).toThrow(
     expect.objectContaining({
-      message: 'here has format 2; this version reads format 1',
+      message: 'here has format 3; this version reads formats 1 and 2',
       hint: expect.stringContaining('version of holdfast'),
     }),
   )
@@ -66,3 +68,79 @@ test('a newer format is refused before anything else of it is looked at', () => 
 test('what a later version adds to format 1 does no harm', () => {
   expect(Manifest.parse({ ...manifest, color: 'red' })).toEqual(manifest)
 })
+
+const content = { size: 1, sha256: 'a'.repeat(64) }
+const age = { header: 'age-encryption.org/v1\n', recipients: ['age1'] }
+
+test.each<[string, object]>([
+  ['as it is', { path: 'a', ...content }],
+  ['compressed', { path: 'a.zst', ...content, codec: 'zstd', plain: content }],
+  ['encrypted', { path: 'a.age', ...content, age, plain: content }],
+  ['both', { path: 'a.zst.age', ...content, codec: 'zstd', age, plain: content }],
+])('a part can be stored %s', (_, part) => expect(Part.parse(part)).toEqual(part))
+
+test.each<[string, object]>([
+  ['compressed without what is plain', { path: 'a.zst', ...content, codec: 'zstd' }],
+  ['encrypted without what is plain', { path: 'a.age', ...content, age }],
+  ['plain of nothing', { path: 'a', ...content, plain: content }],
+  ['encrypted and not named so', { path: 'a.zst', ...content, codec: 'zstd', age, plain: content }],
+  ['compressed and not named so', { path: 'a.age', ...content, codec: 'zstd', age, plain: content }],
+  ['encrypted for nobody', { path: 'a.age', ...content, age: { ...age, recipients: [] }, plain: content }],
+  ['done in a way of a later version', { path: 'a.lz4', ...content, codec: 'lz4', plain: content }],
+])('a part cannot be %s', (_, part) => expect(Part.safeParse(part).success).toBe(false))
+
+test('only encrypted parts need the second format', () => {
+  const part = Part.parse({ path: 'a.age', ...content, age, plain: content })
+  expect([formatOf(manifest.parts), formatOf([...manifest.parts, part])]).toEqual([1, 2])
+})
+
+describe('a signed manifest', () => {
+  const { privateKey, publicKey } = generateKeyPairSync('ed25519')
+  const key = publicKeyOf(pemOf(publicKey), 'here')
+  const other = publicKeyOf(pemOf(generateKeyPairSync('ed25519').publicKey), 'here')
+  const signed = signManifest(manifest, privateKey)
+  const trust = (...keys: string[]) => ({ keys, at: 'restores.once.trust' })
+
+  test('is read with its signature, and every change of it is found', () => {
+    expect(parseManifest(formatManifest(signed), 'here')).toEqual({ ...manifest, signature: signed.signature })
+    const part = { ...manifest.parts[0], sha256: 'b'.repeat(64) }
+    for (const change of [
+      { parts: [part] },
+      { id: '1795218001' },
+      { color: 'red' },
+      { signature: { key: other, value: 'AA' } },
+    ])
+      expect(() => parseManifest(bytes({ ...signed, ...change }), 'here')).toThrow(
+        expect.objectContaining({ kind: 'verification', message: expect.stringContaining('is not what') }),
+      )
+  })
+
+  test('covers what a later version added to it', () => {
+    const later = signManifest({ ...manifest, color: 'red' } as Manifest, privateKey)
+    expect(parseManifest(formatManifest(later), 'here').signature).toEqual(later.signature)
+  })
+
+  test('can be signed again', () => {
+    expect(signManifest(signed, privateKey)).toEqual(signed)
+  })
+
+  test('counts when its key is trusted, and no other does', () => {
+    expect(() => requireTrust(signed, trust(other, key), 'here')).not.toThrow()
+    expect(() => requireTrust(signed, trust(other), 'here')).toThrow(
+      expect.objectContaining({
+        kind: 'verification',
+        message: `here is signed by ${key}, which is not in restores.once.trust`,
+      }),
+    )
+    expect(() => requireTrust(manifest, trust(key), 'here')).toThrow(
+      expect.objectContaining({
+        kind: 'verification',
+        message: 'here is not signed, and restores.once.trust names keys',
+      }),
+    )
+  })
+})
+
+function pemOf(key: KeyObject): string {
+  return key.export({ type: 'spki', format: 'pem' }).toString()
+}

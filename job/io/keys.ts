@@ -1,0 +1,103 @@
+import { randomBytes } from 'node:crypto'
+import { z } from 'zod'
+import { keysNumber, manifestPrefix, partKey } from '../catalog/layout.ts'
+import { JobError } from '../errors.ts'
+import type { AgeKey, Part } from '../manifest.ts'
+import { readAll, type Storage } from '../storage.ts'
+import { fileKeySize, isKeyOf, unwrapKey, wrapKey } from './age.ts'
+
+/** The keys of encrypted parts: each part has its own, which is nowhere but in a header of age, for those who may read it. */
+
+interface Backup {
+  plan: string
+  id: string
+}
+
+/** A new key for the part with this path. Needs no secret. */
+export async function newKey(
+  recipients: readonly string[],
+  { plan, id, path }: Backup & { path: string },
+): Promise<{ fileKey: Buffer; age: AgeKey }> {
+  const fileKey = randomBytes(fileKeySize)
+  const header = await wrapKey({ fileKey, recipients, place: partKey(plan, id, path) })
+  return { fileKey, age: { header, recipients: [...recipients] } }
+}
+
+/** A sibling of a manifest, `<id>.keys-<n>.json`: the same keys for other recipients. Parts and manifest stay as they are. */
+export const KeysFile = z.object({
+  format: z.literal(1),
+  plan: z.string(),
+  id: z.string(),
+  created: z.iso.datetime(),
+  recipients: z.array(z.string()).min(1),
+  /** By path of the part: what takes the place of the header in it. */
+  headers: z.record(z.string(), z.string()),
+})
+export type KeysFile = z.infer<typeof KeysFile>
+
+/** `list` is missing where there is nothing beside the manifest. */
+export type Source = Pick<Storage, 'name' | 'get'> & Partial<Pick<Storage, 'encryption' | 'list'>>
+
+type Reading = Backup & { storage: Source; signal: AbortSignal }
+
+/**
+ * The key of a part that is encrypted. Throws `configuration` when no identity is named, or none fits; `verification` when its header
+ * was changed.
+ */
+export async function keyOf({ path, age }: Part, reading: Reading): Promise<Buffer> {
+  const { plan, id, storage } = reading
+  if (!age) throw new JobError('bug', `${path} is not encrypted`)
+  const at = `storages.${storage.name}.encryption`
+  if (!storage.encryption)
+    throw new JobError('configuration', `${at}: missing, but backup ${id} is encrypted there`, {
+      hint: `it is for ${age.recipients.join(', ')}: name recipients, and the identity of one of these`,
+    })
+  const identities = storage.encryption.identities()
+  const place = partKey(plan, id, path)
+  const fileKey = await unwrapKey(age.header, { identities, place })
+  if (fileKey) return fileKey
+  const files = await keysFiles(reading)
+  for (const { headers } of files) {
+    const again = headers[path] && (await unwrapKey(headers[path], { identities, place }).catch(() => undefined))
+    // whoever can write there cannot make up a key that fits
+    if (again && isKeyOf(again, age.header)) return again
+  }
+  const recipients = new Set([...files.flatMap((file) => file.recipients), ...age.recipients])
+  throw new JobError('configuration', `${at}.identities: none of them opens backup ${id} of plan ${plan}`, {
+    hint: `it is for ${[...recipients].join(', ')}; age-keygen -y shows what an identity is for`,
+  })
+}
+
+const known = new WeakMap<Source, Map<string, Promise<KeysFile[]>>>()
+
+/** Newest first. Read once for a backup: a run does not see what comes after. */
+export function keysFiles({ plan, id, storage, signal }: Reading): Promise<KeysFile[]> {
+  const ofStorage = known.get(storage) ?? new Map<string, Promise<KeysFile[]>>()
+  known.set(storage, ofStorage)
+  const reading = ofStorage.get(`${plan}/${id}`) ?? read()
+  ofStorage.set(`${plan}/${id}`, reading)
+  return reading
+
+  async function read(): Promise<KeysFile[]> {
+    const found: { number: number; key: string }[] = []
+    for await (const { key } of storage.list?.(manifestPrefix(plan, id)) ?? []) {
+      const number = keysNumber(plan, id, key)
+      if (number !== undefined) found.push({ number, key })
+    }
+    const files: KeysFile[] = []
+    for (const { key } of found.sort((a, b) => b.number - a.number)) {
+      const file = parsed(await readAll(storage, key, signal))
+      if (file?.plan === plan && file.id === id) files.push(file)
+    }
+    return files
+  }
+}
+
+/** One that is damaged is none: there may be others. */
+function parsed(bytes: Buffer): KeysFile | undefined {
+  try {
+    return KeysFile.parse(JSON.parse(bytes.toString('utf8')))
+  } catch {
+    return undefined
+  }
+}

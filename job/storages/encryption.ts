@@ -1,0 +1,48 @@
+import { z } from 'zod'
+import { JobError } from '../errors.ts'
+import { secretName } from '../io/connection.ts'
+import type { Encryption } from '../storage.ts'
+import type { OpenContext } from './kind.ts'
+
+/** What a storage's values say of encryption: the same for every kind. */
+export const EncryptionValues = z
+  .strictObject({
+    recipients: z
+      .array(z.string().regex(/^age1(pq1)?[02-9ac-hj-np-z]{58,}$/, 'a recipient of age begins with age1'))
+      .min(1)
+      .describe('who can read the backups: public keys of age, age1…; each alone opens them'),
+    identities: z
+      .strictObject({
+        secret: secretName,
+        key: z
+          .string()
+          .min(1)
+          .default('identities.txt')
+          .describe('key of the file in the Secret, as age-keygen writes it'),
+      })
+      .optional()
+      .describe(
+        'private keys of age, to restore; backups do not need them, and the chart mounts them into restores alone',
+      ),
+  })
+  .describe('encrypt every part before it leaves the pod; names, sizes and the manifest stay readable')
+export type EncryptionValues = z.infer<typeof EncryptionValues>
+
+/** Loads age only for storages that encrypt. Throws `configuration` for a recipient that is none. */
+export async function openEncryption(
+  { recipients, identities }: EncryptionValues,
+  { at, secret }: OpenContext,
+): Promise<Encryption> {
+  const { identitiesIn, recipientOf } = await import('../io/age.ts')
+  for (const recipient of recipients) recipientOf(recipient)
+  const where = `${at}.encryption.identities`
+  return {
+    recipients,
+    identities: () => {
+      if (identities) return identitiesIn(secret(identities, identities.key, where), where)
+      throw new JobError('configuration', `${where}: missing, and what is stored there is encrypted`, {
+        hint: `it is for ${recipients.join(', ')}: put the identity of one of them into a Secret, and name it there`,
+      })
+    },
+  }
+}

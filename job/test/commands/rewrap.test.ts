@@ -1,0 +1,93 @@
+import { generateX25519Identity, identityToRecipient } from 'age-encryption'
+import { beforeEach, expect, test } from 'vitest'
+import { rewrap } from '../../commands/rewrap.ts'
+import { keyOf, newKey } from '../../io/keys.ts'
+import { formatManifest, type Manifest } from '../../manifest.ts'
+import { manifestOf, memoryStore, type Store } from '../catalog/store.ts'
+import { fakeJob, now } from './fake-job.ts'
+
+const id = '1795218000'
+const content = { size: 1, sha256: 'a'.repeat(64) }
+const path = 'users.sql.zst.age'
+const signal = new AbortController().signal
+const old = await generateX25519Identity()
+const fresh = await generateX25519Identity()
+const [oldRecipient, freshRecipient] = await Promise.all([old, fresh].map(identityToRecipient))
+let fileKey: Buffer
+let store: Store
+
+beforeEach(async () => {
+  const made = await newKey([oldRecipient as string], { plan: 'nightly', id, path })
+  fileKey = made.fileKey
+  const parts = [{ path, ...content, codec: 'zstd' as const, age: made.age, plain: content }]
+  store = withManifest({ ...manifestOf(id), format: 2, parts })
+})
+
+test('rewrap gives old backups to new recipients, and changes nothing that is there', async () => {
+  const before = new Map(store.objects)
+  const job = fakeJob({ storages: [encrypting([old])], backups: { nightly: {} } })
+  const { data } = await rewrap(job, { plan: 'nightly' })
+  expect(data).toMatchObject({ backups: [{ id, storage: 'main', result: 'rewrapped', recipients: [freshRecipient] }] })
+  for (const [key, bytes] of before) expect(store.objects.get(key)).toEqual(bytes)
+  const file = JSON.parse(store.objects.get(`nightly/${id}.keys-1.json`)?.toString() ?? '')
+  expect(file).toMatchObject({
+    format: 1,
+    plan: 'nightly',
+    id,
+    created: now.toISOString(),
+    recipients: [freshRecipient],
+  })
+
+  const manifest = JSON.parse(store.objects.get(`nightly/${id}.json`)?.toString() ?? '') as Manifest
+  const part = manifest.parts[0] as Manifest['parts'][0]
+  expect(await keyOf(part, { plan: 'nightly', id, signal, storage: encrypting([fresh]) })).toEqual(fileKey)
+})
+
+test('rewrap does nothing twice, and goes on from what was rewrapped', async () => {
+  const first = () => fakeJob({ storages: [encrypting([old])], backups: { nightly: {} } })
+  await rewrap(first(), { plan: 'nightly' })
+  const again = await rewrap(first(), { plan: 'nightly', pick: id })
+  expect(again.data).toMatchObject({ backups: [{ result: 'is for these recipients already' }] })
+  const third = encrypting([fresh], [oldRecipient as string, freshRecipient as string])
+  await rewrap(fakeJob({ storages: [third], backups: { nightly: {} } }), { plan: 'nightly' })
+  expect([...store.objects.keys()].sort()).toEqual(
+    [`${id}.json`, `${id}.keys-1.json`, `${id}.keys-2.json`].map((name) => `nightly/${name}`),
+  )
+})
+
+test('a dry run writes nothing', async () => {
+  const job = fakeJob({ storages: [encrypting([old])], backups: { nightly: {} } })
+  const { data } = await rewrap(job, { plan: 'nightly', dryRun: true })
+  expect(data).toMatchObject({ backups: [{ result: 'would be rewrapped' }] })
+  expect(store.objects.size).toBe(1)
+})
+
+test('without the old identity nothing is written', async () => {
+  const job = fakeJob({ storages: [encrypting([fresh])], backups: { nightly: {} } })
+  const { failure } = await rewrap(job, { plan: 'nightly' })
+  expect(failure).toMatchObject({ kind: 'configuration', hint: expect.stringContaining(oldRecipient as string) })
+  expect(store.objects.size).toBe(1)
+})
+
+test('a backup that is not encrypted is left alone, and storages without encryption are refused', async () => {
+  store = withManifest(manifestOf(id))
+  const { data } = await rewrap(fakeJob({ storages: [encrypting([old])], backups: { nightly: {} } }), {
+    plan: 'nightly',
+  })
+  expect(data).toMatchObject({ backups: [{ result: 'is not encrypted' }] })
+  const refused = rewrap(fakeJob({ storages: [store], backups: { nightly: {} } }), { plan: 'nightly' })
+  await expect(refused).rejects.toMatchObject({
+    kind: 'configuration',
+    message: 'storages: none of main has encryption',
+  })
+})
+
+function encrypting(identities: string[], recipients = [freshRecipient as string]): Store {
+  return { ...store, encryption: { recipients, identities: () => identities } }
+}
+
+function withManifest(manifest: Manifest): Store {
+  const made = memoryStore()
+  made.objects.set(`nightly/${id}.json`, formatManifest(manifest))
+  return made
+}
