@@ -205,10 +205,19 @@ rondbService: {{ eq $.kind "backup" | ternary "create-backup" "restore-backup" }
 {{- $found | uniq | sortAlpha | toJson }}
 {{- end }}
 
-{{/* To list backups, nothing but the storages is opened. */}}
+{{/*
+To list backups, nothing but the storages is opened. What writes backups cannot read them: identities are for restores. Manifests are
+signed by the job, not by its workers.
+*/}}
 {{- define "holdfast.workloadSecrets" -}}
 {{- $values := include "holdfast.values" . | fromJson }}
+{{- if .worker }}{{ $values = omit $values "signing" }}{{ end }}
 {{- $storages := include "holdfast.storages" . | fromJson }}
+{{- if ne .kind "restore" }}
+{{- range $storages }}
+{{- with .encryption }}{{ $_ := unset . "identities" }}{{ end }}
+{{- end }}
+{{- end }}
 {{- include "holdfast.secrets" (list $values $storages) }}
 {{- end }}
 

@@ -65,7 +65,7 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- end }}
 
 {{- define "holdfast.validateStorage" -}}
-{{- $kinds := omit .storage "pod" | keys | sortAlpha }}
+{{- $kinds := omit .storage "pod" "encryption" | keys | sortAlpha }}
 {{- if ne (len $kinds) 1 }}
 {{- fail (printf "%s: name one kind: s3 or filesystem (there are: %s)" .at (join ", " $kinds | default "none")) }}
 {{- end }}
@@ -98,6 +98,8 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- include "holdfast.validateEntries" (dict "at" (print $at ".sources") "entries" .plan.sources) }}
 {{- include "holdfast.validateRetention" (dict "at" (print $at ".retention") "plan" .plan) }}
 {{- include "holdfast.validateRun" (dict "at" $at "of" .plan "workload" $workload) }}
+{{- include "holdfast.validateTrust" (dict "at" $at "keys" .plan.trust) }}
+{{- include "holdfast.validateEncryption" (dict "at" $at "workload" $workload "sources" .plan.sources) }}
 {{- range $i, $source := .plan.sources }}
 {{- with $source.rondb }}
 {{- $below := dict "root" $.root "at" (printf "%s.sources[%d].rondb" $at $i) "workload" $workload }}
@@ -120,6 +122,7 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- include "holdfast.validateStorageNames" (dict "root" .root "at" (print $at ".from.storages") "names" .restore.from.storages) }}
 {{- include "holdfast.validateEntries" (dict "at" (print $at ".targets") "entries" .restore.targets) }}
 {{- include "holdfast.validateRun" (dict "at" $at "of" .restore "workload" $workload) }}
+{{- include "holdfast.validateTrust" (dict "at" $at "keys" .restore.trust) }}
 {{- if and .restore.schedule (not .restore.overwrite) }}
 {{- fail (printf "%s.overwrite: a restore with a schedule meets its own last one in the target; set %s.overwrite: true, or leave out the schedule" $at $at) }}
 {{- end }}
@@ -154,6 +157,28 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- with $storage.filesystem }}
 {{- if not .claim }}
 {{- include "holdfast.validateMounted" (dict "workload" $.workload "at" (printf "storages.%s.filesystem.path" $name) "path" .path "or" "name its claim, ") }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The values go into a ConfigMap: a private key must not. */}}
+{{- define "holdfast.validateTrust" -}}
+{{- range $i, $key := .keys }}
+{{- if or (contains "PRIVATE" $key) (not (regexMatch "MCowBQYDK2VwAyEA[A-Za-z0-9+/]{43}=" (regexReplaceAll "\\s" $key ""))) }}
+{{- fail (printf "%s.trust[%d]: no public key of Ed25519; `openssl pkey -in private.pem -pubout` shows it" $.at $i) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* CockroachDB writes to the bucket by itself. */}}
+{{- define "holdfast.validateEncryption" -}}
+{{- range $name, $storage := include "holdfast.storages" .workload | fromJson }}
+{{- if $storage.encryption }}
+{{- range $i, $source := $.sources }}
+{{- if hasKey $source "cockroachdb" }}
+{{- fail (printf "%s.storages: %q has encryption, but CockroachDB writes sources[%d] there by itself; name a storage without" $.at $name $i) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
