@@ -75,6 +75,11 @@ const sections: Section[] = [
     at: ['storages', '*', 'filesystem'],
   },
   {
+    title: 'storages.NAME.rclone',
+    says: 'A folder of any remote that rclone knows: Backblaze B2, Azure, Google Drive, SFTP, WebDAV and some sixty more.',
+    at: ['storages', '*', 'rclone'],
+  },
+  {
     title: 'backups.PLAN',
     says: 'A plan: what is backed up, where to, and how long it is kept.',
     at: ['backups', '*'],

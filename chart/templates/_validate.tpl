@@ -67,7 +67,7 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- define "holdfast.validateStorage" -}}
 {{- $kinds := omit .storage "pod" "encryption" | keys | sortAlpha }}
 {{- if ne (len $kinds) 1 }}
-{{- fail (printf "%s: name one kind: s3 or filesystem (there are: %s)" .at (join ", " $kinds | default "none")) }}
+{{- fail (printf "%s: name one kind: s3, filesystem or rclone (there are: %s)" .at (join ", " $kinds | default "none")) }}
 {{- end }}
 {{- include "holdfast.validatePod" (dict "at" (print .at ".pod") "pod" .storage.pod) }}
 {{- include "holdfast.validateSecrets" (dict "at" .at "in" (omit .storage "pod")) }}

@@ -172,7 +172,8 @@ export function startWorker({ args, signal }: { args: string[]; signal: AbortSig
 
 type Child = ReturnType<typeof start>
 
-function start(program: Program, stdin: 'ignore' | 'pipe' = program.input === undefined ? 'ignore' : 'pipe') {
+/** Only that: who calls it reads its output, and awaits it. It never rejects. */
+export function start(program: Program, stdin: 'ignore' | 'pipe' = program.input === undefined ? 'ignore' : 'pipe') {
   const { file, args, signal, input, files = [], env = {}, graceMs = graceful } = program
   const nameless = files.map(namelessFile)
   const child = execa(file, args, {
@@ -208,7 +209,8 @@ function feed(stream: NodeJS.WritableStream | null | undefined, text: string): v
   stream?.end(text)
 }
 
-async function collect(stream: Readable, keep: number, onLine?: (line: string) => void): Promise<string> {
+/** What a stream says as text, its last `keep` characters. */
+export async function collect(stream: Readable, keep: number, onLine?: (line: string) => void): Promise<string> {
   let kept = ''
   let rest = ''
   stream.setEncoding('utf8')

@@ -1,11 +1,10 @@
 import { Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
-import { getCACertificates } from 'node:tls'
-import { certificates } from '../io/certificates.ts'
 import type { ExternalPlace } from '../storage.ts'
 import { given } from './given.ts'
 import type { OpenContext } from './kind.ts'
 import type { S3Options } from './s3-values.ts'
+import { trusted } from './tls.ts'
 
 /** The values as the SDK's settings; without the SDK, which only s3.ts imports. */
 export function settingsOf(options: S3Options, context: OpenContext) {
@@ -30,8 +29,7 @@ export function settingsOf(options: S3Options, context: OpenContext) {
 /** Connections to one server; made when needed, kept for the next request, closed with the client. */
 export function agentsOf({ tls }: S3Options, { at, secret }: OpenContext) {
   const pooled = { keepAlive: true, maxSockets: 256, maxFreeSockets: 64 }
-  const path = `${at}.s3.tls.ca`
-  const ca = tls.ca && [...getCACertificates('default'), certificates(secret(tls.ca, tls.ca.key, path), path)]
+  const ca = trusted(tls, { at: `${at}.s3.tls`, secret })
   return {
     httpAgent: new HttpAgent(pooled),
     httpsAgent: new HttpsAgent({ ...pooled, ...given({ ca }), rejectUnauthorized: !tls.insecureSkipVerify }),

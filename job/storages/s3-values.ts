@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { StorageKind } from './kind.ts'
+import { ServerTls } from './tls.ts'
 
 const secret = z.string().min(1).describe('Name of the Secret')
 
@@ -36,19 +37,7 @@ const schema = z
       .describe(
         'Without it: environment, workload identity (IRSA), profile or instance role, in the order of the AWS SDK',
       ),
-    tls: z
-      .strictObject({
-        ca: z
-          .strictObject({
-            secret,
-            key: z.string().min(1).default('ca.crt').describe('Key of the PEM file in the Secret'),
-          })
-          .optional()
-          .describe('Certificate authority to trust besides the public ones'),
-        insecureSkipVerify: z.boolean().default(false).describe('Accept any certificate; for experiments only'),
-      })
-      .prefault({})
-      .describe('How the certificate of an https endpoint is checked'),
+    tls: ServerTls.prefault({}).describe('How the certificate of an https endpoint is checked'),
     sse: z.enum(['AES256', 'aws:kms', 'aws:kms:dsse']).optional().describe('Server-side encryption to ask for'),
     kmsKeyId: z
       .string()

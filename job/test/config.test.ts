@@ -91,11 +91,11 @@ describe('a wrong value', () => {
       (v) => (v.backups.nightly.sources[0].name = '../x'),
       `${source}.name: a name has 1 to 63 of a-z, 0-9 and -`,
     ],
-    ['a storage of no kind', (v) => (v.storages.main = {}), 'storages.main: name one kind: s3 or filesystem'],
+    ['a storage of no kind', (v) => (v.storages.main = {}), 'storages.main: name one kind: s3, filesystem or rclone'],
     [
       'a storage of two kinds',
       (v) => (v.storages.main.s3 = { bucket: 'b' }),
-      'storages.main: name one kind: s3 or filesystem',
+      'storages.main: name one kind: s3, filesystem or rclone',
     ],
     [
       'a source without engine',

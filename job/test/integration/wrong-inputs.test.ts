@@ -164,7 +164,7 @@ describe('the values', () => {
     wrong(
       'a storage of two kinds',
       (v) => (v.storages.local.s3 = { bucket: 'b' }),
-      'storages.local: name one kind: s3 or filesystem',
+      'storages.local: name one kind: s3, filesystem or rclone',
     ),
     wrong('a storage of no kind', (v) => (v.storages.local = {}), 'storages.local: name one kind'),
     wrong(

@@ -93,7 +93,7 @@ async function startProgram(program: string, tls: S3ServerOptions['tls']): Promi
   return serverAt({ endpoint: `${tls ? 'https' : 'http'}://127.0.0.1:${port}`, ...keys, dataDir, stop })
 }
 
-function serverAt(server: Omit<S3Server, 'createBucket' | 'uploadsIn'>): S3Server {
+export function serverAt(server: Omit<S3Server, 'createBucket' | 'uploadsIn'>): S3Server {
   const client = new S3Client({
     endpoint: server.endpoint,
     region: 'us-east-1',
@@ -119,7 +119,7 @@ function serverAt(server: Omit<S3Server, 'createBucket' | 'uploadsIn'>): S3Serve
   }
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as { port: number }
@@ -128,7 +128,7 @@ async function freePort(): Promise<number> {
   return port
 }
 
-async function listening(child: ChildProcess, port: number): Promise<void> {
+export async function listening(child: ChildProcess, port: number): Promise<void> {
   for (let attempt = 0; attempt < 300; attempt++) {
     if (child.exitCode !== null) throw new Error(`the S3 server ended with ${child.exitCode}`)
     const socket = connect(port, '127.0.0.1')

@@ -23,14 +23,23 @@ describe('storage values', () => {
     { s3: { bucket: 'b', sse: 'aws:kms', kmsKeyId: 'key', storageClass: 'STANDARD_IA', checksums: 'when-required' } },
     { filesystem: { claim: 'backups', path: '/' } },
     { filesystem: { path: '/backups' }, pod: { labels: { team: 'data' } } },
+    { rclone: { remote: 'b2', path: 'prod-backups', config: { secret: 'rclone-conf' } } },
+    {
+      rclone: {
+        remote: 'my disk+1',
+        config: { secret: 'r', key: 'conf' },
+        configPassword: { secret: 'r' },
+        clients: '/opt',
+      },
+    },
   ])('take %j', (values) => {
     expect(StorageValues.safeParse(values).error).toBeUndefined()
   })
 
   test.each([
-    [{}, /name one kind: s3 or filesystem/],
-    [{ pod: {} }, /name one kind: s3 or filesystem/],
-    [{ s3: { bucket: 'b' }, filesystem: { path: '/' } }, /name one kind: s3 or filesystem/],
+    [{}, /name one kind: s3, filesystem or rclone/],
+    [{ pod: {} }, /name one kind: s3, filesystem or rclone/],
+    [{ s3: { bucket: 'b' }, filesystem: { path: '/' } }, /name one kind: s3, filesystem or rclone/],
     [{ ftp: {} }, /ftp/],
     [{ s3: {} }, /bucket/],
     [{ s3: { bucket: 'b', buckett: 'b' } }, /buckett/],
@@ -39,6 +48,12 @@ describe('storage values', () => {
     [{ s3: { bucket: 'b', partSizeMiB: 64, partsInFlight: 4 } }, /may be 128 at most/],
     [{ s3: { bucket: 'b', kmsKeyId: 'key' } }, /needs sse/],
     [{ s3: { bucket: 'b', sse: 'AES256', kmsKeyId: 'key' } }, /needs sse/],
+    [{ rclone: { remote: 'b2' } }, /config/],
+    [
+      { rclone: { remote: 'b2:prod', config: { secret: 'r' } } },
+      /name alone; what would follow its colon goes into `path`/,
+    ],
+    [{ rclone: { remote: 'b2', path: 'a]b', config: { secret: 'r' } } }, /cannot have/],
   ])('refuse %j', (values, message) => {
     const { error } = StorageValues.safeParse(values)
     expect(error && z.prettifyError(error)).toMatch(message)
@@ -52,7 +67,7 @@ describe('storage values', () => {
     expect(JSON.stringify(schema)).not.toMatch(/\(\?[=!<]/)
     expect(schema).toMatchObject({
       additionalProperties: false,
-      oneOf: [{ required: ['s3'] }, { required: ['filesystem'] }],
+      oneOf: [{ required: ['s3'] }, { required: ['filesystem'] }, { required: ['rclone'] }],
     })
   })
 
