@@ -37,6 +37,7 @@ workers.yaml: |
 {{- $kept := dict }}
 {{- range $name := .names }}
 {{- $entry := omit (get $.of $name) "pod" "job" }}
+{{- with $entry.filesystem }}{{ $entry = omit . "create" | set $entry "filesystem" }}{{ end }}
 {{- if $.once }}{{ $entry = omit $entry "schedule" "timeZone" "suspend" }}{{ end }}
 {{- include "holdfast.overlay" (list $kept (dict $name $entry)) }}
 {{- end }}

@@ -203,6 +203,10 @@ are known beforehand: `create` and `list` cannot be limited to names, and nobody
 {{- end }}
 {{- end }}
 {{- if include "holdfast.usesIdentity" . }}{{ $ports = append $ports 443 }}{{ end }}
+{{- range .Values.storages }}
+{{- /* Its servers stand in a Secret: nearly all speak HTTPS, others go into networkPolicy.egress. */}}
+{{- if .rclone }}{{ $ports = append $ports 443 }}{{ end }}
+{{- end }}
 {{- $ports | uniq | sortAlpha | toJson }}
 {{- end }}
 

@@ -17,6 +17,7 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- range $name, $storage := .Values.storages }}
 {{- include "holdfast.validateStorage" (dict "at" (print "storages." $name) "storage" $storage) }}
 {{- end }}
+{{- include "holdfast.validateClaims" . }}
 {{- range $name, $plan := .Values.backups }}
 {{- include "holdfast.validateBackup" (dict "root" $ "name" $name "plan" $plan) }}
 {{- end }}
@@ -86,6 +87,29 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- end }}
 {{- with .claim }}
 {{- include "holdfast.validateName" (dict "at" (print $.at ".filesystem.claim") "name" . "what" "PersistentVolumeClaim") }}
+{{- end }}
+{{- if and .create (not .claim) }}
+{{- fail (printf "%s.filesystem.claim: missing; it is the name of the claim that is to be created" $.at) }}
+{{- end }}
+{{- end }}
+{{- with .storage.rclone }}
+{{- if has ".." (splitList "/" (.path | default "")) }}
+{{- fail (printf "%s.rclone.path: %q leads out of its folder; leave out .." $.at .path) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Two storages may lie in one claim; one of them makes it. */}}
+{{- define "holdfast.validateClaims" -}}
+{{- $made := dict }}
+{{- range $name, $storage := .Values.storages }}
+{{- with $storage.filesystem }}
+{{- if .create }}
+{{- with get $made .claim }}
+{{- fail (printf "storages.%s.filesystem.create: storages.%s makes the claim %s already; leave it out here" $name . $storage.filesystem.claim) }}
+{{- end }}
+{{- $_ := set $made .claim $name }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -157,6 +181,11 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- with $storage.filesystem }}
 {{- if not .claim }}
 {{- include "holdfast.validateMounted" (dict "workload" $.workload "at" (printf "storages.%s.filesystem.path" $name) "path" .path "or" "name its claim, ") }}
+{{- end }}
+{{- with .create }}
+{{- if and (include "holdfast.usesWorkers" $.workload) (not (has "ReadWriteMany" (.accessModes | default list))) }}
+{{- fail (printf "storages.%s.filesystem.create.accessModes: the worker pods of %s mount the claim on several machines; have ReadWriteMany in it" $name $.at) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -10,13 +10,35 @@ import { guarded } from './guarded.ts'
 import { chunksOf, openBody } from './incoming.ts'
 import type { StorageKind } from './kind.ts'
 
-const schema = z.strictObject({
-  path: z
-    .string()
-    .min(1)
-    .describe('Folder of the backups: inside the claim, or, without a claim, an absolute path that exists'),
-  claim: z.string().min(1).optional().describe('PersistentVolumeClaim that holds the folder'),
-})
+const schema = z
+  .strictObject({
+    path: z
+      .string()
+      .min(1)
+      .describe('Folder of the backups: inside the claim, or, without a claim, an absolute path that exists'),
+    claim: z.string().min(1).optional().describe('PersistentVolumeClaim that holds the folder'),
+    create: z
+      .strictObject({
+        size: z
+          .string()
+          .regex(/^[0-9]+(\.[0-9]+)?([kMGTPE]|[KMGTPE]i)?$/, 'is a quantity of Kubernetes, such as 500Gi')
+          .describe(
+            'Size of the volume to ask for, such as 500Gi; it can grow later where the storage class allows it',
+          ),
+        storageClassName: z.string().optional().describe('Storage class; the default one of the cluster unless told'),
+        accessModes: z
+          .array(z.enum(['ReadWriteOnce', 'ReadWriteOncePod', 'ReadWriteMany']))
+          .min(1)
+          .default(['ReadWriteOnce'])
+          .describe('Worker pods, which run beside the data on other machines, need ReadWriteMany'),
+      })
+      .optional()
+      .describe('The chart makes the claim, and leaves it when it is uninstalled; without it the claim must exist'),
+  })
+  .refine(({ claim, create }) => create === undefined || claim !== undefined, {
+    path: ['claim'],
+    message: 'name the claim that is to be created',
+  })
 
 /** A folder of a mounted volume. A key is the path of its file. */
 export const filesystem: StorageKind<typeof schema> = {

@@ -23,7 +23,7 @@ test('the examples in values.yaml are right', () => {
   const own = readFileSync(join(chart, 'values.yaml'), 'utf8')
   const uncommented = own.replace(/^(storages|backups|restores): \{\}$/gm, '$1:').replace(/^# {2}/gm, '  ')
   const { storages, backups, restores } = parseValues(parse(uncommented), 'values.yaml')
-  expect(Object.keys({ ...storages, ...backups, ...restores })).toEqual(['main', 'local', 'nightly', 'standby'])
+  expect(Object.keys({ ...storages, ...backups, ...restores })).toEqual(['main', 'local', 'offsite', 'nightly', 'standby'])
 })
 
 describe.skipIf(noHelm).each(helms)('with $name', ({ render, template }) => {
@@ -92,6 +92,10 @@ function expectedConfig({ cluster, storages, backups, restores }: Json, { metada
 }
 
 function forJob({ pod, job, ...entry }: Json, { once = false }: { once?: boolean }): Json {
+  if (entry.filesystem) {
+    const { create, ...filesystem } = entry.filesystem
+    return { ...entry, filesystem }
+  }
   if (!once) return entry
   const { schedule, timeZone, suspend, ...rest } = entry
   return rest

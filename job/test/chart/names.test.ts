@@ -112,7 +112,10 @@ describe.skipIf(noHelm)('as a subchart', () => {
   test.each(helms)('with $name, it renders twice under two names beside each other', async ({ render }) => {
     const given = parse(readFileSync(ciFile('everything-on'), 'utf8'))
     const own = { ...given, fullnameOverride: '', nameOverride: '', serviceAccounts: {} }
-    const objects = await render({ chart: parent, values: { global: { a: 1 }, holdfast: own, second: own } })
+    // claims have the names that the values give them
+    const folder = { filesystem: { ...given.storages.folder.filesystem, claim: 'second' } }
+    const second = { ...own, storages: { ...own.storages, folder } }
+    const objects = await render({ chart: parent, values: { global: { a: 1 }, holdfast: own, second } })
     const names = objects.map(({ kind, metadata }) => `${kind} ${metadata.name}`)
     expect(new Set(names).size).toBe(names.length)
     expect(names).toContain('CronJob prod-holdfast-backup-nightly')
