@@ -23,7 +23,13 @@ test('the examples in values.yaml are right', () => {
   const own = readFileSync(join(chart, 'values.yaml'), 'utf8')
   const uncommented = own.replace(/^(storages|backups|restores): \{\}$/gm, '$1:').replace(/^# {2}/gm, '  ')
   const { storages, backups, restores } = parseValues(parse(uncommented), 'values.yaml')
-  expect(Object.keys({ ...storages, ...backups, ...restores })).toEqual(['main', 'local', 'offsite', 'nightly', 'standby'])
+  expect(Object.keys({ ...storages, ...backups, ...restores })).toEqual([
+    'main',
+    'local',
+    'offsite',
+    'nightly',
+    'standby',
+  ])
 })
 
 describe.skipIf(noHelm).each(helms)('with $name', ({ render, template }) => {
