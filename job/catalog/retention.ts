@@ -52,13 +52,14 @@ export function planRetention({ backups, policy, now }: Planning): RetentionPlan
   const highest = backups.reduce((id, backup) => Math.max(id, Number(backup.id)), 0)
   const judged = newestFirst.filter((backup) => isJudged(backup, now))
   const ruled = reasonsOfRules(judged, policy, now)
+  const reason = reasonToRemove(policy)
   const plan: RetentionPlan = { newest: judged[0]?.id, keep: [], remove: [] }
   for (const backup of newestFirst) {
     const { id, time, guards = [] } = backup
     const reasons = [...(reasonNotToJudge(time, now) ?? ruled.get(id) ?? []), ...guards]
     if (reasons.length === 0 && Number(id) === highest) reasons.push('the one that `latest` picks')
     if (reasons.length > 0) plan.keep.push({ id, reasons })
-    else plan.remove.push({ id, reason: reasonToRemove(policy) })
+    else plan.remove.push({ id, reason })
   }
   return plan
 }
