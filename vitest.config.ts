@@ -1,9 +1,11 @@
 import { defineConfig } from 'vitest/config'
 
 const integration = 'job/test/integration/**/*.test.ts'
-/** Of one small server each, or of pods: two files at a time. */
-const beside =
+/** Of one small server each, or of pods; the others start clusters of real data nodes, of up to 4 GB. */
+const small =
   'job/test/integration/{mysql,postgres,timescaledb,mongodb,redis,cockroachdb,files,files-places,kubernetes,hooks}.test.ts'
+/** They wait for servers most of the time. */
+const onServers = { maxWorkers: 2, testTimeout: 300_000, hookTimeout: 300_000, sequence: { groupOrder: 1 } }
 
 export default defineConfig({
   test: {
@@ -26,29 +28,9 @@ export default defineConfig({
       },
       {
         extends: true,
-        test: {
-          name: 'integration',
-          include: [integration],
-          exclude: [beside],
-          // Clusters of real data nodes: one file after the other.
-          maxWorkers: 1,
-          fileParallelism: false,
-          testTimeout: 300_000,
-          hookTimeout: 300_000,
-          sequence: { groupOrder: 1 },
-        },
+        test: { name: 'integration', include: [integration], exclude: [small], ...onServers },
       },
-      {
-        extends: true,
-        test: {
-          name: 'databases',
-          include: [beside],
-          maxWorkers: 2,
-          testTimeout: 300_000,
-          hookTimeout: 300_000,
-          sequence: { groupOrder: 2 },
-        },
-      },
+      { extends: true, test: { name: 'databases', include: [small], ...onServers } },
     ],
   },
 })
