@@ -200,15 +200,15 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- end }}
 {{- end }}
 
-{{/* CockroachDB writes to the bucket by itself. */}}
+{{/* CockroachDB writes to a bucket by itself; other storages get a copy, which can be encrypted. */}}
 {{- define "holdfast.validateEncryption" -}}
-{{- range $name, $storage := include "holdfast.storages" .workload | fromJson }}
-{{- if $storage.encryption }}
-{{- range $i, $source := $.sources }}
-{{- if hasKey $source "cockroachdb" }}
-{{- fail (printf "%s.storages: %q has encryption, but CockroachDB writes sources[%d] there by itself; name a storage without" $.at $name $i) }}
+{{- $open := false }}
+{{- range include "holdfast.storages" .workload | fromJson }}
+{{- if not .encryption }}{{ $open = true }}{{ end }}
 {{- end }}
-{{- end }}
+{{- range $i, $source := .sources }}
+{{- if and (hasKey $source "cockroachdb") (not $open) }}
+{{- fail (printf "%s.storages: all have encryption, but CockroachDB writes sources[%d] by itself; name one without as well" $.at $i) }}
 {{- end }}
 {{- end }}
 {{- end }}

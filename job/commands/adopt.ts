@@ -3,14 +3,15 @@ import { dateOf, folderKey, helmDateOf, isRunFile, isTime, partKey } from '../ca
 import { engineNamed } from '../engines/index.ts'
 import { JobError } from '../errors.ts'
 import { inParallel } from '../io/parallel.ts'
-import { tap } from '../io/pipeline.ts'
 import { type Result, sizeText } from '../io/print.ts'
 import { openReader, ownParts } from '../io/reader.ts'
+import { tap } from '../io/tap.ts'
 import type { Manifest, Part } from '../manifest.ts'
 import type { Storage } from '../storage.ts'
 import { version } from '../version.ts'
 import { contextOf } from './backup.ts'
 import type { Job } from './job.ts'
+import { signerOf } from './signing.ts'
 
 export interface AdoptOptions {
   /** The folder that holds the ids; becomes the plan's name in the catalog. */
@@ -32,6 +33,7 @@ export async function adopt(
   { plan, id, storage: name, decryption, clients, dryRun }: AdoptOptions,
 ): Promise<Result> {
   const storage = await job.storage(name)
+  const sign = signerOf(job, plan)
   const catalog = openCatalog({ storage, plan })
   const { committed, uncommitted } = await catalog.ids()
   if (committed.includes(id))
@@ -71,7 +73,7 @@ export async function adopt(
     sources: [{ name: 'rondb', engine: engine.name, ...facts }],
     warnings: [...job.warnings],
   }
-  if (!dryRun) await catalog.commit(manifest, job.signal)
+  if (!dryRun) await catalog.commit(sign(manifest), job.signal)
   const bytes = parts.reduce((sum, part) => sum + part.size, 0)
   return {
     data: { plan, backup: id, storage: name, parts: parts.length, bytes, written: !dryRun },

@@ -9,7 +9,7 @@ import { together } from '../io/parallel.ts'
 import { type Result, sizeText } from '../io/print.ts'
 import { openSink, type SourceSink } from '../io/sink.ts'
 import type { Workers } from '../io/workers.ts'
-import type { Manifest, SourceFacts } from '../manifest.ts'
+import { formatOf, type Manifest, type SourceFacts } from '../manifest.ts'
 import { version } from '../version.ts'
 import { type Begun, begin, runsIn, takeUp } from './begin.ts'
 import { planNamed } from './catalogs.ts'
@@ -18,6 +18,7 @@ import { catalogOf, openPlan, tooFew } from './destinations.ts'
 import { type Around, between, repair } from './hooks.ts'
 import type { Job } from './job.ts'
 import { pruneAfterBackup } from './prune.ts'
+import { signerOf } from './signing.ts'
 
 export interface BackupOptions {
   plan: string
@@ -29,6 +30,7 @@ export interface BackupOptions {
 interface Run extends Begun {
   /** What was found out about the first source just now; later ones begin when it may have changed. */
   checked?: SourceState | undefined
+  sign(manifest: Manifest): Manifest
 }
 
 type Source = Plan['sources'][number]
@@ -47,17 +49,18 @@ const freshIds = 3
 export async function backup(job: Job, options: BackupOptions): Promise<Result> {
   const { plan: name } = options
   const plan = planNamed(job.config, name)
+  const sign = signerOf(job, name)
   if (!options.dryRun) await repair(job, hooksOf(name, plan))
   const opening = openPlan(job, name, plan)
   if (options.resume !== undefined && !options.dryRun)
-    return runOnce(await takeUp({ job, name, plan, storages: await opening }, options.resume))
+    return runOnce({ ...(await takeUp({ job, name, plan, storages: await opening }, options.resume)), sign })
   const [storages, sources] = await together([opening, checkSources(job, name)])
   if (options.dryRun) return planned(name, plan, sources)
   let checked = sources[0]?.state
   for (let tries = 1; ; tries++) {
     const run = await begin({ job, name, plan, storages })
     try {
-      return await runOnce({ ...run, checked })
+      return await runOnce({ ...run, checked, sign })
     } catch (error) {
       if (!(error instanceof JobError && error.kind === 'busy' && error.retryable) || tries === freshIds) throw error
       job.log.info({ backup: run.id, because: textOf(error) }, 'taking a fresh id')
@@ -163,8 +166,9 @@ interface Finished {
 /** Each storage has its own: what is stored in it, and how, need not be the same everywhere. */
 function manifestOf({ run, done, finished, warnings }: Finished, { storage }: Destination): Manifest {
   const { job, name, id, started } = run
-  return {
-    format: 1,
+  const parts = done.flatMap(({ sink }) => sink.parts(storage)).sort((a, b) => (a.path < b.path ? -1 : 1))
+  return run.sign({
+    format: formatOf(parts),
     id,
     plan: name,
     ...(job.config.cluster ? { cluster: job.config.cluster } : {}),
@@ -173,9 +177,9 @@ function manifestOf({ run, done, finished, warnings }: Finished, { storage }: De
     jobVersion: version,
     conditionalPut: storage.features.conditionalPut,
     sources: done.map(({ facts }) => facts),
-    parts: done.flatMap(({ sink }) => sink.parts(storage)).sort((a, b) => (a.path < b.path ? -1 : 1)),
+    parts,
     warnings,
-  }
+  })
 }
 
 /** One source, into a sink of its own. */

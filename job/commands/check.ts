@@ -4,6 +4,7 @@ import type { Result } from '../io/print.ts'
 import { contextOf } from './backup.ts'
 import { planNamed } from './catalogs.ts'
 import type { Job } from './job.ts'
+import { signerOf } from './signing.ts'
 
 export interface CheckedSource {
   source: string
@@ -21,6 +22,7 @@ export interface FoundSource {
 /** Everything that can be known without writing: every source of the plan, and that its storages answer. */
 export async function check(job: Job, { plan: name }: { plan: string }): Promise<Result> {
   const plan = planNamed(job.config, name)
+  signerOf(job, name)
   const sources = (await checkSources(job, name)).map(({ shown }) => shown)
   for (const storage of plan.storages) {
     for await (const _ of (await job.storage(storage)).list(`${name}/`, { delimiter: '/' })) break

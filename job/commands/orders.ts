@@ -12,8 +12,9 @@ import { anyOf, type Copies, type Destinations, openDestinations } from '../io/d
 import { errorOf, failureOf, type Outcome } from '../io/outcome.ts'
 import { inParallel } from '../io/parallel.ts'
 import { contentOf, ownPath, readPart, writePart } from '../io/parts.ts'
-import { store, tap } from '../io/pipeline.ts'
+import { store } from '../io/pipeline.ts'
 import { listOf } from '../io/sink.ts'
+import { tap } from '../io/tap.ts'
 import { Part } from '../manifest.ts'
 import { backupOf, type Desk, openFolder } from './desk.ts'
 

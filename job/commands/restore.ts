@@ -2,6 +2,7 @@ import { openCatalog } from '../catalog/catalog.ts'
 import { seconds } from '../config.ts'
 import type { TargetRun } from '../engine.ts'
 import { JobError } from '../errors.ts'
+import { requireKeys } from '../io/keys.ts'
 import { together } from '../io/parallel.ts'
 import type { Result } from '../io/print.ts'
 import { ownParts } from '../io/reader.ts'
@@ -99,6 +100,7 @@ async function plan(job: Job, request: Request): Promise<Planned> {
     job.about({ plan: request.from.plan, id: backup })
   }
   if (found) refuseOld({ job, request, manifest: found.manifest, open })
+  if (found && open.length > 0) await requireKeys(found.held, job.signal)
   const tasks: Task[] = []
   if (found && open.length > 0) {
     const { manifest } = found

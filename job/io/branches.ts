@@ -2,6 +2,7 @@ import { PassThrough, type Readable } from 'node:stream'
 import { JobError } from '../errors.ts'
 import type { Stored } from '../storage.ts'
 import type { Destination, Destinations } from './destinations.ts'
+import type { Outgoing } from './outgoing.ts'
 
 /** A storage that takes nothing for so long, while the others wait for it, is out. */
 const stalledMs = 10 * 60_000
@@ -16,6 +17,8 @@ interface Spread {
   size?: number | undefined
   to: Destinations
   signal: AbortSignal
+  /** How it goes into each of those that take part. */
+  outgoing: ReadonlyMap<Destination, Outgoing>
 }
 
 /** One storage's end of the stream. */
@@ -32,7 +35,7 @@ interface Branch {
  */
 export async function spread(source: Readable, options: Spread): Promise<Map<Destination, Stored>> {
   let broken = false
-  const branches = options.to.live().map((destination) => open(destination))
+  const branches = [...options.outgoing.keys()].map((destination) => open(destination))
   try {
     await feed(source, branches, options)
   } catch (error) {
@@ -51,11 +54,12 @@ export async function spread(source: Readable, options: Spread): Promise<Map<Des
   return found
 
   function open(destination: Destination): Branch {
-    const { key, size, to, signal } = options
+    const { to, signal, outgoing } = options
+    const { key, size, open: form } = outgoing.get(destination) as Outgoing
     // a storage that failed before it read does not listen to the error that ends its branch
     const stream = new PassThrough({ highWaterMark: lag }).on('error', () => {})
     const ends = AbortSignal.any([signal, destination.out])
-    const put = destination.storage.put(key, stream, { signal: ends, ...(size === undefined ? {} : { size }) })
+    const put = destination.storage.put(key, form(stream), { signal: ends, ...(size === undefined ? {} : { size }) })
     const stored = put.catch((error) => {
       stream.destroy()
       try {

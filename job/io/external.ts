@@ -2,18 +2,33 @@ import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { partKey, pathOf } from '../catalog/layout.ts'
 import { JobError } from '../errors.ts'
-import type { Part } from '../manifest.ts'
 import type { ExternalPlace, Storage } from '../storage.ts'
 import type { Copies, Destinations } from './destinations.ts'
+import type { Content } from './outgoing.ts'
 import { inParallel } from './parallel.ts'
-import { store, tap } from './pipeline.ts'
+import { contentOf } from './parts.ts'
+import { store } from './pipeline.ts'
+import { tap } from './tap.ts'
+
+/** A storage, and whether what the database reads or writes there is encrypted by us. */
+export interface Candidate {
+  storage: Storage
+  encrypted: boolean
+}
 
 /** The first storage that a database gets to by itself, and `prefix` as the database has to know it. */
-export function externalPlace(storages: Storage[], prefix: string): { storage: Storage; place: ExternalPlace } {
-  const storage = storages.find((one) => one.external !== undefined)
+export function externalPlace(candidates: Candidate[], prefix: string): { storage: Storage; place: ExternalPlace } {
+  const open = candidates.filter(({ encrypted }) => !encrypted)
+  const { storage } = open.find((one) => one.storage.external !== undefined) ?? {}
   const place = storage?.external?.(prefix)
   if (storage && place) return { storage, place }
-  const names = storages.map(({ name }) => name).join(', ')
+  const names = candidates.map((one) => one.storage.name).join(', ')
+  if (candidates.some((one) => one.storage.external !== undefined))
+    throw new JobError(
+      'configuration',
+      `the database reads and writes a bucket by itself, and what lies in ${names} is encrypted`,
+      { hint: 'name a storage without encryption for it; another one beside it gets an encrypted copy' },
+    )
   throw new JobError('configuration', `the database reads and writes a bucket by itself, and ${names} is none`, {
     hint: 'name a storage of kind s3 that the database gets to, too',
   })
@@ -49,17 +64,17 @@ export async function takeIn({ plan, id, folder, storage, to, signal, onBytes }:
         : new Map()
     const [copied] = copies.values()
     // nobody else took it
-    const part = copied ?? (await counted(path, await data()))
+    const part = { path, ...(copied ? contentOf(copied) : await counted(await data())) }
     if (part.size !== size)
       throw new JobError('storage', `${path} in storage ${storage.name} had ${size} bytes, ${part.size} were read`)
     return new Map([[storage.name, part], ...copies])
   })
 
-  async function counted(path: string, data: Readable): Promise<Part> {
+  async function counted(data: Readable): Promise<Content> {
     const tapped = tap(data, onBytes)
     await pipeline(tapped.stream, async (chunks) => {
       for await (const _ of chunks) signal.throwIfAborted()
     })
-    return { path, ...tapped.result() }
+    return tapped.result()
   }
 }

@@ -1,26 +1,14 @@
-import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
 import { keysNumber, manifestPrefix, partKey } from '../catalog/layout.ts'
 import { JobError } from '../errors.ts'
-import type { AgeKey, Part } from '../manifest.ts'
+import type { Manifest, Part } from '../manifest.ts'
 import { readAll, type Storage } from '../storage.ts'
-import { fileKeySize, isKeyOf, unwrapKey, wrapKey } from './age.ts'
 
 /** The keys of encrypted parts: each part has its own, which is nowhere but in a header of age, for those who may read it. */
 
 interface Backup {
   plan: string
   id: string
-}
-
-/** A new key for the part with this path. Needs no secret. */
-export async function newKey(
-  recipients: readonly string[],
-  { plan, id, path }: Backup & { path: string },
-): Promise<{ fileKey: Buffer; age: AgeKey }> {
-  const fileKey = randomBytes(fileKeySize)
-  const header = await wrapKey({ fileKey, recipients, place: partKey(plan, id, path) })
-  return { fileKey, age: { header, recipients: [...recipients] } }
 }
 
 /** A sibling of a manifest, `<id>.keys-<n>.json`: the same keys for other recipients. Parts and manifest stay as they are. */
@@ -53,6 +41,8 @@ export async function keyOf({ path, age }: Part, reading: Reading): Promise<Buff
       hint: `it is for ${age.recipients.join(', ')}: name recipients, and the identity of one of these`,
     })
   const identities = storage.encryption.identities()
+  // only for who decrypts: it takes a while to load
+  const { isKeyOf, unwrapKey } = await import('./age.ts')
   const place = partKey(plan, id, path)
   const fileKey = await unwrapKey(age.header, { identities, place })
   if (fileKey) return fileKey
@@ -66,6 +56,25 @@ export async function keyOf({ path, age }: Part, reading: Reading): Promise<Buff
   throw new JobError('configuration', `${at}.identities: none of them opens backup ${id} of plan ${plan}`, {
     hint: `it is for ${[...recipients].join(', ')}; age-keygen -y shows what an identity is for`,
   })
+}
+
+/** Throws what `keyOf` does when no storage has the backup in a form that can be read; of each, one part is tried. */
+export async function requireKeys(
+  held: readonly { storage: Storage; manifest: Manifest }[],
+  signal: AbortSignal,
+): Promise<void> {
+  const failures: unknown[] = []
+  for (const { storage, manifest } of held) {
+    const part = manifest.parts.find(({ age }) => age)
+    if (!part) return
+    try {
+      await keyOf(part, { plan: manifest.plan, id: manifest.id, storage, signal })
+      return
+    } catch (error) {
+      failures.push(error)
+    }
+  }
+  if (failures.length > 0) throw failures[0]
 }
 
 const known = new WeakMap<Source, Map<string, Promise<KeysFile[]>>>()

@@ -5,8 +5,9 @@ import { type Part, suffixOf } from '../manifest.ts'
 import { isMissing } from '../storage.ts'
 import type { Copies, Destinations } from './destinations.ts'
 import { keyOf, type Source } from './keys.ts'
-import { store, tap, verified } from './pipeline.ts'
+import { store, verified } from './pipeline.ts'
 import { unseal } from './seal.ts'
+import { tap } from './tap.ts'
 import { compress, decompress } from './zstd.ts'
 
 /** Parts of one backup, as a coordinator or a worker writes and reads them. */
@@ -36,11 +37,12 @@ export async function writePart(options: Write): Promise<Copies> {
   }
   const tapped = tap(data, onBytes)
   const name = path + suffixOf({ codec: 'zstd' })
-  const copies = await store({ key: partKey(plan, id, name), path: name, data: compress(tapped.stream), to, signal })
-  const whole = tapped.result()
-  if (size !== undefined && whole.size !== size)
-    throw new JobError('server', `${path} had ${whole.size} bytes, not the ${size} that were said`)
-  return new Map([...copies].map(([storage, part]) => [storage, { ...part, codec: 'zstd', plain: whole }]))
+  const whole = () => {
+    const content = tapped.result()
+    if (size === undefined || content.size === size) return content
+    throw new JobError('server', `${path} had ${content.size} bytes, not the ${size} that were said`)
+  }
+  return store({ key: partKey(plan, id, name), path: name, data: compress(tapped.stream), to, signal, whole })
 }
 
 /** What the part was made of; errors at its end when the stored bytes, or these, are not what the manifest says. */

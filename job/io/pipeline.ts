@@ -2,50 +2,10 @@ import { createHash } from 'node:crypto'
 import { pipeline, type Readable, Transform } from 'node:stream'
 import { JobError } from '../errors.ts'
 import type { Part } from '../manifest.ts'
-import { isLender, type Lender } from '../storage.ts'
 import { spread } from './branches.ts'
 import { type Copies, type Destination, type Destinations, sameIn } from './destinations.ts'
-import { lending } from './lending.ts'
-
-/** Hashes and counts what passes. */
-export interface Tap {
-  stream: Readable
-  /** Call after the end. */
-  result(): { size: number; sha256: string }
-}
-
-export function tap(source: Readable, onBytes?: (bytes: number) => void): Tap {
-  const hash = createHash('sha256')
-  let size = 0
-  const see = (chunk: Buffer) => {
-    hash.update(chunk)
-    size += chunk.length
-    onBytes?.(chunk.length)
-  }
-  const stream = isLender(source) ? lending(seen(source, see), source) : passing(source, see)
-  return { stream, result: () => ({ size, sha256: hash.digest('hex') }) }
-}
-
-function passing(source: Readable, see: (chunk: Buffer) => void): Readable {
-  const stream = new Transform({
-    readableHighWaterMark: 2 * 1024 * 1024,
-    writableHighWaterMark: 2 * 1024 * 1024,
-    transform(chunk: Buffer, _, done) {
-      see(chunk)
-      done(null, chunk)
-    },
-  })
-  // the callback gets every failure; it also reaches whoever reads the tap, as its own error
-  pipeline(source, stream, () => {})
-  return stream
-}
-
-async function* seen(source: Lender, see: (chunk: Buffer) => void): AsyncGenerator<Buffer> {
-  for await (const chunk of source.loans()) {
-    see(chunk)
-    yield chunk
-  }
-}
+import { type Content, type Outgoing, outgoingTo } from './outgoing.ts'
+import { type Tap, tap } from './tap.ts'
 
 interface Store {
   /** Where the part goes in each storage. */
@@ -57,52 +17,81 @@ interface Store {
   to: Destinations
   signal: AbortSignal
   onBytes?: (bytes: number) => void
+  /** What the data was compressed from, after its end. */
+  whole?: () => Content
 }
 
 /**
  * Sends one part to every storage, reading the data once, and resolves to the copies of those that did not fail. What a storage says it
  * has must be what was sent. Rejects when the producer fails, and when the last storage of the run does.
  */
-export async function store({ to, ...part }: Store): Promise<Copies> {
-  const [only, ...others] = to.live()
-  if (!only) return new Map()
-  if (others.length === 0) return storeInOne(only, { to, ...part })
-  const { key, path, data, size, signal, onBytes } = part
-  const tapped = tap(typeof data === 'function' ? data() : data, onBytes)
-  const stored = await spread(tapped.stream, { key, size, to, signal })
-  const sent = tapped.result()
+export async function store(options: Store): Promise<Copies> {
+  const { to, data, whole } = options
+  // it may fail before anybody reads
+  if (typeof data !== 'function') data.on('error', () => {})
+  const live = to.live()
+  const ways = await Promise.all(live.map(({ storage }) => outgoingTo(storage, options)))
+  const outgoing = new Map(live.map((destination, i) => [destination, ways[i] as Outgoing]))
+  const sent = await (live.length > 1 ? storeInAll : storeInOne)(outgoing, options)
+  const codec = whole && { codec: 'zstd' as const, plain: whole() }
+  return new Map([...sent].map(([storage, part]) => [storage, { ...part, ...codec }]))
+}
+
+type Ways = ReadonlyMap<Destination, Outgoing>
+
+async function storeInAll(outgoing: Ways, options: Store): Promise<Copies> {
+  const { key, path, data, size, to, signal } = options
+  const tapped = tapIfNeeded(outgoing, options, typeof data === 'function' ? data() : data)
+  const stored = await spread(tapped.stream, { key, size, to, signal, outgoing })
+  const sent = tapped.result?.()
   const copies = new Map<string, Part>()
   for (const [destination, { size }] of stored) {
-    if (size === sent.size) copies.set(destination.storage.name, { path, ...sent })
-    else to.drop(destination, otherSize(destination, { path, size, sent: sent.size }))
+    const part = outgoing.get(destination)?.part(sent)
+    if (part?.size === size) copies.set(destination.storage.name, part)
+    else to.drop(destination, otherSize(destination, { path, size, sent: part?.size ?? 0 }))
   }
   return copies
 }
 
 /** Without a second stream in between: this storage may ask for the data again. */
-async function storeInOne(destination: Destination, options: Store): Promise<Copies> {
-  const { key, path, data, size, to, signal, onBytes } = options
-  let tapped: Tap | undefined
+async function storeInOne(outgoing: Ways, options: Store): Promise<Copies> {
+  const { path, data, to, signal } = options
+  const [[destination, way] = []] = outgoing
+  if (!destination || !way) return new Map()
+  let tapped: Partial<Tap> = {}
   const open = () => {
-    tapped = tap(typeof data === 'function' ? data() : data, onBytes)
-    return tapped.stream
+    tapped = tapIfNeeded(outgoing, options, typeof data === 'function' ? data() : data)
+    return way.open(tapped.stream as Readable)
   }
-  const how = { signal: AbortSignal.any([signal, destination.out]), ...(size === undefined ? {} : { size }) }
+  const how = {
+    signal: AbortSignal.any([signal, destination.out]),
+    ...(way.size === undefined ? {} : { size: way.size }),
+  }
   try {
-    const stored = await destination.storage.put(key, typeof data === 'function' ? open : open(), how)
-    const sent = tapped?.result()
-    if (!sent) throw new JobError('bug', `${path} was stored without being read`)
-    if (stored.size !== sent.size) throw otherSize(destination, { path, size: stored.size, sent: sent.size })
-    return sameIn([destination], { path, ...sent })
+    const stored = await destination.storage.put(way.key, typeof data === 'function' ? open : open(), how)
+    if (!tapped.stream) throw new JobError('bug', `${path} was stored without being read`)
+    const part = way.part(tapped.result?.())
+    if (stored.size !== part.size) throw otherSize(destination, { path, size: stored.size, sent: part.size })
+    return sameIn([destination], part)
   } catch (error) {
-    const broken = tapped?.stream.errored
+    const broken = tapped.stream?.errored
     // a storage that failed before it read has not ended the producer
-    tapped?.stream.destroy()
+    tapped.stream?.destroy()
     signal.throwIfAborted()
     if (broken && !destination.out.aborted) throw error
     to.drop(destination, error)
     return new Map()
   }
+}
+
+/** Hashes what was compressed only for a storage that gets it as it is. */
+function tapIfNeeded(
+  outgoing: Ways,
+  { whole, onBytes }: Store,
+  data: Readable,
+): Pick<Tap, 'stream'> & Partial<Pick<Tap, 'result'>> {
+  const encrypted = [...outgoing.keys()].every(({ storage }) => storage.encryption)
+  return whole && encrypted ? { stream: data } : tap(data, onBytes)
 }
 
 function otherSize({ storage }: Destination, { path, size, sent }: { path: string; size: number; sent: number }) {

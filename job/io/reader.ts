@@ -59,8 +59,12 @@ export function openReader({ held, source, workers, signal, warn }: Options): So
   return {
     read: async (path) => shelf.read(copies(path)),
     external: async (path) => {
-      const storages = held.map(({ storage }) => storage)
-      return externalPlace(storages, partKey(plan, id, prefix + path)).place
+      const below = `${prefix}${path}/`
+      const candidates = held.map(({ storage, manifest }) => ({
+        storage,
+        encrypted: manifest.parts.some((part) => part.age && part.path.startsWith(below)),
+      }))
+      return externalPlace(candidates, partKey(plan, id, prefix + path)).place
     },
     delegate,
     helps: () => shelf.helps(),

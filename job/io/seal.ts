@@ -28,6 +28,11 @@ export function seal(source: Readable, key: FileKey): Lender {
   return lending(sealed(isLender(source) ? source.loans() : source, key), source)
 }
 
+/** Bytes of a file of age, header included. */
+export function sealedSize(plain: number, header: string): number {
+  return header.length + nonceSize + plain + Math.max(1, Math.ceil(plain / chunkSize)) * tagSize
+}
+
 async function* sealed(source: AsyncIterable<Buffer>, { fileKey, header }: FileKey): AsyncGenerator<Buffer> {
   const nonce = randomBytes(nonceSize)
   const chunks = new Sealing(payloadKey(fileKey, nonce))

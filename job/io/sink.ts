@@ -74,7 +74,7 @@ export function openSink({ catalogs, to, id, source, engine, workers, progress, 
     external: async (path) => {
       const folder = pathOf(path)
       const { storage, place } = externalPlace(
-        to.live().map((one) => one.storage),
+        to.live().map(({ storage }) => ({ storage, encrypted: storage.encryption !== undefined })),
         partKey(plan, id, folder),
       )
       const onBytes = (bytes: number) => progress.add(path, bytes)

@@ -1,9 +1,10 @@
 import { generateX25519Identity, identityToRecipient } from 'age-encryption'
 import { beforeEach, expect, test } from 'vitest'
 import { rewrap } from '../../commands/rewrap.ts'
-import { keyOf, newKey } from '../../io/keys.ts'
+import { keyOf } from '../../io/keys.ts'
 import { formatManifest, type Manifest } from '../../manifest.ts'
 import { manifestOf, memoryStore, type Store } from '../catalog/store.ts'
+import { newKey } from '../io/keyed.ts'
 import { fakeJob, now } from './fake-job.ts'
 
 const id = '1795218000'
@@ -17,7 +18,7 @@ let fileKey: Buffer
 let store: Store
 
 beforeEach(async () => {
-  const made = await newKey([oldRecipient as string], { plan: 'nightly', id, path })
+  const made = await newKey([oldRecipient as string], `nightly/${id}/${path}`)
   fileKey = made.fileKey
   const parts = [{ path, ...content, codec: 'zstd' as const, age: made.age, plain: content }]
   store = withManifest({ ...manifestOf(id), format: 2, parts })

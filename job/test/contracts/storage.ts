@@ -4,6 +4,7 @@ import { PassThrough, Readable } from 'node:stream'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { JobError } from '../../errors.ts'
 import { isExisting, isMissing, type Listed, readAll, type Storage } from '../../storage.ts'
+import { partsContract } from './parts.ts'
 
 export interface StorageUnderTest {
   storage: Storage
@@ -368,6 +369,8 @@ export function storageContract(name: string, make: () => Promise<StorageUnderTe
       await storage.delete(keys)
       expect(await listed(storage, 'odd/')).toEqual([])
     })
+
+    describe('holds parts', () => partsContract(() => storage))
   })
 }
 

@@ -1,10 +1,11 @@
 import { generateX25519Identity, identityToRecipient } from 'age-encryption'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { wrapKey } from '../../io/age.ts'
-import { KeysFile, keyOf, newKey } from '../../io/keys.ts'
+import { KeysFile, keyOf } from '../../io/keys.ts'
 import type { Part } from '../../manifest.ts'
 import type { Storage } from '../../storage.ts'
 import { type MemoryStorage, memoryStorage } from '../fakes/memory.ts'
+import { newKey } from './keyed.ts'
 
 const backup = { plan: 'nightly', id: '1795218000', signal: new AbortController().signal }
 const path = 'users.sql.zst.age'
@@ -19,7 +20,7 @@ beforeAll(async () => {
   other = await generateX25519Identity()
   recipient = await identityToRecipient(mine)
   others = await identityToRecipient(other)
-  const made = await newKey([recipient], { ...backup, path })
+  const made = await newKey([recipient], place)
   fileKey = made.fileKey
   part = { path, ...content, codec: 'zstd', age: made.age, plain: content }
 })
@@ -56,7 +57,7 @@ describe('the key of a part', () => {
   })
 
   test('is another one for each part', async () => {
-    const keys = await Promise.all([1, 2, 3].map(() => newKey([recipient], { ...backup, path })))
+    const keys = await Promise.all([1, 2, 3].map(() => newKey([recipient], place)))
     expect(new Set(keys.map((one) => one.fileKey.toString('hex'))).size).toBe(3)
     expect(new Set(keys.map((one) => one.age.header)).size).toBe(3)
   })
@@ -72,7 +73,7 @@ describe('a key that was wrapped again', () => {
 
   test('is passed over when it is not the part’s', async () => {
     const storage = encrypting([other])
-    const stranger = await newKey([others], { ...backup, path })
+    const stranger = await newKey([others], place)
     await rewrapped(storage, 1, { headers: { [path]: await wrapKey({ fileKey, recipients: [others], place }) } })
     await rewrapped(storage, 2, { headers: { [path]: stranger.age.header } })
     await rewrapped(storage, 3, { headers: { [path]: 'age-encryption.org/v1\n' } })

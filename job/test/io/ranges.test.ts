@@ -10,7 +10,7 @@ import { seal } from '../../io/seal.ts'
 import { compress, decompress, frameSize, largestFrame } from '../../io/zstd.ts'
 import type { Part } from '../../manifest.ts'
 import { memoryStorage } from '../fakes/memory.ts'
-import { piecesOf, seeded, someBytes } from './seeded.ts'
+import { piecesOf, seeded, someBytes } from '../fakes/seeded.ts'
 
 const signal = new AbortController().signal
 const backup = { plan: 'nightly', id: '1', signal }

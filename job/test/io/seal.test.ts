@@ -6,7 +6,7 @@ import { beforeAll, describe, expect, test, vi } from 'vitest'
 import { fileKeySize, identitiesIn, isKeyOf, recipientOf, unwrapKey, wrapKey } from '../../io/age.ts'
 import { lending } from '../../io/lending.ts'
 import { seal, unseal } from '../../io/seal.ts'
-import { piecesOf, seeded, someBytes } from './seeded.ts'
+import { piecesOf, seeded, someBytes } from '../fakes/seeded.ts'
 
 const place = 'nightly/1795218000/shop/or ders.sql.zst.age'
 const fileKey = randomBytes(fileKeySize)

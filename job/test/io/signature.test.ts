@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { isSignatureOf, publicKeyOf, signatureOf, signingKey } from '../../io/signature.ts'
-import { seeded } from './seeded.ts'
+import { seeded } from '../fakes/seeded.ts'
 
 const { privateKey, publicKey } = generateKeyPairSync('ed25519')
 const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
