@@ -3,6 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { isTimeZone } from './catalog/calendar.ts'
+import { Retention } from './catalog/retention-values.ts'
+import { duration } from './durations.ts'
 import type { SecretReader } from './engine.ts'
 import { SourceValues, TargetValues } from './engines/index.ts'
 import { JobError } from './errors.ts'
@@ -13,44 +15,11 @@ import { chartValues, job, pod } from './kubernetes/values.ts'
 import type { Trust } from './manifest.ts'
 import { StorageValues } from './storages/index.ts'
 
+export { seconds } from './durations.ts'
+
 /** The values of the chart, unchanged. What only Kubernetes needs is accepted, and ignored here. */
 
 const name = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'a name has 1 to 63 of a-z, 0-9 and -')
-const duration = z
-  .string()
-  .regex(/^[1-9]\d*[smhd]$/, 'a duration is a number with s, m, h or d, such as 48h')
-  .describe('a number with s, m, h or d')
-
-const newestOf = (period: string) =>
-  z.int().min(1).optional().describe(`keep the newest of each of so many ${period} that have a backup`)
-const rules = {
-  last: z.int().min(1).optional().describe('keep so many of the newest backups whatever their age'),
-  maxAge: duration.optional().describe('keep every backup that is not older; when it is the only rule, older ones go'),
-  hourly: newestOf('hours'),
-  daily: newestOf('days'),
-  weekly: newestOf('weeks (from Monday)'),
-  monthly: newestOf('months'),
-  yearly: newestOf('years'),
-  minimum: z.int().min(1).optional().describe('never leave fewer than so many, whatever the rules beside it say'),
-}
-const needsRule = {
-  path: ['minimum'],
-  message: 'needs a rule beside it (last, maxAge, hourly, daily, weekly, monthly, yearly): without one nothing goes',
-}
-const hasRule = ({ minimum, ...others }: Record<string, unknown>) =>
-  minimum === undefined || Object.keys(rules).some((rule) => others[rule] !== undefined)
-
-const Retention = z
-  .strictObject({
-    ...rules,
-    storages: z
-      .record(name, z.strictObject(rules).refine(hasRule, needsRule))
-      .optional()
-      .describe('other rules for a storage of the plan, in place of all those above; {} keeps everything there'),
-  })
-  .refine(hasRule, needsRule)
-export type Retention = z.infer<typeof Retention>
-
 const Plan = z.strictObject({
   storages: z.array(name).min(1).describe('names of the storages that get the backup'),
   require: z
@@ -323,10 +292,4 @@ export function secretReader(secretsDir: string): SecretReader {
       })
     }
   }
-}
-
-/** Seconds of a duration such as 48h. */
-export function seconds(text: string): number {
-  const unit = { s: 1, m: 60, h: 3600, d: 86400 }[text.at(-1) as 's' | 'm' | 'h' | 'd']
-  return Number(text.slice(0, -1)) * unit
 }

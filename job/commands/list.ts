@@ -1,16 +1,15 @@
 import { Cron } from 'croner'
-import type { Run } from '../catalog/catalog.ts'
-import { type Catalog, type Ids, openCatalog } from '../catalog/catalog.ts'
+import { openCatalog, type Run } from '../catalog/catalog.ts'
 import { bytesOf, dateOf } from '../catalog/layout.ts'
-import { type Config, type Plan, seconds } from '../config.ts'
+import type { Config, Plan } from '../config.ts'
 import { JobError, textOf } from '../errors.ts'
 import { inParallel } from '../io/parallel.ts'
 import { type Format, type Result, sizeText, spanText, type Table, timeText } from '../io/print.ts'
 import type { Manifest } from '../manifest.ts'
 import { isMissing } from '../storage.ts'
-import { askEach, failureOf, storagesOf, type Unreachable } from './catalogs.ts'
+import { failureOf, storagesOf, type Unreachable } from './catalogs.ts'
 import type { Job } from './job.ts'
-import { planFor } from './retained.ts'
+import { type Found, findRuns, type Why } from './runs.ts'
 
 export interface ListOptions {
   /** All plans of the config when left out, those that its restores read from with them. */
@@ -45,13 +44,6 @@ export interface Row {
   problem?: string
 }
 
-interface Why {
-  storage: string
-  keep: boolean
-  reason: string
-}
-
-const deadlineOfForeign = '24h'
 const tableRows = 20
 const readersAtOnce = 8
 
@@ -82,62 +74,6 @@ export async function list(
 /** A standby has restores alone, from the plan of another installation. */
 function plansOf({ backups, restores }: Config): string[] {
   return [...new Set([...Object.keys(backups), ...Object.values(restores).map(({ from }) => from.plan)])]
-}
-
-/** `pins`: the storages that have it pinned. */
-type Found = Run & { storages: string[]; pins: string[]; why?: Why[] }
-
-interface Finding {
-  job: Job
-  plan: string
-  storages: string[]
-  runs: boolean
-  why: boolean
-}
-
-/** The runs of a plan in all storages; one that any storage has as committed is committed. */
-async function findRuns({ job, plan, storages, runs, why }: Finding) {
-  const { answers, unreachable } = await askEach({ job, plan, storages }, (catalog) => ask(job, catalog, { runs, why }))
-  const merged = new Map<string, Found>()
-  for (const { answer } of answers) {
-    for (const run of answer) {
-      const known = merged.get(run.id)
-      if (!known || (run.state === 'committed' && known.state !== 'committed')) merged.set(run.id, run)
-      else if (run.state === known.state) {
-        known.storages.push(...run.storages)
-        known.pins.push(...run.pins)
-        known.why?.push(...(run.why ?? []))
-      }
-    }
-  }
-  return { runs: merged, unreachable }
-}
-
-/** What one storage has. */
-async function ask(job: Job, catalog: Catalog, { runs, why }: Pick<Finding, 'runs' | 'why'>): Promise<Found[]> {
-  const values = job.config.backups[catalog.plan]
-  const deadlineSeconds = seconds(values?.deadline ?? deadlineOfForeign)
-  const ids = await catalog.ids()
-  const found: Run[] = runs
-    ? await catalog.runs({ ids, deadlineSeconds, now: job.now(), signal: job.signal })
-    : ids.committed.map((id) => ({ id, state: 'committed' }))
-  const reasons = why && values ? await reasonsIn(job, catalog, { ids, values }) : new Map<string, Why>()
-  const storage = catalog.storage.name
-  return found.map((run) => {
-    const reason = reasons.get(run.id)
-    const pins = ids.guards.get(run.id)?.includes('pin') ? [storage] : []
-    return { ...run, storages: [storage], pins, ...(reason ? { why: [reason] } : {}) }
-  })
-}
-
-async function reasonsIn(job: Job, catalog: Catalog, planning: { ids: Ids; values: Plan }): Promise<Map<string, Why>> {
-  const { keep, remove } = await planFor(job, catalog, planning)
-  const storage = catalog.storage.name
-  const whys = [
-    ...keep.map(({ id, reasons }) => ({ id, keep: true, reason: reasons.join(', ') })),
-    ...remove.map(({ id, reason }) => ({ id, keep: false, reason })),
-  ]
-  return new Map(whys.map(({ id, ...why }) => [id, { storage, ...why }]))
 }
 
 async function describe(job: Job, plan: string, run: Found, unreachable: Unreachable[]): Promise<Row> {

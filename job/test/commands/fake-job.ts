@@ -23,7 +23,8 @@ export interface FakeJobOptions {
 /** A job over given storages; a plan without storages has all of them. */
 export function fakeJob({ storages, backups, restores = {}, answer, hooks, signal, ...options }: FakeJobOptions): Job {
   const warnings: string[] = []
-  const defaults = { storages: storages.map(({ name }) => name), sources: [], deadline: '24h', keepFailed: '48h' }
+  const names = storages.map(({ name }) => name)
+  const defaults = { storages: names, require: 'all', sources: [], deadline: '24h', keepFailed: '48h' }
   const plans = Object.entries(backups).map(([name, plan]) => [name, { ...defaults, ...plan }])
   const config = { storages: {}, backups: Object.fromEntries(plans), restores } as unknown as Config
   return {

@@ -23,7 +23,7 @@ export type Matcher = (request: S3Request) => boolean
  * many bytes · freeze: it stops there, with the connection open
  */
 export type Action =
-  | { answer: number; code?: string }
+  | { answer: number; code?: string; message?: string }
   | 'reset'
   | 'stall'
   | 'lose'
@@ -148,7 +148,7 @@ async function holdBack({ caught, released }: Hold, request: S3Request): Promise
 }
 
 async function refuse(
-  { answer, code = 'InternalError' }: { answer: number; code?: string },
+  { answer, code = 'InternalError', message = 'on purpose' }: { answer: number; code?: string; message?: string },
   incoming: IncomingMessage,
   outgoing: ServerResponse,
 ) {
@@ -157,7 +157,7 @@ async function refuse(
   outgoing.end(
     incoming.method === 'HEAD'
       ? ''
-      : `<?xml version="1.0"?><Error><Code>${code}</Code><Message>on purpose</Message></Error>`,
+      : `<?xml version="1.0"?><Error><Code>${code}</Code><Message>${message}</Message></Error>`,
   )
 }
 

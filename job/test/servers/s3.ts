@@ -9,7 +9,14 @@ import { delimiter, join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { CreateBucketCommand, ListMultipartUploadsCommand, S3Client } from '@aws-sdk/client-s3'
+import {
+  CreateBucketCommand,
+  DeleteObjectCommand,
+  HeadObjectCommand,
+  ListMultipartUploadsCommand,
+  ListObjectVersionsCommand,
+  S3Client,
+} from '@aws-sdk/client-s3'
 
 export interface S3Server {
   endpoint: string
@@ -17,8 +24,14 @@ export interface S3Server {
   secretKey: string
   /** Where the server keeps its buckets, when it is ours. */
   dataDir: string | undefined
-  /** Makes a bucket with a name of its own. */
-  createBucket(): Promise<string>
+  /** Makes a bucket with a name of its own; with `objectLock` a versioned one whose objects can be locked. */
+  createBucket(options?: { objectLock?: boolean }): Promise<string>
+  /** Until when the newest version of an object is locked. */
+  lockOf(bucket: string, key: string): Promise<{ mode: string; until: Date } | undefined>
+  /** `key version` of all that is stored; with a `-` behind it those that mark a removed object. */
+  versionsIn(bucket: string): Promise<string[]>
+  /** Removes one version, or one mark, as somebody with more rights than ours would. */
+  removeVersion(bucket: string, key: string, version: string): Promise<void>
   /** `key uploadId` of the uploads that were begun and neither completed nor aborted. */
   uploadsIn(bucket: string): Promise<string[]>
   stop(): Promise<void>
@@ -93,7 +106,9 @@ async function startProgram(program: string, tls: S3ServerOptions['tls']): Promi
   return serverAt({ endpoint: `${tls ? 'https' : 'http'}://127.0.0.1:${port}`, ...keys, dataDir, stop })
 }
 
-export function serverAt(server: Omit<S3Server, 'createBucket' | 'uploadsIn'>): S3Server {
+export function serverAt(
+  server: Pick<S3Server, 'endpoint' | 'accessKey' | 'secretKey' | 'dataDir' | 'stop'>,
+): S3Server {
   const client = new S3Client({
     endpoint: server.endpoint,
     region: 'us-east-1',
@@ -102,11 +117,26 @@ export function serverAt(server: Omit<S3Server, 'createBucket' | 'uploadsIn'>): 
   })
   return {
     ...server,
-    async createBucket() {
+    async createBucket({ objectLock = false } = {}) {
       const Bucket = `test-${randomBytes(6).toString('hex')}`
-      if (server.dataDir) await mkdir(join(server.dataDir, Bucket))
-      else await client.send(new CreateBucketCommand({ Bucket }))
+      if (server.dataDir && !objectLock) await mkdir(join(server.dataDir, Bucket))
+      else await client.send(new CreateBucketCommand({ Bucket, ObjectLockEnabledForBucket: objectLock }))
       return Bucket
+    },
+    async lockOf(Bucket, Key) {
+      const found = await client.send(new HeadObjectCommand({ Bucket, Key }))
+      const { ObjectLockMode: mode, ObjectLockRetainUntilDate: until } = found
+      return mode && until && { mode, until }
+    },
+    async versionsIn(Bucket) {
+      const { Versions = [], DeleteMarkers = [] } = await client.send(new ListObjectVersionsCommand({ Bucket }))
+      return [
+        ...Versions.map(({ Key, VersionId }) => `${Key} ${VersionId}`),
+        ...DeleteMarkers.map(({ Key, VersionId }) => `${Key} ${VersionId} -`),
+      ]
+    },
+    async removeVersion(Bucket, Key, VersionId) {
+      await client.send(new DeleteObjectCommand({ Bucket, Key, VersionId }))
     },
     async uploadsIn(Bucket) {
       const { Uploads = [] } = await client.send(new ListMultipartUploadsCommand({ Bucket }))
