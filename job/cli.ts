@@ -66,6 +66,8 @@ export type Request = { settings: Settings & { logLevel: string }; output: Forma
       plan: string | undefined
       pick: string | undefined
       from: string | undefined
+      /** A file of age identities, with `from`. */
+      identity: string | undefined
       to: string
       sources: string[] | undefined
       only: string[] | undefined
@@ -273,11 +275,12 @@ export async function parse(args: string[], version: string): Promise<Request | 
       'unpack [plan] [pick]',
       'write the files of a backup into a folder; needs no database',
       (y) => unpackFlags(y),
-      asked<UnpackFlags>(({ plan, pick, from, to, source, only, overwrite, storage }) => ({
+      asked<UnpackFlags>(({ plan, pick, from, identity, to, source, only, overwrite, storage }) => ({
         verb: 'unpack',
         plan,
         pick,
         from,
+        identity,
         to,
         sources: source,
         only,
@@ -593,6 +596,7 @@ interface UnpackFlags {
   plan?: string
   pick?: string
   from?: string
+  identity?: string
   to: string
   source?: string[]
   only?: string[]
@@ -614,6 +618,11 @@ function unpackFlags<T>(y: Argv<T>) {
       requiresArg: true,
       describe:
         'instead of a plan, and without a config file: the folder of a backup with its manifest beside it, an exported archive, or - for standard input',
+    })
+    .option('identity', {
+      type: 'string',
+      requiresArg: true,
+      describe: 'with --from: file with an identity of age, when the copy is encrypted',
     })
     .option('source', {
       type: 'string',

@@ -37,10 +37,15 @@ export interface Storage {
 }
 
 /** For whom parts are encrypted, and who can read them. */
-export interface Encryption {
+export interface Encryption extends Identities {
   /** Public keys of age: each alone opens what is encrypted. Never none. */
   readonly recipients: readonly string[]
-  /** Private keys of age. Reads their Secret: never logged, never serialised. Throws `configuration` when the values name none. */
+}
+
+export interface Identities {
+  /** Where they are named, for errors: a values path, a flag. */
+  readonly at: string
+  /** Private keys of age. Reads their file: never logged, never serialised. Throws `configuration` when none is named. */
   identities(): string[]
 }
 

@@ -1,6 +1,7 @@
 import { type Catalog, openCatalog } from '../catalog/catalog.ts'
-import type { Config, Plan } from '../config.ts'
+import { type Config, type Plan, trustIn } from '../config.ts'
 import { exitCodeOf, JobError, textOf } from '../errors.ts'
+import type { Trust } from '../manifest.ts'
 import type { Job } from './job.ts'
 
 /** A storage that could not answer, while others did. */
@@ -20,6 +21,14 @@ export function storagesOf(config: Config, plan: string, asked: readonly string[
   const foreign = Object.values(config.restores).filter(({ from }) => from.plan === plan)
   if (foreign.length > 0) return [...new Set(foreign.flatMap(({ from }) => from.storages))]
   throw unknownPlan(config, plan, 'for the backups of another installation name the storage as well: --storage')
+}
+
+/** Whose signatures count for a plan's backups: as the plan says, or those restores that read from one of another installation. */
+export function trustOf({ backups, restores }: Config, plan: string): Trust | undefined {
+  const own = backups[plan]
+  if (own) return trustIn(own.trust, `backups.${plan}.trust`)
+  const keys = Object.values(restores).flatMap(({ from, trust = [] }) => (from.plan === plan ? trust : []))
+  return keys.length > 0 ? trustIn(keys, 'restores.*.trust') : undefined
 }
 
 /** Throws `configuration` for a plan that the values do not have. */

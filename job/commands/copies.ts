@@ -1,13 +1,14 @@
-import { createReadStream } from 'node:fs'
+import { createReadStream, readFileSync } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { addAbortSignal, type Readable } from 'node:stream'
-import { byAge, isId, manifestKey, partKey } from '../catalog/layout.ts'
+import { byAge, isId, keysKey, keysNumber, manifestKey, partKey } from '../catalog/layout.ts'
 import { JobError } from '../errors.ts'
 import { openExported } from '../io/exported.ts'
+import type { Source } from '../io/keys.ts'
 import { inParallel } from '../io/parallel.ts'
 import { type Manifest, type Part, parseManifest } from '../manifest.ts'
-import { readAll, type Storage } from '../storage.ts'
+import { type Identities, type Listed, readAll } from '../storage.ts'
 import { filesystemStorage } from '../storages/filesystem.ts'
 import type { Job } from './job.ts'
 import { findFirst } from './show.ts'
@@ -25,7 +26,7 @@ export interface Copy {
 }
 
 /** What parts are read from. */
-type PartsOf = Pick<Storage, 'name' | 'get'>
+type PartsOf = Source
 
 interface Options {
   plan?: string | undefined
@@ -33,21 +34,24 @@ interface Options {
   storages?: string[] | undefined
   /** A folder or its manifest, an exported backup, or `-` for `input`. */
   from?: string | undefined
+  /** A file of age identities, for a copy that is encrypted. */
+  identity?: string | undefined
   input?: Readable & { isTTY?: boolean }
 }
 
 const partsAtOnce = 3
 
 export async function openCopy(job: Job, options: Options): Promise<Copy> {
-  const { from, input } = options
+  const { from, input, identity } = options
   if (from === undefined) return inStorage(job, options)
-  const archive = () => inArchive(openArchive({ file: from, input, signal: job.signal }), from)
+  const encryption = await identitiesOf(from, identity)
+  const archive = () => inArchive(openArchive({ file: from, input, signal: job.signal }), { file: from, encryption })
   if (from === '-') return archive()
   const found = await stat(from).catch((error) => {
     throw readable(error, from)
   })
-  if (found.isDirectory()) return inFolder(await folderAt(resolve(from)))
-  return from.endsWith('.json') ? inFolder(resolve(from).slice(0, -'.json'.length)) : archive()
+  if (found.isDirectory()) return inFolder(await folderAt(resolve(from)), encryption)
+  return from.endsWith('.json') ? inFolder(resolve(from).slice(0, -'.json'.length), encryption) : archive()
 }
 
 async function inStorage(job: Job, { plan = '', pick = 'latest', storages }: Options): Promise<Copy> {
@@ -60,7 +64,7 @@ async function inStorage(job: Job, { plan = '', pick = 'latest', storages }: Opt
 }
 
 /** The folder has any name and lies anywhere; its manifest has the same name and lies beside it. */
-async function inFolder(folder: string): Promise<Copy> {
+async function inFolder(folder: string, encryption: Identities): Promise<Copy> {
   const file = `${folder}.json`
   const bytes = await readFile(file).catch((cause) => {
     if (cause.code !== 'ENOENT') throw readable(cause, file)
@@ -71,8 +75,55 @@ async function inFolder(folder: string): Promise<Copy> {
   const manifest = parseManifest(bytes, file)
   const disk = filesystemStorage({ name: folder, root: folder })
   const inside = partKey(manifest.plan, manifest.id, '').length
-  const storage: PartsOf = { name: folder, get: (key, options) => disk.get(key.slice(inside), options) }
+  const storage: PartsOf = {
+    name: folder,
+    get: (key, options) => (isBeside(key, manifest) ? beside(key) : disk.get(key.slice(inside), options)),
+    list: () => keysBeside(folder, manifest),
+    encryption,
+  }
   return { manifest, bytes, where: folder, each: fromEach(storage), close: () => disk.close() }
+
+  async function beside(key: string): Promise<Readable> {
+    const number = keysNumber(manifest.plan, manifest.id, key)
+    return createReadStream(`${folder}.keys-${number}.json`)
+  }
+}
+
+function isBeside(key: string, { plan, id }: Manifest): boolean {
+  return keysNumber(plan, id, key) !== undefined
+}
+
+/** The siblings of the manifest that have keys, under the keys that they have in a storage. */
+async function* keysBeside(folder: string, { plan, id }: Manifest): AsyncGenerator<Listed> {
+  for (const name of await readdir(dirname(folder))) {
+    const number = /^\.keys-(\d+)\.json$/.exec(
+      name.startsWith(basename(folder)) ? name.slice(basename(folder).length) : '',
+    )
+    if (number) yield { kind: 'object', key: keysKey(plan, id, Number(number[1])), size: 0, modified: new Date(0) }
+  }
+}
+
+/** Of a copy that no values know. */
+async function identitiesOf(from: string, identity: string | undefined): Promise<Identities> {
+  const { identitiesIn } = await import('../io/age.ts')
+  return {
+    at: '--identity',
+    identities: () => {
+      if (identity === undefined)
+        throw new JobError('configuration', `${from} is encrypted`, {
+          hint: 'name a file with an identity of age that opens it: --identity key.txt',
+        })
+      return identitiesIn(textOfFile(identity), `--identity ${identity}`)
+    },
+  }
+}
+
+function textOfFile(file: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch (error) {
+    throw readable(error, file)
+  }
 }
 
 /** The folder of a backup, or of the only backup that the folder of a plan has. */
@@ -96,7 +147,10 @@ function fromEach(storage: PartsOf): Copy['each'] {
 }
 
 /** Read once, from its beginning to its end, whatever is chosen of it. */
-async function inArchive(source: Readable, file: string): Promise<Copy> {
+async function inArchive(
+  source: Readable,
+  { file, encryption }: { file: string; encryption: Identities },
+): Promise<Copy> {
   const where = file === '-' ? 'standard input' : file
   const { manifest, bytes, parts } = await openExported(source, where).catch((error) => {
     source.destroy()
@@ -109,7 +163,7 @@ async function inArchive(source: Readable, file: string): Promise<Copy> {
     each: async (chosen, work) => {
       const paths = new Set(chosen.map(({ path }) => path))
       for await (const { part, data } of parts()) {
-        if (paths.has(part.path)) await work(part, { name: where, get: async () => data })
+        if (paths.has(part.path)) await work(part, { name: where, get: async () => data, encryption })
         else for await (const _ of data);
       }
     },

@@ -3,7 +3,7 @@ import { guardTexts } from '../catalog/guards.ts'
 import { bytesOf, partsOf } from '../catalog/layout.ts'
 import { JobError, textOf } from '../errors.ts'
 import { type Format, type Result, sizeText, spanText, timeText } from '../io/print.ts'
-import type { Manifest, SourceFacts } from '../manifest.ts'
+import type { Manifest, Part, SourceFacts } from '../manifest.ts'
 import { askEach, failureOf, storagesOf, type Unreachable } from './catalogs.ts'
 import { colonies } from './colonies.ts'
 import type { Job } from './job.ts'
@@ -59,7 +59,8 @@ function isTrouble({ error }: Unreachable): boolean {
 }
 
 function summary(manifest: Manifest, storage: string): string[][] {
-  const { id, plan, cluster, started, finished, jobVersion, conditionalPut, adopted, parts, warnings } = manifest
+  const { id, plan, cluster, started, finished, jobVersion, conditionalPut, adopted, parts, warnings, signature } =
+    manifest
   const bytes = bytesOf(parts)
   return [
     ['backup', id],
@@ -70,9 +71,20 @@ function summary(manifest: Manifest, storage: string): string[][] {
     ['finished', `${timeText(finished)} (took ${spanText((Date.parse(finished) - Date.parse(started)) / 1000)})`],
     ['size', `${sizeText(bytes)} in ${parts.length} parts`],
     ['warnings', String(warnings.length)],
+    ...encryption(parts),
+    ['signed by', signature?.key ?? 'nobody'],
     ['made by', `holdfast ${jobVersion}${adopted ? ', which adopted the folder of another tool' : ''}`],
     ...(conditionalPut ? [] : [['note', 'the storage could not rule out two writers at once']]),
   ]
+}
+
+/** Who could read it when it was made. */
+function encryption(parts: readonly Part[]): string[][] {
+  const encrypted = parts.filter(({ age }) => age)
+  if (encrypted.length === 0) return []
+  const recipients = new Set(encrypted.flatMap(({ age }) => age?.recipients ?? []))
+  const which = encrypted.length === parts.length ? 'all parts' : `${encrypted.length} of ${parts.length} parts`
+  return [['encrypted', which], ...[...recipients].map((recipient) => ['  for', recipient])]
 }
 
 function facts(source: SourceFacts, manifest: Manifest): string[][] {

@@ -19,6 +19,8 @@ export interface UnpackOptions {
   storages?: string[] | undefined
   /** … or a copy: a folder or its manifest, an exported backup, `-` for `input`. */
   from?: string | undefined
+  /** A file of age identities, when the copy is encrypted. */
+  identity?: string | undefined
   /** Only these sources. */
   sources?: string[] | undefined
   /** Only files whose path in the backup one of these patterns matches. */

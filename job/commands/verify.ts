@@ -8,10 +8,10 @@ import { engineNamed, engineOf } from '../engines/index.ts'
 import { JobError, textOf } from '../errors.ts'
 import { type Result, sizeText } from '../io/print.ts'
 import { openReader, ownParts } from '../io/reader.ts'
-import type { Manifest } from '../manifest.ts'
+import { type Manifest, requireTrust } from '../manifest.ts'
 import { isMissing } from '../storage.ts'
 import { contextOf } from './backup.ts'
-import { askEach, failureOf, storagesOf, type Unreachable } from './catalogs.ts'
+import { askEach, failureOf, storagesOf, trustOf, type Unreachable } from './catalogs.ts'
 import { holding } from './hold.ts'
 import type { Job } from './job.ts'
 
@@ -42,6 +42,8 @@ export interface Verdict {
   sample?: Sample
   parts: number
   bytes: number
+  /** Public key of whoever signed the manifest; null when nobody did. Absent when it could not be read. */
+  signedBy?: string | null
   /** What was read again. */
   read: { parts: number; bytes: number }
   problems: { path: string; says: string }[]
@@ -76,6 +78,7 @@ export async function verify(job: Job, options: VerifyCommandOptions): Promise<R
         'level',
         { title: 'parts', right: true },
         { title: 'size', right: true },
+        'signed by',
         'result',
       ],
       rows: judged.map((one) => [
@@ -85,6 +88,7 @@ export async function verify(job: Job, options: VerifyCommandOptions): Promise<R
         one.level,
         String(one.parts),
         sizeText(one.bytes),
+        signerText(one),
         resultText(one),
       ]),
     },
@@ -131,6 +135,8 @@ async function verdictOn(job: Job, catalog: Catalog, id: string, depth: Depth): 
   let manifest: Manifest
   try {
     manifest = await catalog.manifest(id, job.signal)
+    const trust = trustOf(job.config, catalog.plan)
+    if (trust) requireTrust(manifest, trust, `${manifestKey(catalog.plan, id)} in storage ${catalog.storage.name}`)
   } catch (error) {
     if (isMissing(error)) return []
     if (!(error instanceof JobError && error.kind === 'verification')) throw error
@@ -139,7 +145,7 @@ async function verdictOn(job: Job, catalog: Catalog, id: string, depth: Depth): 
   const found = await judgedUnderHold(job, { catalog, manifest, depth }).catch(noneWhenRemoved)
   if (!found) return []
   const isGone = found.problems.length > 0 && !(await catalog.storage.head(manifestKey(catalog.plan, id)))
-  return isGone ? [] : [{ ...verdict, ...found }]
+  return isGone ? [] : [{ ...verdict, signedBy: manifest.signature?.key ?? null, ...found }]
 }
 
 function noneWhenRemoved(error: unknown): undefined {
@@ -224,6 +230,11 @@ function helpOf({ config }: Job, plan: string, source: string): Pick<InspectRun,
   if (!values) return {}
   const { encryption, clients } = engineOf(values).values as { encryption?: InspectRun['decryption']; clients?: string }
   return { decryption: encryption, clients }
+}
+
+/** Enough to tell keys apart: all of them begin alike. */
+function signerText({ signedBy }: Verdict): string {
+  return signedBy ? `${signedBy.slice(16, 28)}…` : '-'
 }
 
 function resultText({ problems, level, sample }: Verdict): string {

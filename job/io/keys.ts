@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { keysNumber, manifestPrefix, partKey } from '../catalog/layout.ts'
 import { JobError } from '../errors.ts'
 import type { Manifest, Part } from '../manifest.ts'
-import { readAll, type Storage } from '../storage.ts'
+import { type Identities, readAll, type Storage } from '../storage.ts'
 
 /** The keys of encrypted parts: each part has its own, which is nowhere but in a header of age, for those who may read it. */
 
@@ -24,7 +24,7 @@ export const KeysFile = z.object({
 export type KeysFile = z.infer<typeof KeysFile>
 
 /** `list` is missing where there is nothing beside the manifest. */
-export type Source = Pick<Storage, 'name' | 'get'> & Partial<Pick<Storage, 'encryption' | 'list'>>
+export type Source = Pick<Storage, 'name' | 'get'> & Partial<Pick<Storage, 'list'>> & { encryption?: Identities }
 
 type Reading = Backup & { storage: Source; signal: AbortSignal }
 
@@ -35,11 +35,15 @@ type Reading = Backup & { storage: Source; signal: AbortSignal }
 export async function keyOf({ path, age }: Part, reading: Reading): Promise<Buffer> {
   const { plan, id, storage } = reading
   if (!age) throw new JobError('bug', `${path} is not encrypted`)
-  const at = `storages.${storage.name}.encryption`
   if (!storage.encryption)
-    throw new JobError('configuration', `${at}: missing, but backup ${id} is encrypted there`, {
-      hint: `it is for ${age.recipients.join(', ')}: name recipients, and the identity of one of these`,
-    })
+    throw new JobError(
+      'configuration',
+      `storages.${storage.name}.encryption: missing, but backup ${id} is encrypted there`,
+      {
+        hint: `it is for ${age.recipients.join(', ')}: name recipients, and the identity of one of these`,
+      },
+    )
+  const { at } = storage.encryption
   const identities = storage.encryption.identities()
   // only for who decrypts: it takes a while to load
   const { isKeyOf, unwrapKey } = await import('./age.ts')
@@ -53,7 +57,7 @@ export async function keyOf({ path, age }: Part, reading: Reading): Promise<Buff
     if (again && isKeyOf(again, age.header)) return again
   }
   const recipients = new Set([...files.flatMap((file) => file.recipients), ...age.recipients])
-  throw new JobError('configuration', `${at}.identities: none of them opens backup ${id} of plan ${plan}`, {
+  throw new JobError('configuration', `${at}: no identity there opens backup ${id} of plan ${plan}`, {
     hint: `it is for ${[...recipients].join(', ')}; age-keygen -y shows what an identity is for`,
   })
 }

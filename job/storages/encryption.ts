@@ -38,6 +38,7 @@ export async function openEncryption(
   const where = `${at}.encryption.identities`
   return {
     recipients,
+    at: where,
     identities: () => {
       if (identities) return identitiesIn(secret(identities, identities.key, where), where)
       throw new JobError('configuration', `${where}: missing, and what is stored there is encrypted`, {

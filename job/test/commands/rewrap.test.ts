@@ -84,7 +84,10 @@ test('a backup that is not encrypted is left alone, and storages without encrypt
 })
 
 function encrypting(identities: string[], recipients = [freshRecipient as string]): Store {
-  return { ...store, encryption: { recipients, identities: () => identities } }
+  return {
+    ...store,
+    encryption: { recipients, at: 'storages.memory.encryption.identities', identities: () => identities },
+  }
 }
 
 function withManifest(manifest: Manifest): Store {

@@ -64,5 +64,9 @@ export function partsContract(open: () => Storage): void {
 export async function encrypting(storage: Storage, name = storage.name): Promise<Storage> {
   const identity = await generateX25519Identity()
   const recipients = [await identityToRecipient(identity)]
-  return { ...storage, name, encryption: { recipients, identities: () => [identity] } }
+  return {
+    ...storage,
+    name,
+    encryption: { recipients, at: 'storages.memory.encryption.identities', identities: () => [identity] },
+  }
 }

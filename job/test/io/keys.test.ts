@@ -34,7 +34,7 @@ describe('the key of a part', () => {
     const reading = keyOf(part, { ...backup, storage: encrypting([other]) })
     await expect(reading).rejects.toMatchObject({
       kind: 'configuration',
-      message: 'storages.memory.encryption.identities: none of them opens backup 1795218000 of plan nightly',
+      message: 'storages.memory.encryption.identities: no identity there opens backup 1795218000 of plan nightly',
       hint: expect.stringContaining(recipient),
     })
     await expect(reading).rejects.not.toThrow(/SECRET/)
@@ -84,7 +84,10 @@ describe('a key that was wrapped again', () => {
 })
 
 function encrypting(identities: string[]): MemoryStorage & Storage {
-  return { ...memoryStorage(), encryption: { recipients: [recipient], identities: () => identities } }
+  return {
+    ...memoryStorage(),
+    encryption: { recipients: [recipient], at: 'storages.memory.encryption.identities', identities: () => identities },
+  }
 }
 
 async function rewrapped(storage: Storage, number: number, change: Partial<KeysFile>): Promise<void> {
