@@ -62,6 +62,14 @@ export type Request = { settings: Settings & { logLevel: string }; output: Forma
     }
   | { verb: 'import'; file: string; storage: string }
   | {
+      verb: 'copy'
+      name: string
+      pick: string | undefined
+      from: string[] | undefined
+      to: string[] | undefined
+      dryRun: boolean
+    }
+  | {
       verb: 'unpack'
       plan: string | undefined
       pick: string | undefined
@@ -249,6 +257,12 @@ export async function parse(args: string[], version: string): Promise<Request | 
       })),
     )
     .command(
+      'copy <name> [pick]',
+      'bring backups to storages that do not have them',
+      (y) => copyFlags(y),
+      asked<CopyFlags>(({ name, pick, from, to, dryRun }) => ({ verb: 'copy', name, pick, from, to, dryRun })),
+    )
+    .command(
       'export <plan> <pick> <file>',
       'write one backup into a tar archive',
       (y) => exportFlags(y),
@@ -316,7 +330,8 @@ export async function parse(args: string[], version: string): Promise<Request | 
 
 /** Only a list can be given several times. */
 function givenOnce(flags: Record<string, unknown>): true | string {
-  const lists = ['_', 'storage', 'source', 'exclude', 'only']
+  const [verb] = flags._ as string[]
+  const lists = ['_', ...(verb === 'copy' ? ['from', 'to'] : []), 'storage', 'source', 'exclude', 'only']
   const twice = Object.keys(flags).find(
     (flag) => flag.length > 1 && Array.isArray(flags[flag]) && !lists.includes(flag),
   )
@@ -520,6 +535,39 @@ function fractionOf(percent: string): number | undefined {
   const [, digits] = /^(\d+(?:\.\d+)?)%$/.exec(percent) ?? []
   const fraction = Number(digits) / 100
   return fraction > 0 && fraction <= 1 ? fraction : undefined
+}
+
+interface CopyFlags {
+  name: string
+  pick?: string
+  from?: string[]
+  to?: string[]
+  dryRun: boolean
+}
+
+function copyFlags<T>(y: Argv<T>) {
+  const list = { type: 'string', array: true, nargs: 1, requiresArg: true } as const
+  return dryRun(y)
+    .positional('name', {
+      type: 'string',
+      demandOption: true,
+      describe: 'a name under `copies` in the values, or a plan',
+    })
+    .positional('pick', {
+      type: 'string',
+      describe:
+        '`latest`, a backup id, or a time; all that are missing when left out, but those that the retention would remove again',
+    })
+    .option('from', {
+      ...list,
+      describe: "read from this storage instead of the copy's or the plan's; can be given several times",
+    })
+    .option('to', {
+      ...list,
+      describe: "write to this storage instead of the copy's or the plan's; can be given several times",
+    })
+    .example('holdfast copy nightly', 'every storage of the plan gets what it lacks')
+    .example('holdfast copy nightly 1795218000 --from main --to offsite', 'this backup, to this storage')
 }
 
 interface AdoptFlags {

@@ -52,15 +52,13 @@ const Plan = z.strictObject({
 })
 export type Plan = z.infer<typeof Plan>
 
+const planName = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'a plan of another installation has 1 to 63 of A-Z, a-z, 0-9, ., _ and -')
+
 const Restore = z.strictObject({
   from: z.strictObject({
-    plan: z
-      .string()
-      .regex(
-        /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/,
-        'a plan of another installation has 1 to 63 of A-Z, a-z, 0-9, ., _ and -',
-      )
-      .describe('the plan that made the backup: its folder in the storage'),
+    plan: planName.describe('the plan that made the backup: its folder in the storage'),
     storages: z.array(name).min(1).describe('where to look, in this order'),
   }),
   pick: z
@@ -89,11 +87,33 @@ const Restore = z.strictObject({
 })
 export type Restore = z.infer<typeof Restore>
 
+const Copy = z.strictObject({
+  plan: planName.describe('the plan whose backups are copied: its folder in the storages'),
+  from: z
+    .array(name)
+    .min(1)
+    .optional()
+    .describe("where to read, in this order; the plan's storages, unless it is of another installation"),
+  to: z
+    .array(name)
+    .min(1)
+    .optional()
+    .describe("the storages that get what they do not have; the plan's, unless it is of another installation"),
+  schedule: z.string().nullish(),
+  timeZone: z.string().nullish(),
+  suspend: z.boolean().nullish(),
+  deadline: duration.default('24h').describe('a run that takes longer has failed'),
+  pod,
+  job,
+})
+export type Copy = z.infer<typeof Copy>
+
 export const Values = z.strictObject({
   cluster: z.string().optional().describe('a name for this installation, written into every manifest'),
   storages: z.record(name, StorageValues).default({}),
   backups: z.record(name, Plan).default({}),
   restores: z.record(name, Restore).default({}),
+  copies: z.record(name, Copy).default({}),
   ...chartValues,
 })
 export type Values = z.infer<typeof Values>
@@ -232,12 +252,26 @@ export function parseValues(values: unknown, file: string): Values {
       targets.map((target) => target.name),
     )
   }
+  for (const [copy, values] of Object.entries(parsed.data.copies)) checkCopy(copy, values, parsed.data)
   return parsed.data
 }
 
 /** Keys in the form that signatures name them in. Throws `configuration` for what is none. */
 export function trustIn(keys: readonly string[] | undefined, at: string): Trust | undefined {
   return keys && { at, keys: keys.map((key, i) => publicKeyOf(key, `${at}.${i}`)) }
+}
+
+function checkCopy(copy: string, { plan, from, to }: Copy, values: Values): void {
+  const at = `copies.${copy}`
+  if (from) knowStorages(`${at}.from`, from, values)
+  if (to) knowStorages(`${at}.to`, to, values)
+  const own = values.backups[plan]?.storages
+  if (!own && !(from && to))
+    throw new JobError('configuration', `${at}: plan ${plan} is of another installation: name from and to`)
+  if (copy !== plan && values.backups[copy])
+    throw new JobError('configuration', `${at}: plan ${copy} has the same name: a copy of another plan needs another`)
+  if (new Set([...(from ?? own ?? []), ...(to ?? own ?? [])]).size < 2)
+    throw new JobError('configuration', `${at}: there is one storage only: nothing would have to be brought anywhere`)
 }
 
 function knowStorages(at: string, names: string[], values: Values): void {

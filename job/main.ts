@@ -29,6 +29,7 @@ const commands: { [verb in Exclude<Request['verb'], 'worker'>]: () => Promise<Co
   prune: async () => (await import('./commands/prune.ts')).prune,
   pin: async () => (await import('./commands/pin.ts')).pin,
   unpin: async () => (await import('./commands/pin.ts')).unpin,
+  copy: async () => (await import('./commands/copy.ts')).copy,
   export: async () => (await import('./commands/export.ts')).exportBackup,
   import: async () => (await import('./commands/import.ts')).importBackup,
   unpack: async () => (await import('./commands/unpack.ts')).unpack,
@@ -98,6 +99,7 @@ function isRun(verb: Request['verb']): boolean {
   return [
     'backup',
     'restore',
+    'copy',
     'prune',
     'pin',
     'unpin',

@@ -20,12 +20,13 @@ import {
   isTime,
   manifestKey,
   manifestPrefix,
+  missedKey,
   parseName,
   pathOf,
   planPrefix,
   startedKey,
 } from './layout.ts'
-import { Failed, formatRunFile, parseRunFile, type Run, Started } from './runs.ts'
+import { Failed, formatRunFile, Missed, parseRunFile, type Run, Started } from './runs.ts'
 import { type Verified, type VerifyOptions, verifyParts } from './verify.ts'
 
 export type { FindOptions } from './find.ts'
@@ -52,6 +53,10 @@ export interface Catalog {
   started(id: string, signal?: AbortSignal): Promise<Started | undefined>
   /** Says why a run ended. Never rejects, has its own time limit (10 s): true when it was stored. */
   fail(id: string, failed: Failed): Promise<boolean>
+  /** Says, beside a backup, which storages of the run do not have it, when the run is over. Never rejects, as `fail`. */
+  miss(id: string, missed: Missed): Promise<boolean>
+  /** Undefined when the run had all its storages, or did not get to say so. */
+  missed(id: string, signal?: AbortSignal): Promise<Missed | undefined>
   /**
    * THE moment a backup exists. Resolves only when the storage holds exactly this manifest, also when an answer was lost
    * on the way. Rejects with `storage`: another manifest is there, none is there, or nobody can tell, and then the
@@ -162,19 +167,11 @@ export function openCatalog({ storage, plan, trust, waits = [500, 2000, 5000] }:
 
     started: (id, signal) => runFile(startedKey(plan, id), Started, signal),
 
-    async fail(id, failed) {
-      const bytes = formatRunFile(failed)
-      try {
-        const late = AbortSignal.timeout(failMs)
-        // a file system that hangs hears no signal
-        const given = once(late, 'abort').then(() => late.throwIfAborted())
-        given.catch(() => {})
-        await Promise.race([storage.put(failedKey(plan, id), bytes, { size: bytes.length, signal: late }), given])
-        return true
-      } catch {
-        return false
-      }
-    },
+    fail: (id, failed) => putLast(failedKey(plan, id), formatRunFile(failed)),
+
+    miss: (id, missed) => putLast(missedKey(plan, id), formatRunFile(missed)),
+
+    missed: (id, signal) => runFile(missedKey(plan, id), Missed, signal),
 
     async commit(manifest, signal) {
       const key = manifestKey(plan, manifest.id)
@@ -261,6 +258,14 @@ export function openCatalog({ storage, plan, trust, waits = [500, 2000, 5000] }:
     },
   }
   return catalog
+
+  /** What a run says at its end: it has no time for more, and a file system that hangs hears no signal. */
+  async function putLast(key: string, bytes: Buffer): Promise<boolean> {
+    const late = AbortSignal.timeout(failMs)
+    const given = once(late, 'abort').then(() => false)
+    const put = storage.put(key, bytes, { size: bytes.length, signal: late }).then(() => true)
+    return Promise.race([put.catch(() => false), given])
+  }
 
   /** Taken by a backup, or by a folder that does not begin with this very claim (whose answer may have been lost). */
   async function isTaken(id: string, claim: Buffer, signal: AbortSignal): Promise<boolean> {

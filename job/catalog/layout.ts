@@ -5,7 +5,7 @@ import { JobError } from '../errors.ts'
  *
  *     <plan>/<id>.json              the manifest
  *     <plan>/<id>.<word>.json       a sibling: a later fact about the backup
- *     <plan>/<id>/                  the folder: started.json, failed.json, facts-<source>.json and the parts
+ *     <plan>/<id>/                  the folder: started.json, failed.json, missed.json, facts-<source>.json and the parts
  */
 
 /** NDB's ids are uint32 without its ends; ours are the same numbers. */
@@ -103,6 +103,11 @@ export function failedKey(plan: string, id: string): string {
   return `${plan}/${id}/failed.json`
 }
 
+/** What a run that ended keeps beside a backup that not all its storages have. */
+export function missedKey(plan: string, id: string): string {
+  return `${plan}/${id}/missed.json`
+}
+
 export function factsKey(plan: string, id: string, source: string): string {
   return `${plan}/${id}/facts-${source}.json`
 }
@@ -158,7 +163,7 @@ interface SourcesAndParts<P> {
 
 /** True for what a run keeps in the folder beside the parts. */
 export function isRunFile(path: string): boolean {
-  return path === 'started.json' || path === 'failed.json' || /^facts-[^/]+\.json$/.test(path)
+  return ['started.json', 'failed.json', 'missed.json'].includes(path) || /^facts-[^/]+\.json$/.test(path)
 }
 
 /** The source of a facts file; undefined for another path. */

@@ -20,6 +20,10 @@ export const Failed = z.object({
 })
 export type Failed = z.infer<typeof Failed>
 
+/** In the storages that have the backup: which others the run ended without, and why. */
+export const Missed = z.object({ finished: z.iso.datetime(), without: z.record(z.string(), z.string()) })
+export type Missed = z.infer<typeof Missed>
+
 /** One execution of a plan as the storage shows it. A run that said nothing within the plan's deadline has failed. */
 export interface Run {
   id: string

@@ -107,7 +107,7 @@ async function runOnce(run: Run): Promise<Result> {
   }
 }
 
-/** Storages that were written to and have no backup say why: their own failure, or the run's. */
+/** Storages without the backup say why: their own failure, or the run's. Those with it say that the others are done, too. */
 async function tellWithout({ job, id, storages }: Run, committed: Committed, failure: unknown): Promise<void> {
   const without = storages.catalogs.filter(({ storage }) => !committed.has(storage.name))
   await Promise.all(
@@ -117,6 +117,14 @@ async function tellWithout({ job, id, storages }: Run, committed: Committed, fai
       return catalog.fail(id, { reason: textOf(error), kind, finished: job.now().toISOString() })
     }),
   )
+  if (storages.failures.size === 0) return
+  const missed = { finished: job.now().toISOString(), without: reasonsOf(storages.failures) }
+  const having = storages.catalogs.filter(({ storage }) => committed.has(storage.name))
+  await Promise.all(having.map((catalog) => catalog.miss(id, missed)))
+}
+
+function reasonsOf(failures: ReadonlyMap<string, unknown>): Record<string, string> {
+  return Object.fromEntries([...failures].map(([storage, error]) => [storage, textOf(error)]))
 }
 
 /** The manifest of each storage that has the backup. */
@@ -280,12 +288,11 @@ interface Stored {
 
 function summaryOf({ name, plan, id, storages: { failures } }: Run, committed: Committed): Stored {
   const [{ parts }] = [...committed.values()] as [Manifest]
-  const without = Object.fromEntries([...failures].map(([storage, error]) => [storage, textOf(error)]))
   return {
     plan: name,
     backup: id,
     storages: plan.storages.filter((storage) => committed.has(storage)),
-    ...(failures.size > 0 ? { without } : {}),
+    ...(failures.size > 0 ? { without: reasonsOf(failures) } : {}),
     parts: parts.length,
     bytes: bytesOf(parts),
   }

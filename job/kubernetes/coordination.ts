@@ -23,8 +23,8 @@ export function coordinateBy({
   surroundings,
   log,
 }: {
-  verb: 'backup' | 'restore'
-  /** Of the plan or the restore. */
+  verb: 'backup' | 'restore' | 'copy'
+  /** Of the plan, the restore or the copy. */
   name: string
   lease: string
   surroundings: Surroundings
@@ -47,7 +47,7 @@ export function coordinateBy({
   }
 
   function event(type: RunEvent['type'], reason: string, note: string): void {
-    const action = verb === 'restore' ? 'Restore' : 'Backup'
+    const action = { backup: 'Backup', restore: 'Restore', copy: 'Copy' }[verb]
     tell(`"${reason}"`, (options) => sendEvent(cluster, { type, reason, action, note }, options))
   }
 
@@ -83,7 +83,22 @@ function identityOf(pod = hostname()): string {
 
 /** Pure: the event that a summary makes. */
 export function outcomeOf(summary: Summary): { reason: string; note: string } {
-  const { verb, outcome, error, hint, plan, backup, parts, bytes, storages, steps, warnings, seconds } = summary as Told
+  const {
+    verb,
+    outcome,
+    error,
+    hint,
+    plan,
+    backup,
+    parts,
+    bytes,
+    storages,
+    without,
+    copies,
+    steps,
+    warnings,
+    seconds,
+  } = summary as Told
   if (outcome === 'failed')
     return { reason: 'Failed', note: [`${verb} failed: ${error}`, hint].filter(Boolean).join('; ') }
   const backupText = `backup ${backup} of plan ${plan}`
@@ -91,8 +106,14 @@ export function outcomeOf(summary: Summary): { reason: string; note: string } {
     ? `; ${warnings.length === 1 ? 'a warning is' : `${warnings.length} warnings are`} in the log`
     : ''
   if (verb === 'backup') {
-    const note = `${backupText} stored: ${parts} parts, ${sizeText(bytes ?? 0)}, on ${storages?.join(', ')}, in ${seconds} s${more}`
+    const missed = without ? `, not on ${Object.keys(without).join(', ')}` : ''
+    const where = `on ${storages?.join(', ')}${missed}`
+    const note = `${backupText} stored: ${parts} parts, ${sizeText(bytes ?? 0)}, ${where}, in ${seconds} s${more}`
     return { reason: 'Stored', note }
+  }
+  if (verb === 'copy') {
+    const what = copies?.map((copy) => `${copy.backup} to ${copy.to}`).join(', ') || 'none was missing'
+    return { reason: 'Copied', note: `backups of plan ${plan} copied in ${seconds} s: ${what}${more}` }
   }
   const already = Object.values(steps ?? {}).every((step) => step === 'already restored')
   return {
@@ -109,6 +130,8 @@ interface Told extends Summary {
   parts?: number
   bytes?: number
   storages?: string[]
+  without?: Record<string, string>
+  copies?: { backup: string; to: string }[]
   steps?: Record<string, unknown>
   warnings?: string[]
 }

@@ -34,7 +34,8 @@ export async function coordinate({
   surroundings: Surroundings
   log: Logger
 }): Promise<Coordination> {
-  if ((request.verb !== 'backup' && request.verb !== 'restore') || request.dryRun) return uncoordinated
+  if ((request.verb !== 'backup' && request.verb !== 'restore' && request.verb !== 'copy') || request.dryRun)
+    return uncoordinated
   if (lease === undefined) {
     if (surroundings.workers === undefined) return uncoordinated
     throw new JobError(
@@ -45,7 +46,12 @@ export async function coordinate({
       },
     )
   }
-  const name = (request.verb === 'backup' ? request.plan : (request.restore ?? request.backup)) ?? ''
+  const name = nameOf(request) ?? ''
   const { coordinateBy } = await import('./coordination.ts')
   return coordinateBy({ verb: request.verb, name, lease, surroundings, log })
+}
+
+function nameOf(request: Extract<Request, { verb: 'backup' | 'restore' | 'copy' }>): string | undefined {
+  if (request.verb === 'backup') return request.plan
+  return request.verb === 'copy' ? request.name : (request.restore ?? request.backup)
 }

@@ -13,6 +13,7 @@ export interface FakeJobOptions {
   storages: Storage[]
   backups: Record<string, Partial<Plan>>
   restores?: Config['restores']
+  copies?: Config['copies']
   /** What a worker answers to an order. */
   answer?: (order: Order) => unknown
   hooks?: HookActions
@@ -21,12 +22,22 @@ export interface FakeJobOptions {
 }
 
 /** A job over given storages; a plan without storages has all of them. */
-export function fakeJob({ storages, backups, restores = {}, answer, hooks, signal, ...options }: FakeJobOptions): Job {
+export function fakeJob({
+  storages,
+  backups,
+  restores = {},
+  copies = {},
+  answer,
+  hooks,
+  signal,
+  ...options
+}: FakeJobOptions): Job {
   const warnings: string[] = []
   const names = storages.map(({ name }) => name)
   const defaults = { storages: names, require: 'all', sources: [], deadline: '24h', keepFailed: '48h' }
   const plans = Object.entries(backups).map(([name, plan]) => [name, { ...defaults, ...plan }])
-  const config = { storages: {}, backups: Object.fromEntries(plans), restores } as unknown as Config
+  const known = Object.fromEntries(storages.map(({ name }) => [name, {}]))
+  const config = { storages: known, backups: Object.fromEntries(plans), restores, copies } as unknown as Config
   return {
     config,
     log: pino({ level: 'silent' }),

@@ -1,0 +1,104 @@
+import type { Catalog } from '../catalog/catalog.ts'
+import { bytesOf } from '../catalog/layout.ts'
+import { exitCodeOf, JobError, textOf } from '../errors.ts'
+import { type Result, sizeText } from '../io/print.ts'
+import { carry } from './carry.ts'
+import { askEach, failureOf, type Unreachable } from './catalogs.ts'
+import { type CopyOptions, type CopyRequest, copyRequestOf } from './copy-request.ts'
+import { holding } from './hold.ts'
+import type { Job } from './job.ts'
+import { type Held, heldBackup, missingIn } from './missing.ts'
+
+/** One backup that a storage did not have; also what `--output json` gives. */
+export interface Copied {
+  backup: string
+  to: string
+  parts: number
+  bytes: number
+  /** Why it does not have it now, either. */
+  failed?: string
+}
+
+/**
+ * Brings backups to storages that do not have them, from those that do. Stored bytes are copied as they are, and checked on their way; the
+ * manifest comes last. What cannot be copied does not keep the others from it.
+ */
+export async function copy(job: Job, options: CopyOptions): Promise<Result> {
+  const request = copyRequestOf(job.config, options)
+  const { plan, from, to } = request
+  const names = [...new Set([...from, ...to])]
+  const { answers, unreachable } = await askEach({ job, plan, storages: names }, async (catalog) => {
+    return { catalog, ids: await catalog.ids() }
+  })
+  const seen = new Map(answers.map(({ storage, answer }) => [storage, answer]))
+  if (!from.some((name) => seen.has(name))) throw failureOf(unreachable)
+  const missing = await missingIn({ job, request, seen })
+  const rows: Copied[] = []
+  const errors: unknown[] = []
+  for (const { id, targets } of missing) {
+    const catalogs = targets.map((name) => seen.get(name)?.catalog as Catalog)
+    const held = await heldBackup(job, { id, catalogs: from.flatMap((name) => seen.get(name)?.catalog ?? []) })
+    const done = options.dryRun ? new Map<string, unknown>() : await copyOne(job, { request, held, targets: catalogs })
+    const { parts } = held.manifest
+    for (const name of targets) {
+      const error = done.get(name)
+      if (error) errors.push(error)
+      const failed = error === undefined ? {} : { failed: textOf(error) }
+      rows.push({ backup: id, to: name, parts: parts.length, bytes: bytesOf(parts), ...failed })
+    }
+  }
+  return result({ request, rows, dryRun: options.dryRun ?? false, failure: failed(rows, errors, unreachable) })
+}
+
+interface Copying {
+  request: CopyRequest
+  held: Held
+  targets: Catalog[]
+}
+
+/** Why a storage did not get it, by name. */
+async function copyOne(job: Job, { request, held, targets }: Copying): Promise<Map<string, unknown>> {
+  const { id, plan } = held.manifest
+  const failures = new Map<string, unknown>()
+  job.about({ plan, id })
+  try {
+    const { by, seconds } = request
+    await holding({ job, catalogs: held.catalogs, id, by, seconds }, () => carry(job, { held, targets, failures }))
+  } catch (error) {
+    job.signal.throwIfAborted()
+    if (exitCodeOf(error) === 1) throw error
+    for (const { storage } of targets) if (!failures.has(storage.name)) failures.set(storage.name, error)
+  }
+  return failures
+}
+
+function failed(rows: Copied[], errors: unknown[], unreachable: readonly Unreachable[]): unknown {
+  const texts = rows.flatMap(({ backup, to, failed }) =>
+    failed ? [`backup ${backup} is not on ${to}: ${failed}`] : [],
+  )
+  if (texts.length === 0) return failureOf(unreachable)
+  const [first] = errors
+  const kind = first instanceof JobError ? first.kind : 'storage'
+  const hint = first instanceof JobError ? first.hint : undefined
+  return new JobError(kind, texts.join('; '), { hint: hint ?? 'run it again: it goes on where it stopped' })
+}
+
+interface Done {
+  request: CopyRequest
+  rows: Copied[]
+  dryRun: boolean
+  failure: unknown
+}
+
+function result({ request: { plan }, rows, dryRun, failure }: Done): Result {
+  const outcome = ({ failed }: Copied) => (failed ? `FAILED: ${failed}` : dryRun ? 'missing' : 'copied')
+  return {
+    data: { plan, copies: rows },
+    table: {
+      columns: ['backup', 'to', { title: 'parts', right: true }, { title: 'size', right: true }, 'result'],
+      rows: rows.map((row) => [row.backup, row.to, String(row.parts), sizeText(row.bytes), outcome(row)]),
+    },
+    notes: [...(rows.length === 0 ? ['nothing is missing'] : []), ...(dryRun ? ['dry run: nothing was written'] : [])],
+    failure,
+  }
+}

@@ -1,0 +1,101 @@
+import type { Catalog, Ids } from '../catalog/catalog.ts'
+import { byAge, manifestKey } from '../catalog/layout.ts'
+import { JobError } from '../errors.ts'
+import { type Manifest, parseManifest } from '../manifest.ts'
+import { isMissing, readAll } from '../storage.ts'
+import type { CopyRequest } from './copy-request.ts'
+import type { Job } from './job.ts'
+import { planFor } from './retained.ts'
+
+/** A backup as a storage has it, and who else has the same bytes. */
+export interface Held {
+  manifest: Manifest
+  /** The manifest as it is stored. */
+  bytes: Buffer
+  /** The first is the one whose manifest this is. */
+  catalogs: Catalog[]
+  manifests: Manifest[]
+}
+
+interface Looking {
+  job: Job
+  request: CopyRequest
+  /** What each storage that answers has. */
+  seen: ReadonlyMap<string, { catalog: Catalog; ids: Ids }>
+}
+
+/** What is missing where, the newest first: it is needed most. */
+export async function missingIn({ job, request, seen }: Looking): Promise<{ id: string; targets: string[] }[]> {
+  const sources = request.from.flatMap((name) => seen.get(name) ?? [])
+  const there = new Set(sources.flatMap(({ ids }) => ids.committed))
+  const wanted = request.pick === undefined ? undefined : await picked(job, request, sources)
+  const missing = new Map<string, string[]>()
+  for (const name of request.to) {
+    const target = seen.get(name)
+    if (!target) continue
+    const lacks = [...(wanted ?? there)].filter((id) => !target.ids.committed.includes(id))
+    const kept = wanted ? lacks : await worthwhile(job, { request, target, lacks })
+    for (const id of kept) missing.set(id, [...(missing.get(id) ?? []), name])
+  }
+  return [...missing].map(([id, targets]) => ({ id, targets })).sort((a, b) => byAge(b.id, a.id))
+}
+
+/** The newest that matches in any of the storages. */
+async function picked(job: Job, { pick = 'latest' }: CopyRequest, sources: { catalog: Catalog }[]): Promise<string[]> {
+  const errors: unknown[] = []
+  const ids: string[] = []
+  for (const { catalog } of sources) {
+    try {
+      ids.push((await catalog.find({ pick, signal: job.signal })).id)
+    } catch (error) {
+      job.signal.throwIfAborted()
+      errors.push(error)
+    }
+  }
+  const newest = ids.sort(byAge).at(-1)
+  if (newest === undefined) throw errors[0]
+  return [newest]
+}
+
+/** Without those that the next prune of the storage would remove again. */
+async function worthwhile(
+  job: Job,
+  {
+    request: { values },
+    target,
+    lacks,
+  }: { request: CopyRequest; target: { catalog: Catalog; ids: Ids }; lacks: string[] },
+): Promise<string[]> {
+  if (!values || lacks.length === 0) return lacks
+  const { catalog, ids } = target
+  const committed = [...ids.committed, ...lacks].sort(byAge)
+  const { remove } = await planFor(job, catalog, { ids: { ...ids, committed }, values })
+  return lacks.filter((id) => !remove.some((one) => one.id === id))
+}
+
+/** The backup in the first storage that has it, with those that can help out. */
+export async function heldBackup(job: Job, { id, catalogs }: { id: string; catalogs: Catalog[] }): Promise<Held> {
+  const having: { catalog: Catalog; manifest: Manifest; bytes: Buffer }[] = []
+  const errors: unknown[] = []
+  for (const catalog of catalogs) {
+    const { storage, plan } = catalog
+    const key = manifestKey(plan, id)
+    try {
+      const bytes = await readAll(storage, key, job.signal)
+      having.push({ catalog, bytes, manifest: parseManifest(bytes, `${key} in storage ${storage.name}`) })
+    } catch (error) {
+      job.signal.throwIfAborted()
+      if (!isMissing(error)) errors.push(error)
+    }
+  }
+  const [first] = having
+  if (!first) throw errors[0] ?? new JobError('nothing-matches', `backup ${id} was removed a moment ago`)
+  const { manifest, bytes } = first
+  const same = having.filter((one) => one.manifest.started === manifest.started)
+  return {
+    manifest,
+    bytes,
+    catalogs: same.map(({ catalog }) => catalog),
+    manifests: same.map((one) => one.manifest),
+  }
+}

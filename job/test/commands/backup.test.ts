@@ -1,0 +1,163 @@
+import { randomBytes } from 'node:crypto'
+import { describe, expect, test } from 'vitest'
+import { openCatalog } from '../../catalog/catalog.ts'
+import { backup } from '../../commands/backup.ts'
+import { copy } from '../../commands/copy.ts'
+import type { Plan } from '../../config.ts'
+import { JobError } from '../../errors.ts'
+import { keysOf, memoryStore, putText, type Store, signal, textAt } from '../catalog/store.ts'
+import { now } from './fake-job.ts'
+import { folderWith, planJob, planOf } from './plan-job.ts'
+
+const id = String(now.getTime() / 1000)
+const files = { 'a.txt': 'first', 'deeper/b.bin': randomBytes(700_000), empty: '' }
+const dead = new JobError('storage', 'storage is dead')
+
+async function setUp(plan: Partial<Plan> = {}) {
+  const stores = ['main', 'offsite', 'third'].map((name) => memoryStore({ name })) as [Store, Store, Store]
+  const storages = plan.storages ? stores.filter(({ name }) => plan.storages?.includes(name)) : stores.slice(0, 2)
+  const backups = planOf(await folderWith(files), plan)
+  const job = () => planJob({ storages, backups })
+  return { stores, storages, job, run: () => backup(job(), { plan: 'nightly' }) }
+}
+
+/** The backup is there, and all of it is as its manifest says. */
+async function isGood(storage: Store, backupId = id): Promise<void> {
+  const catalog = openCatalog({ storage, plan: 'nightly' })
+  const manifest = await catalog.manifest(backupId)
+  const { problems, parts } = await catalog.verify(manifest, { level: 'content', signal })
+  expect({ problems, parts }).toEqual({ problems: [], parts: 2 })
+}
+
+const has = (store: Store, backupId = id) => store.objects.has(`nightly/${backupId}.json`)
+
+test('a backup is read once, and is in every storage, each with a manifest of its own', async () => {
+  const { stores, run } = await setUp()
+  const { data, failure } = await run()
+  expect(failure).toBeUndefined()
+  expect(data).toMatchObject({ backup: id, storages: ['main', 'offsite'], parts: 2 })
+  expect(data).not.toHaveProperty('without')
+  for (const store of stores.slice(0, 2)) await isGood(store)
+  expect(stores[0].objects).toEqual(stores[1].objects)
+})
+
+describe('a storage that dies in the middle of a run', () => {
+  /** Whatever is asked of it from that call on, it fails. */
+  function dieAt(store: Store, call: number): void {
+    let calls = 0
+    store.before = () => {
+      calls += 1
+      if (calls >= call) throw dead
+    }
+  }
+
+  const calls = Array.from({ length: 16 }, (_, i) => i + 1)
+  test.each([...calls.map((call) => ['main', call] as const), ...calls.map((call) => ['offsite', call] as const)])(
+    'leaves the others a good backup: %s at its call %d',
+    async (name, call) => {
+      const { stores, storages, job, run } = await setUp({ require: 'any' })
+      const dying = stores.find((store) => store.name === name) as Store
+      const other = storages.find((store) => store !== dying) as Store
+      dieAt(dying, call)
+      const { data, failure } = await run()
+      await isGood(other)
+      expect(failure).toBeUndefined()
+      dying.before = () => {}
+      if (!has(dying))
+        expect(data).toMatchObject({ storages: [other.name], without: { [name]: expect.stringContaining('dead') } })
+
+      const copied = await copy(job(), { name: 'nightly' })
+      expect(copied.failure).toBeUndefined()
+      await isGood(dying)
+      if ((copied.data as { copies: unknown[] }).copies.length > 0)
+        expect(await textAt(dying, `nightly/${id}.json`)).toBe(await textAt(other, `nightly/${id}.json`))
+      expect((await keysOf(dying)).filter((key) => key.endsWith('failed.json'))).toEqual([])
+    },
+  )
+
+  test.each([
+    ['all', false],
+    [2, false],
+    [1, true],
+    ['any', true],
+  ] as const)('with require: %s that is enough: %s', async (require, enough) => {
+    const { stores, run } = await setUp({ require })
+    stores[1].before = (call) => {
+      if (call.startsWith('put') && call.endsWith('.zst')) throw dead
+    }
+    const { data, failure } = await run()
+    expect(data).toMatchObject({ storages: ['main'], without: { offsite: 'storage is dead' } })
+    await isGood(stores[0])
+    if (enough) return expect(failure).toBeUndefined()
+    expect(failure).toMatchObject({
+      kind: 'storage',
+      message: `backup ${id} is stored on main, but not on offsite (storage is dead)`,
+      hint: `when the storage can be written again: holdfast copy nightly ${id}`,
+    })
+  })
+
+  test('says why in its own folder, when it can, and beside the backup in the others', async () => {
+    const { stores, run } = await setUp({ require: 'any' })
+    stores[1].before = (call) => {
+      if (call.endsWith('tree.tar.zst')) throw dead
+    }
+    await run()
+    expect(JSON.parse(await textAt(stores[1], `nightly/${id}/failed.json`))).toMatchObject({
+      reason: 'storage is dead',
+      kind: 'storage',
+    })
+    expect(JSON.parse(await textAt(stores[0], `nightly/${id}/missed.json`))).toMatchObject({
+      without: { offsite: 'storage is dead' },
+    })
+  })
+
+  test('fails the run when it is the last', async () => {
+    const { stores, run } = await setUp({ require: 'any' })
+    for (const store of stores.slice(0, 2)) dieAt(store, 6)
+    await expect(run()).rejects.toThrow('storage is dead')
+    for (const store of stores) expect(has(store)).toBe(false)
+  })
+
+  test('leaves a good backup on two of three', async () => {
+    const { stores, run } = await setUp({ storages: ['main', 'offsite', 'third'], require: 2 })
+    dieAt(stores[1], 5)
+    const { data, failure } = await run()
+    expect(failure).toBeUndefined()
+    expect(data).toMatchObject({ storages: ['main', 'third'] })
+    await isGood(stores[0])
+    await isGood(stores[2])
+  })
+})
+
+describe('a storage that cannot be reached at the start', () => {
+  test('is left out when the others are enough', async () => {
+    const { stores, run } = await setUp({ require: 'any' })
+    stores[0].before = () => {
+      throw dead
+    }
+    const { data } = await run()
+    expect(data).toMatchObject({ storages: ['offsite'], without: { main: 'storage is dead' } })
+    await isGood(stores[1])
+  })
+
+  test('ends the run before anything is read when they are not', async () => {
+    const { stores, run } = await setUp()
+    stores[0].before = () => {
+      throw dead
+    }
+    await expect(run()).rejects.toThrow('storage is dead')
+    expect((await keysOf(stores[1])).filter((key) => key.includes('docs'))).toEqual([])
+  })
+})
+
+test('an id that a further storage has already is passed over, and said to have come to nothing', async () => {
+  const { stores, run } = await setUp()
+  await putText(stores[1], `nightly/${id}/started.json`, '{}')
+  const next = String(Number(id) + 1)
+  expect((await run()).data).toMatchObject({ backup: next })
+  for (const store of stores.slice(0, 2)) await isGood(store, next)
+  expect(JSON.parse(await textAt(stores[0], `nightly/${id}/failed.json`))).toMatchObject({
+    kind: 'busy',
+    reason: 'storage offsite has this id already',
+  })
+})
