@@ -1,12 +1,13 @@
 import type { Catalog } from '../catalog/catalog.ts'
-import { bytesOf, folderKey, partKey, pathOf, startedKey } from '../catalog/layout.ts'
+import { bytesOf, folderKey, manifestPrefix, partKey, pathOf, startedKey } from '../catalog/layout.ts'
 import { JobError, textOf } from '../errors.ts'
 import { type Copy, openShelf, type Shelf } from '../io/copies.ts'
 import { type Destinations, openDestinations } from '../io/destinations.ts'
 import { inParallel } from '../io/parallel.ts'
 import { readPart } from '../io/parts.ts'
 import { store } from '../io/pipeline.ts'
-import type { Part } from '../manifest.ts'
+import type { Manifest, Part } from '../manifest.ts'
+import { readAll } from '../storage.ts'
 import { begin, bringerOf, claim, commit } from './bring.ts'
 import { catalogOf } from './destinations.ts'
 import type { Job } from './job.ts'
@@ -19,15 +20,18 @@ const partsAtOnce = 3
 const graceMs = 15 * 60_000
 
 interface Carrying {
-  held: Held
+  /** Whose manifest it will be. */
+  source: Held
+  /** All storages that have the backup: some of its parts may be the same there. */
+  held: Held[]
   targets: Catalog[]
   /** Why a storage did not get it, by name. */
   failures: Map<string, unknown>
 }
 
 /** One backup to several storages: it is read once. Rejects when none of them gets it. */
-export async function carry(job: Job, { held, targets, failures }: Carrying): Promise<void> {
-  const { manifest, bytes } = held
+export async function carry(job: Job, { source, held, targets, failures }: Carrying): Promise<void> {
+  const { manifest, bytes } = source
   const { plan, id, parts } = manifest
   const { signal } = job
   const to = openDestinations({
@@ -37,17 +41,18 @@ export async function carry(job: Job, { held, targets, failures }: Carrying): Pr
   })
   const shelf = openShelf({ plan, id, signal, warn: job.warn })
   const names = targets.map(({ storage }) => storage.name)
-  job.log.info({ plan, backup: id, from: held.catalogs.map(({ storage }) => storage.name), to: names }, 'copy begun')
+  job.log.info({ plan, backup: id, from: source.catalog.storage.name, to: names }, 'copy begun')
   job.progress.begin(`copy ${id}`, bytesOf(parts))
   try {
-    const there = await to.each((one) => prepare(job, catalogOf({ catalogs: targets }, one), held))
+    const there = await to.each((one) => prepare(job, catalogOf({ catalogs: targets }, one), source))
     await inParallel(parts, partsAtOnce, async (part) => {
       const missing = to.only(({ storage }) => there.get(storage.name)?.get(part.path) !== part.size)
-      if (missing.live().length > 0) await send({ job, held, shelf, part, to: missing })
+      if (missing.live().length > 0) await send({ job, source, held, shelf, part, to: missing })
     })
     await to.each(async (one) => {
       const catalog = catalogOf({ catalogs: targets }, one)
-      await confirm(job, catalog, held)
+      await confirm(job, catalog, manifest)
+      await bringSiblings(job, source.catalog, { catalog, id })
       await commit(catalog, { manifest, bytes, signal })
     })
   } catch (error) {
@@ -55,16 +60,16 @@ export async function carry(job: Job, { held, targets, failures }: Carrying): Pr
     throw error
   } finally {
     job.progress.end()
-    await tellFailed(job, { held, targets, failures })
+    await tellFailed(job, { source, targets, failures })
   }
   const stored = to.live().map(({ storage }) => storage.name)
   job.log.info({ plan, backup: id, storages: stored, bytes: bytesOf(parts) }, 'backup copied')
 }
 
 /** Not in a folder that was not taken. */
-async function tellFailed(job: Job, { held, targets, failures }: Carrying): Promise<void> {
-  const { id } = held.manifest
-  const run = bringerOf(held, 'copy')
+async function tellFailed(job: Job, { source, targets, failures }: Omit<Carrying, 'held'>): Promise<void> {
+  const { id } = source.manifest
+  const run = bringerOf(source, 'copy')
   await Promise.all(
     targets.map(async (catalog) => {
       const error = failures.get(catalog.storage.name)
@@ -76,12 +81,12 @@ async function tellFailed(job: Job, { held, targets, failures }: Carrying): Prom
 }
 
 /** Takes the folder; resolves to the sizes of what an earlier try has brought. */
-async function prepare(job: Job, catalog: Catalog, held: Held): Promise<Map<string, number>> {
-  const { manifest } = held
+async function prepare(job: Job, catalog: Catalog, source: Held): Promise<Map<string, number>> {
+  const { manifest } = source
   const { id } = manifest
-  const run = bringerOf(held, 'copy')
+  const run = bringerOf(source, 'copy')
   const there = await catalog.started(id, job.signal)
-  if (there && there.run !== run && (await isItsRun(job, held, there.run))) {
+  if (there && there.run !== run && (await isItsRun(job, source, there.run))) {
     await clear(catalog, id)
     await begin(job, catalog, { manifest, run })
     return new Map()
@@ -90,10 +95,9 @@ async function prepare(job: Job, catalog: Catalog, held: Held): Promise<Map<stri
 }
 
 /** What lies there is of the very run that made the backup, which failed on this storage and is over. */
-async function isItsRun(job: Job, { manifest: { id, finished }, catalogs }: Held, run: string): Promise<boolean> {
-  const [source] = catalogs as [Catalog]
-  if ((await source.started(id, job.signal))?.run !== run) return false
-  if (await source.missed(id, job.signal)) return true
+async function isItsRun(job: Job, { manifest: { id, finished }, catalog }: Held, run: string): Promise<boolean> {
+  if ((await catalog.started(id, job.signal))?.run !== run) return false
+  if (await catalog.missed(id, job.signal)) return true
   if (job.now().getTime() - Date.parse(finished) > graceMs) return true
   throw new JobError('busy', `the run of backup ${id} may still be writing it`, {
     hint: `try again in ${graceMs / 60_000} minutes`,
@@ -116,18 +120,19 @@ async function sizesIn({ storage, plan }: Catalog, id: string): Promise<Map<stri
 
 interface Sending {
   job: Job
-  held: Held
+  source: Held
+  held: Held[]
   shelf: Shelf
   part: Part
   to: Destinations
 }
 
 /** The stored bytes of one part, from the first storage that has them intact. */
-async function send({ job, held, shelf, part, to }: Sending): Promise<void> {
-  const { plan, id } = held.manifest
+async function send({ job, source, held, shelf, part, to }: Sending): Promise<void> {
+  const { plan, id } = source.manifest
   const { path, size } = part
   const { signal } = job
-  const failure = await shelf.use(copiesOf(held, part), async (copy) => {
+  const failure = await shelf.use(copiesOf([source, ...held.filter((one) => one !== source)], part), async (copy) => {
     const data = await readPart(copy.part, { plan, id, signal, storage: copy.storage })
     const onBytes = (bytes: number) => job.progress.add(copy.storage.name, bytes)
     try {
@@ -147,18 +152,32 @@ function isBroken({ errored }: { errored: Error | null }): boolean {
 }
 
 /** As stored bytes: whatever they were made of, they are copied as they are. */
-function copiesOf({ catalogs, manifests }: Held, { path, size, sha256 }: Part): Copy[] {
-  return catalogs.flatMap(({ storage }, i) => {
-    const same = manifests[i]?.parts.some((part) => part.path === path && part.sha256 === sha256)
+function copiesOf(held: Held[], { path, size, sha256 }: Part): Copy[] {
+  return held.flatMap(({ catalog: { storage }, manifest }) => {
+    const same = manifest.parts.some((part) => part.path === path && part.sha256 === sha256)
     return same ? [{ storage, part: { path, size, sha256 } }] : []
   })
 }
 
-async function confirm(job: Job, catalog: Catalog, { manifest }: Held): Promise<void> {
+async function confirm(job: Job, catalog: Catalog, manifest: Manifest): Promise<void> {
   const [first] = (await catalog.verify(manifest, { level: 'present', signal: job.signal })).problems
   if (first)
     throw new JobError(
       'storage',
       `storage ${catalog.storage.name} does not have what was sent: ${first.path} ${first.says}`,
     )
+}
+
+/** Its keys for newer recipients, and its pin: later facts that are true of every copy. */
+async function bringSiblings(
+  job: Job,
+  { storage, plan }: Catalog,
+  to: { catalog: Catalog; id: string },
+): Promise<void> {
+  const { signal } = job
+  for await (const { key } of storage.list(manifestPrefix(plan, to.id), { delimiter: '/' })) {
+    if (!/\.(keys-\d+|pin)\.json$/.test(key)) continue
+    const bytes = await readAll(storage, key, signal)
+    await to.catalog.storage.put(key, bytes, { size: bytes.length, signal })
+  }
 }

@@ -2,12 +2,13 @@ import type { Catalog } from '../catalog/catalog.ts'
 import { bytesOf } from '../catalog/layout.ts'
 import { exitCodeOf, JobError, textOf } from '../errors.ts'
 import { type Result, sizeText } from '../io/print.ts'
+import type { Manifest } from '../manifest.ts'
 import { carry } from './carry.ts'
 import { askEach, failureOf, type Unreachable } from './catalogs.ts'
 import { type CopyOptions, type CopyRequest, copyRequestOf } from './copy-request.ts'
 import { holding } from './hold.ts'
 import type { Job } from './job.ts'
-import { type Held, heldBackup, missingIn } from './missing.ts'
+import { fitting, type Held, heldBackup, missingIn } from './missing.ts'
 
 /** One backup that a storage did not have; also what `--output json` gives. */
 export interface Copied {
@@ -36,40 +37,60 @@ export async function copy(job: Job, options: CopyOptions): Promise<Result> {
   const rows: Copied[] = []
   const errors: unknown[] = []
   for (const { id, targets } of missing) {
-    const catalogs = targets.map((name) => seen.get(name)?.catalog as Catalog)
     const held = await heldBackup(job, { id, catalogs: from.flatMap((name) => seen.get(name)?.catalog ?? []) })
-    const done = options.dryRun ? new Map<string, unknown>() : await copyOne(job, { request, held, targets: catalogs })
-    const { parts } = held.manifest
-    for (const name of targets) {
-      const error = done.get(name)
-      if (error) errors.push(error)
-      const failed = error === undefined ? {} : { failed: textOf(error) }
-      rows.push({ backup: id, to: name, parts: parts.length, bytes: bytesOf(parts), ...failed })
-    }
+    const catalogs = targets.map((name) => seen.get(name)?.catalog as Catalog)
+    const failures = options.dryRun ? new Map() : await copyOne(job, { request, held, targets: catalogs })
+    errors.push(...failures.values())
+    const [{ manifest }] = held as [Held]
+    for (const to of targets) rows.push(rowOf(manifest, { to, failures }))
   }
   return result({ request, rows, dryRun: options.dryRun ?? false, failure: failed(rows, errors, unreachable) })
 }
 
 interface Copying {
   request: CopyRequest
-  held: Held
+  held: Held[]
   targets: Catalog[]
 }
 
-/** Why a storage did not get it, by name. */
+/** Why a storage did not get it, by name. What several storages can take as it is, is read once for all of them. */
 async function copyOne(job: Job, { request, held, targets }: Copying): Promise<Map<string, unknown>> {
-  const { id, plan } = held.manifest
   const failures = new Map<string, unknown>()
+  const groups = new Map<Held, Catalog[]>()
+  for (const target of targets) {
+    try {
+      const source = fitting(held, target)
+      groups.set(source, [...(groups.get(source) ?? []), target])
+    } catch (error) {
+      failures.set(target.storage.name, error)
+    }
+  }
+  for (const [source, group] of groups) await copyFrom(job, { request, source, held, targets: group, failures })
+  return failures
+}
+
+interface CopyingFrom extends Copying {
+  source: Held
+  failures: Map<string, unknown>
+}
+
+async function copyFrom(job: Job, { request, source, held, targets, failures }: CopyingFrom): Promise<void> {
+  const { id, plan } = source.manifest
+  const { by, seconds } = request
+  const catalogs = held.map(({ catalog }) => catalog)
   job.about({ plan, id })
   try {
-    const { by, seconds } = request
-    await holding({ job, catalogs: held.catalogs, id, by, seconds }, () => carry(job, { held, targets, failures }))
+    await holding({ job, catalogs, id, by, seconds }, () => carry(job, { source, held, targets, failures }))
   } catch (error) {
     job.signal.throwIfAborted()
     if (exitCodeOf(error) === 1) throw error
     for (const { storage } of targets) if (!failures.has(storage.name)) failures.set(storage.name, error)
   }
-  return failures
+}
+
+function rowOf({ id, parts }: Manifest, { to, failures }: { to: string; failures: Map<string, unknown> }): Copied {
+  const failed = failures.has(to) ? { failed: textOf(failures.get(to)) } : {}
+  return { backup: id, to, parts: parts.length, bytes: bytesOf(parts), ...failed }
 }
 
 function failed(rows: Copied[], errors: unknown[], unreachable: readonly Unreachable[]): unknown {

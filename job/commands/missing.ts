@@ -7,14 +7,12 @@ import type { CopyRequest } from './copy-request.ts'
 import type { Job } from './job.ts'
 import { planFor } from './retained.ts'
 
-/** A backup as a storage has it, and who else has the same bytes. */
+/** A backup as a storage has it. */
 export interface Held {
+  catalog: Catalog
   manifest: Manifest
   /** The manifest as it is stored. */
   bytes: Buffer
-  /** The first is the one whose manifest this is. */
-  catalogs: Catalog[]
-  manifests: Manifest[]
 }
 
 interface Looking {
@@ -73,29 +71,40 @@ async function worthwhile(
   return lacks.filter((id) => !remove.some((one) => one.id === id))
 }
 
-/** The backup in the first storage that has it, with those that can help out. */
-export async function heldBackup(job: Job, { id, catalogs }: { id: string; catalogs: Catalog[] }): Promise<Held> {
-  const having: { catalog: Catalog; manifest: Manifest; bytes: Buffer }[] = []
+/** The backup in all storages that have it. Throws when none has. */
+export async function heldBackup(job: Job, { id, catalogs }: { id: string; catalogs: Catalog[] }): Promise<Held[]> {
+  const held: Held[] = []
   const errors: unknown[] = []
   for (const catalog of catalogs) {
     const { storage, plan } = catalog
     const key = manifestKey(plan, id)
     try {
       const bytes = await readAll(storage, key, job.signal)
-      having.push({ catalog, bytes, manifest: parseManifest(bytes, `${key} in storage ${storage.name}`) })
+      held.push({ catalog, bytes, manifest: parseManifest(bytes, `${key} in storage ${storage.name}`) })
     } catch (error) {
       job.signal.throwIfAborted()
       if (!isMissing(error)) errors.push(error)
     }
   }
-  const [first] = having
-  if (!first) throw errors[0] ?? new JobError('nothing-matches', `backup ${id} was removed a moment ago`)
-  const { manifest, bytes } = first
-  const same = having.filter((one) => one.manifest.started === manifest.started)
-  return {
-    manifest,
-    bytes,
-    catalogs: same.map(({ catalog }) => catalog),
-    manifests: same.map((one) => one.manifest),
-  }
+  if (held.length > 0) return held
+  throw errors[0] ?? new JobError('nothing-matches', `backup ${id} was removed a moment ago`)
+}
+
+/** The first that can be taken as it is: what a storage encrypts must be encrypted for those that it encrypts for. */
+export function fitting(held: readonly Held[], { storage }: Catalog): Held {
+  const { recipients } = storage.encryption ?? {}
+  const fits = ({ manifest }: Held) =>
+    !recipients || manifest.parts.every(({ age }) => isSame(age?.recipients ?? [], recipients))
+  const found = held.find(fits)
+  if (found) return found
+  const [{ manifest, catalog }] = held as [Held]
+  throw new JobError(
+    'configuration',
+    `storages.${storage.name}.encryption: backup ${manifest.id} of storage ${catalog.storage.name} is not encrypted for the same recipients, and is copied as it is`,
+    { hint: 'give both storages the same recipients before the next backup; older ones stay where they are' },
+  )
+}
+
+function isSame(some: readonly string[], others: readonly string[]): boolean {
+  return new Set(some).symmetricDifference(new Set(others)).size === 0
 }

@@ -43,7 +43,8 @@ describe('values', () => {
     expect(restores.once?.targets[0]).toMatchObject({ rondb: { accounts: true, restoreEpoch: true, passwords: {} } })
   })
 
-  test('may be empty', () => expect(parseValues({}, 'f')).toEqual({ storages: {}, backups: {}, restores: {}, copies: {} }))
+  test('may be empty', () =>
+    expect(parseValues({}, 'f')).toEqual({ storages: {}, backups: {}, restores: {}, copies: {} }))
 
   test.each<[unknown]>([['latest'], ['1795218000'], [1_795_218_000], ['2026-11-21T03:00']])('pick %j', (pick) => {
     const parsed = parseValues(
