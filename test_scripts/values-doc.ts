@@ -54,12 +54,12 @@ interface Section {
 }
 
 const engineNames = engines.map(({ name }) => name)
-const parts = ['cluster', 'storages', 'backups', 'restores', 'pod', 'job']
+const parts = ['cluster', 'storages', 'backups', 'restores', 'copies', 'pod', 'job']
 
 const sections: Section[] = [
   {
     title: 'The top level',
-    says: 'Names of storages, plans and restores have 1 to 63 of a–z, 0–9 and `-`.',
+    says: 'Names of storages, plans, restores and copies have 1 to 63 of a–z, 0–9 and `-`.',
     at: [],
     without: Object.keys(chartValues).filter((name) => !parts.includes(name)),
     flat: true,
@@ -94,6 +94,11 @@ const sections: Section[] = [
   },
   ...engineSections('restores', 'targets'),
   {
+    title: 'copies.NAME',
+    says: 'A copy: which backups are brought to which storages, when they do not have them. [storage.md](storage.md) explains it.',
+    at: ['copies', '*'],
+  },
+  {
     title: 'hooks',
     says: 'In `backups.PLAN`, `restores.NAME`, and in each of their sources and targets: what is done around them. [hooks.md](hooks.md) has examples.',
     at: ['backups', '*', 'hooks'],
@@ -106,13 +111,13 @@ const sections: Section[] = [
   },
   {
     title: 'pod',
-    says: 'At the top, in `storages.NAME`, `backups.PLAN`, `restores.NAME` and `workers`: fields of pods and containers as Kubernetes has them. They are laid over each other in that order: maps are merged, lists are joined (an entry replaces one of the same name), `null` removes.',
+    says: 'At the top, in `storages.NAME`, `backups.PLAN`, `restores.NAME`, `copies.NAME` and `workers`: fields of pods and containers as Kubernetes has them. They are laid over each other in that order: maps are merged, lists are joined (an entry replaces one of the same name), `null` removes.',
     at: ['#pod'],
     flat: true,
   },
   {
     title: 'job',
-    says: 'At the top, in `backups.PLAN` and `restores.NAME`: fields of Jobs and CronJobs as Kubernetes has them, laid over each other like those of `pod`.',
+    says: 'At the top, in `backups.PLAN`, `restores.NAME` and `copies.NAME`: fields of Jobs and CronJobs as Kubernetes has them, laid over each other like those of `pod`.',
     at: ['#job'],
     flat: true,
   },
@@ -132,6 +137,10 @@ const examples: Record<string, string> = {
   '(top).storages': 'storages: { main: { filesystem: { path: /backups } } }',
   '(top).backups': 'backups: { nightly: { … } }',
   '(top).restores': 'restores: { once: { … } }',
+  '(top).copies': 'copies: { offsite: { … } }',
+  'copies.*.plan': 'plan: nightly',
+  'copies.*.from': 'from: [main]',
+  'copies.*.to': 'to: [offsite]',
   pod: 'pod: { resources: { … } }',
   job: 'job: { backoffLimit: 1 }',
   's3.bucket': 'bucket: backups',
@@ -369,6 +378,7 @@ const meanings: Record<string, string> = {
   '(top).storages': 'places for backups, by a name that you choose; each has one kind',
   '(top).backups': 'plans, by a name that you choose',
   '(top).restores': 'restores, by a name that you choose',
+  '(top).copies': 'copies of backups from one storage to another, by a name that you choose',
   'targets[].name': 'name of the source in the backup',
   's3.endpoint': 'URL of an S3 server that is not AWS, with its port',
   'backups.*.storages': 'names of the storages that get the backup; it is read once and sent to all',
@@ -386,6 +396,11 @@ const meanings: Record<string, string> = {
   runNow:
     'any text: the chart makes a Job that runs once, at once; another text runs again, and so does another plan, image or pod: take it out afterwards',
   'backups.*.deadline': 'a run that began longer ago counts as failed; Kubernetes stops it then',
+  'copies.*.schedule':
+    'cron schedule as Kubernetes has it; without one, copies are made by hand: `kubectl create job --from=cronjob/…`',
+  'copies.*.timeZone': 'time zone of the schedule, such as Europe/Stockholm',
+  'copies.*.suspend': 'nothing is copied on its schedule while this is true',
+  'copies.*.deadline': 'a run that takes longer is stopped by Kubernetes',
   'restores.*.deadline': 'a run that takes longer is stopped by Kubernetes',
   from: 'where the backup comes from',
   'restores.*.schedule':

@@ -21,11 +21,18 @@ workers.yaml: |
 {{- with $values.cluster }}{{ $_ := set $config "cluster" . }}{{ end }}
 {{- $used := include "holdfast.storages" . | fromJson }}
 {{- $_ := include "holdfast.forJob" (dict "of" $values.storages "names" (keys $used)) | fromJson | set $config "storages" }}
-{{- if ne .kind "restore" }}
+{{- if eq .kind "copy" }}
+{{- $copy := get $values.copies .name }}
+{{- $_ := include "holdfast.forJob" (dict "of" $values.copies "names" (list .name)) | fromJson | set $config "copies" }}
+{{- if hasKey $values.backups $copy.plan }}
+{{- $_ := include "holdfast.forJob" (dict "of" $values.backups "names" (list $copy.plan)) | fromJson | set $config "backups" }}
+{{- end }}
+{{- end }}
+{{- if has .kind (list "backup" "list") }}
 {{- $names := empty .name | ternary (keys $values.backups) (list .name) }}
 {{- $_ := include "holdfast.forJob" (dict "of" $values.backups "names" $names "once" .once) | fromJson | set $config "backups" }}
 {{- end }}
-{{- if ne .kind "backup" }}
+{{- if has .kind (list "restore" "list") }}
 {{- $names := empty .name | ternary (keys $values.restores) (list .name) }}
 {{- $_ := include "holdfast.forJob" (dict "of" $values.restores "names" $names "once" .once) | fromJson | set $config "restores" }}
 {{- end }}

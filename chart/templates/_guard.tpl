@@ -28,7 +28,7 @@ is one ACCOUNT of two kinds, because every policy that matches a request has to 
 
 {{- define "holdfast.guardsJobs" -}}
 {{- if eq (toString .Values.admissionPolicy.enabled) "auto" }}
-{{- if and (eq .Values.coordination "lease") (or .Values.backups .Values.restores) }}true{{ end }}
+{{- if and (eq .Values.coordination "lease") (or .Values.backups .Values.restores .Values.copies) }}true{{ end }}
 {{- else if .Values.admissionPolicy.enabled }}true
 {{- end }}
 {{- end }}
@@ -134,7 +134,7 @@ are known beforehand: `create` and `list` cannot be limited to names, and nobody
 {{- $dataNodes := list }}
 {{- $execPods := list }}
 {{- range include "holdfast.workloads" .root | fromJsonArray }}
-{{- if eq .kind $.kind }}
+{{- if eq $.kind (eq .kind "copy" | ternary "backup" .kind) }}
 {{- $workload := merge (dict "root" $.root) . }}
 {{- if eq $.root.Values.coordination "lease" }}{{ $leases = include "holdfast.lease" $workload | append $leases }}{{ end }}
 {{- if include "holdfast.usesWorkers" $workload }}{{ $workers = include "holdfast.workerNames" $workload | fromJsonArray | concat $workers }}{{ end }}

@@ -1,7 +1,7 @@
 {{/*
 Names, labels, and what a workload uses. Nothing here fails: templates/_validate.tpl does.
 
-WORKLOAD is (dict "root" $ "kind" "backup" "name" "nightly"). The kinds are backup, restore, and list, which has no name.
+WORKLOAD is (dict "root" $ "kind" "backup" "name" "nightly"). The kinds are backup, restore, copy, and list, which has no name.
 Lists and maps come as JSON, for fromJsonArray and fromJson. A yes is "true", a no is empty.
 
   holdfast.name            $                                     the chart's name, for labels
@@ -20,8 +20,8 @@ Lists and maps come as JSON, for fromJsonArray and fromJson. A yes is "true", a 
   holdfast.workers         WORKLOAD                              its worker pods are <this>-0 … <this>-<workers.max - 1>
   holdfast.workloadLabels  WORKLOAD                              labels of its pods
   holdfast.workerLabels    WORKLOAD                              labels of its worker pods
-  holdfast.serviceAccount  (dict "root" $ "kind" "…")            account of backup, restore, list (that of backups) or worker
-  holdfast.values          WORKLOAD                              its plan or restore as in the values; {} for list
+  holdfast.serviceAccount  (dict "root" $ "kind" "…")            account of backup, restore, list and copy (that of backups) or worker
+  holdfast.values          WORKLOAD                              its plan, restore or copy as in the values; {} for list
   holdfast.storages        WORKLOAD                              map of the storages it uses, by name
   holdfast.secrets         any part of the values                list of the Secrets named in it, without those under pod
   holdfast.claims          map of storages                       list of the claims named in it
@@ -143,6 +143,8 @@ helm.sh/chart: {{ include "holdfast.chart" .root }}
 holdfast/plan: {{ .name | quote }}
 {{- else if eq .kind "restore" }}
 holdfast/restore: {{ .name | quote }}
+{{- else if eq .kind "copy" }}
+holdfast/copy: {{ .name | quote }}
 {{- end }}
 {{- end }}
 
@@ -158,7 +160,7 @@ rondbService: {{ eq $.kind "backup" | ternary "create-backup" "restore-backup" }
 {{- end }}
 
 {{- define "holdfast.serviceAccount" -}}
-{{- $kind := eq .kind "list" | ternary "backup" .kind }}
+{{- $kind := has .kind (list "list" "copy") | ternary "backup" .kind }}
 {{- $account := index .root.Values.serviceAccounts $kind }}
 {{- $account.name | default (include "holdfast.object" (dict "root" .root "suffix" $kind)) }}
 {{- end }}
@@ -167,14 +169,19 @@ rondbService: {{ eq $.kind "backup" | ternary "create-backup" "restore-backup" }
 {{- $values := dict }}
 {{- if eq .kind "backup" }}{{ $values = get .root.Values.backups .name }}{{ end }}
 {{- if eq .kind "restore" }}{{ $values = get .root.Values.restores .name }}{{ end }}
+{{- if eq .kind "copy" }}{{ $values = get .root.Values.copies .name }}{{ end }}
 {{- $values | default dict | toJson }}
 {{- end }}
 
+{{/* A copy knows its plan, whose retention says what it leaves out, and with it the plan's storages. */}}
 {{- define "holdfast.storages" -}}
 {{- $values := include "holdfast.values" . | fromJson }}
 {{- $names := $values.storages | default list }}
 {{- if eq .kind "restore" }}{{ $names = dig "from" "storages" list $values }}{{ end }}
 {{- if eq .kind "list" }}{{ $names = keys .root.Values.storages }}{{ end }}
+{{- if eq .kind "copy" }}
+{{- $names = dig $values.plan "storages" list .root.Values.backups | concat ($values.from | default list) ($values.to | default list) }}
+{{- end }}
 {{- $used := dict }}
 {{- range $name := $names }}
 {{- with get $.root.Values.storages $name }}{{ $_ := set $used $name . }}{{ end }}
@@ -257,5 +264,6 @@ signed by the job, not by its workers.
 {{- $all := list (dict "kind" "list" "name" "") }}
 {{- range $name := keys .Values.backups | sortAlpha }}{{ $all = append $all (dict "kind" "backup" "name" $name) }}{{ end }}
 {{- range $name := keys .Values.restores | sortAlpha }}{{ $all = append $all (dict "kind" "restore" "name" $name) }}{{ end }}
+{{- range $name := keys .Values.copies | sortAlpha }}{{ $all = append $all (dict "kind" "copy" "name" $name) }}{{ end }}
 {{- $all | toJson }}
 {{- end }}

@@ -24,11 +24,14 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- range $name, $restore := .Values.restores }}
 {{- include "holdfast.validateRestore" (dict "root" $ "name" $name "restore" $restore) }}
 {{- end }}
+{{- range $name, $copy := .Values.copies }}
+{{- include "holdfast.validateCopy" (dict "root" $ "name" $name "copy" $copy) }}
+{{- end }}
 {{- if include "holdfast.guardsPods" . }}{{ include "holdfast.validateAdmissionPolicy" . }}{{ end }}
 {{- end }}
 
 {{- define "holdfast.validateKeys" -}}
-{{- range $map := list "storages" "backups" "restores" }}
+{{- range $map := list "storages" "backups" "restores" "copies" }}
 {{- range $name, $_ := get $.Values $map }}
 {{- if not (regexMatch "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" $name) }}
 {{- fail (printf "%s.%s: a name has 1 to 63 of a-z, 0-9 and -" $map $name) }}
@@ -119,6 +122,11 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- $workload := dict "root" .root "kind" "backup" "name" .name }}
 {{- include "holdfast.validateSchedule" (dict "at" $at "of" .plan) }}
 {{- include "holdfast.validateStorageNames" (dict "root" .root "at" (print $at ".storages") "names" .plan.storages) }}
+{{- if kindIs "string" (.plan.require | default "all") | not }}
+{{- if gt (int .plan.require) (len .plan.storages) }}
+{{- fail (printf "%s.require: %d, but the plan has %d storages; all is as many as there are" $at (int .plan.require) (len .plan.storages)) }}
+{{- end }}
+{{- end }}
 {{- include "holdfast.validateEntries" (dict "at" (print $at ".sources") "entries" .plan.sources) }}
 {{- include "holdfast.validateRetention" (dict "at" (print $at ".retention") "plan" .plan) }}
 {{- include "holdfast.validateRun" (dict "at" $at "of" .plan "workload" $workload) }}
@@ -168,7 +176,28 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- end }}
 {{- end }}
 
-{{/* What backups and restores have in common: Secrets, folders, pod and job. */}}
+{{- define "holdfast.validateCopy" -}}
+{{- $at := print "copies." .name }}
+{{- $own := dig .copy.plan "storages" list .root.Values.backups }}
+{{- include "holdfast.validateSchedule" (dict "at" $at "of" .copy) }}
+{{- range $key := list "from" "to" }}
+{{- $names := get $.copy $key | default list }}
+{{- include "holdfast.validateStorageNames" (dict "root" $.root "at" (printf "%s.%s" $at $key) "names" $names) }}
+{{- if not (or $names $own) }}
+{{- fail (printf "%s.%s: missing; plan %s is of another installation, so name the storages" $at $key $.copy.plan) }}
+{{- end }}
+{{- end }}
+{{- if and (ne .name .copy.plan) (hasKey .root.Values.backups .name) }}
+{{- fail (printf "%s: backups.%s has the same name, but is another plan than %s; give the copy another name" $at .name .copy.plan) }}
+{{- end }}
+{{- $storages := concat (.copy.from | default $own) (.copy.to | default $own) | uniq }}
+{{- if lt (len $storages) 2 }}
+{{- fail (printf "%s: %s is the only storage, so nothing would have to be brought anywhere; name another one in %s.to" $at (first $storages) $at) }}
+{{- end }}
+{{- include "holdfast.validateRun" (dict "at" $at "of" .copy "workload" (dict "root" .root "kind" "copy" "name" .name)) }}
+{{- end }}
+
+{{/* What backups, restores and copies have in common: Secrets, folders, pod and job. */}}
 {{- define "holdfast.validateRun" -}}
 {{- if and (eq .workload.root.Values.coordination "none") (include "holdfast.usesWorkers" .workload) }}
 {{- fail (printf "coordination: none keeps no two runs of %s apart, whose worker pods have the same names; use lease, or no worker pods (backups: files.access: exec; restores: staging)" .at) }}

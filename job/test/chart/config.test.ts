@@ -21,14 +21,15 @@ test("the job accepts the chart's own values", () => {
 
 test('the examples in values.yaml are right', () => {
   const own = readFileSync(join(chart, 'values.yaml'), 'utf8')
-  const uncommented = own.replace(/^(storages|backups|restores): \{\}$/gm, '$1:').replace(/^# {2}/gm, '  ')
-  const { storages, backups, restores } = parseValues(parse(uncommented), 'values.yaml')
-  expect(Object.keys({ ...storages, ...backups, ...restores })).toEqual([
+  const uncommented = own.replace(/^(storages|backups|restores|copies): \{\}$/gm, '$1:').replace(/^# {2}/gm, '  ')
+  const { storages, backups, restores, copies } = parseValues(parse(uncommented), 'values.yaml')
+  expect(Object.keys({ ...storages, ...backups, ...restores, ...copies })).toEqual([
     'main',
     'local',
     'offsite',
     'nightly',
     'standby',
+    'away',
   ])
 })
 
@@ -38,7 +39,8 @@ describe.skipIf(noHelm).each(helms)('with $name', ({ render, template }) => {
       const objects = await render({ files: [ciFile(name)] })
       const configs = Object.values(ofKind(objects, 'ConfigMap')).filter(({ data }) => data['holdfast.yaml'])
       const given = values[name]
-      const workloads = 1 + Object.keys(given.backups ?? {}).length + Object.keys(given.restores ?? {}).length
+      const named = [given.backups, given.restores, given.copies].flatMap((map) => Object.keys(map ?? {}))
+      const workloads = 1 + named.length
       expect(configs).toHaveLength(workloads + (name === 'everything-on' ? 1 : 0))
       for (const config of configs) {
         const { 'holdfast.yaml': text } = config.data
@@ -80,15 +82,23 @@ test.skipIf(helms.length < 2).each(ciFiles)('every Helm renders the same of char
   for (const other of others) expect(sorted(other)).toEqual(sorted(first))
 })
 
-/** The part of the values that a workload gets: its plan or restore, and the storages that this names. */
-function expectedConfig({ cluster, storages, backups, restores }: Json, { metadata, immutable }: Json): Json {
+/** The part of the values that a workload gets: its plan, restore or copy, and the storages that this names. */
+function expectedConfig({ cluster, storages, backups, restores, copies }: Json, { metadata, immutable }: Json): Json {
   const plan = metadata.labels['holdfast/plan']
   const restore = metadata.labels['holdfast/restore']
+  const copy = metadata.labels['holdfast/copy']
   const only = (all: Json, names: string[]) =>
     Object.fromEntries(names.map((name) => [name, forJob(all[name], { once: immutable })]))
   if (plan) return { cluster, storages: only(storages, backups[plan].storages), backups: only(backups, [plan]) }
   if (restore)
     return { cluster, storages: only(storages, restores[restore].from.storages), restores: only(restores, [restore]) }
+  if (copy) {
+    const { plan: of, from = [], to = [] } = copies[copy]
+    const own = backups[of]
+    const used = [...new Set([...from, ...to, ...(own?.storages ?? [])])]
+    const ofPlan = own ? { backups: only(backups, [of]) } : {}
+    return { cluster, storages: only(storages, used), copies: only(copies, [copy]), ...ofPlan }
+  }
   return {
     cluster,
     storages: only(storages, Object.keys(storages)),
