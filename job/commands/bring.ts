@@ -5,7 +5,7 @@ import { failedKey, folderKey, manifestKey, startedKey } from '../catalog/layout
 import { formatRunFile } from '../catalog/runs.ts'
 import { JobError } from '../errors.ts'
 import type { Manifest } from '../manifest.ts'
-import { isMissing, readAll } from '../storage.ts'
+import { isMissing, readAll, type Storage } from '../storage.ts'
 import type { Job } from './job.ts'
 
 /** What those verbs have in common that bring a whole backup to a storage from elsewhere. */
@@ -15,6 +15,11 @@ export interface Brought {
   manifest: Manifest
   /** Its manifest as it is stored. */
   bytes: Buffer
+}
+
+/** The storage for bytes that are as they are to be stored: encrypted already, or not to be. */
+export function asStored({ encryption: _, ...storage }: Storage): Storage {
+  return storage
 }
 
 /** Milliseconds before each further try of the commit. */

@@ -1,4 +1,4 @@
-import type { Catalog } from '../catalog/catalog.ts'
+import { type Catalog, openCatalog } from '../catalog/catalog.ts'
 import { bytesOf, folderKey, manifestPrefix, partKey, pathOf, startedKey } from '../catalog/layout.ts'
 import { JobError, textOf } from '../errors.ts'
 import { type Copy, openShelf, type Shelf } from '../io/copies.ts'
@@ -8,7 +8,7 @@ import { readPart } from '../io/parts.ts'
 import { store } from '../io/pipeline.ts'
 import type { Manifest, Part } from '../manifest.ts'
 import { readAll } from '../storage.ts'
-import { begin, bringerOf, claim, commit } from './bring.ts'
+import { asStored, begin, bringerOf, claim, commit } from './bring.ts'
 import { catalogOf } from './destinations.ts'
 import type { Job } from './job.ts'
 import type { Held } from './missing.ts'
@@ -30,7 +30,8 @@ interface Carrying {
 }
 
 /** One backup to several storages: it is read once. Rejects when none of them gets it. */
-export async function carry(job: Job, { source, held, targets, failures }: Carrying): Promise<void> {
+export async function carry(job: Job, { source, held, targets: them, failures }: Carrying): Promise<void> {
+  const targets = them.map(({ storage, plan }) => openCatalog({ storage: asStored(storage), plan }))
   const { manifest, bytes } = source
   const { plan, id, parts } = manifest
   const { signal } = job

@@ -7,7 +7,7 @@ import { type Import, openExported } from '../io/exported.ts'
 import { store, verified } from '../io/pipeline.ts'
 import { type Result, sizeText } from '../io/print.ts'
 import type { Manifest } from '../manifest.ts'
-import { bringerOf, claim, commit, isThere } from './bring.ts'
+import { asStored, bringerOf, claim, commit, isThere } from './bring.ts'
 import { openArchive, readable } from './copies.ts'
 import type { Job } from './job.ts'
 
@@ -54,7 +54,7 @@ async function carryOut(job: Job, { catalog, archive, where }: Importing): Promi
   const { id, parts } = manifest
   await claim(job, catalog, { manifest, run: bringerOf(archive, 'import') })
   job.log.info({ plan, backup: id, storage: storage.name }, 'import begun')
-  const to = openDestinations({ storages: [storage], signal: job.signal, onDrop: () => {} })
+  const to = openDestinations({ storages: [asStored(storage)], signal: job.signal, onDrop: () => {} })
   job.progress.begin(`import ${id}`, bytesOf(parts))
   try {
     for await (const { part, data } of archive.parts()) {
