@@ -2,14 +2,17 @@ import { createReadStream, readFileSync } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { addAbortSignal, type Readable } from 'node:stream'
+import { openCatalog } from '../catalog/catalog.ts'
 import { byAge, isId, keysKey, keysNumber, manifestKey, partKey } from '../catalog/layout.ts'
+import { seconds } from '../config.ts'
 import { JobError } from '../errors.ts'
 import { openExported } from '../io/exported.ts'
 import type { Source } from '../io/keys.ts'
 import { inParallel } from '../io/parallel.ts'
 import { type Manifest, type Part, parseManifest } from '../manifest.ts'
-import { type Identities, type Listed, readAll } from '../storage.ts'
+import { type Identities, type Listed, readAll, type Storage } from '../storage.ts'
 import { filesystemStorage } from '../storages/filesystem.ts'
+import { holding } from './hold.ts'
 import type { Job } from './job.ts'
 import { findFirst } from './show.ts'
 
@@ -60,7 +63,29 @@ async function inStorage(job: Job, { plan = '', pick = 'latest', storages }: Opt
   const key = manifestKey(plan, found.manifest.id)
   const bytes = await readAll(storage, key, job.signal)
   const manifest = parseManifest(bytes, `${key} in storage ${storage.name}`)
-  return { manifest, bytes, where: `storage ${storage.name}`, each: fromEach(storage), close: async () => {} }
+  const each = fromEach(storage)
+  const held = { job, storage, plan, id: manifest.id, by: 'unpack' }
+  return {
+    manifest,
+    bytes,
+    where: `storage ${storage.name}`,
+    each: (parts, work) => underHold(held, () => each(parts, work)),
+    close: async () => {},
+  }
+}
+
+interface Held {
+  job: Job
+  storage: Storage
+  plan: string
+  id: string
+  by: string
+}
+
+/** Prunes stay away from the backup while it is read, for as long as a run of its plan may take. */
+export async function underHold<T>({ job, storage, plan, id, by }: Held, work: () => Promise<T>): Promise<T> {
+  const deadline = seconds(job.config.backups[plan]?.deadline ?? '24h')
+  return holding({ job, catalogs: [openCatalog({ storage, plan })], id, by, seconds: deadline }, work)
 }
 
 /** The folder has any name and lies anywhere; its manifest has the same name and lies beside it. */

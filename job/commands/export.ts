@@ -11,6 +11,7 @@ import { type Result, sizeText } from '../io/print.ts'
 import { type Manifest, parseManifest } from '../manifest.ts'
 import { readAll, type Storage } from '../storage.ts'
 import { filesystemStorage } from '../storages/filesystem.ts'
+import { underHold } from './copies.ts'
 import type { Job } from './job.ts'
 import { findFirst } from './show.ts'
 
@@ -37,7 +38,9 @@ export async function exportBackup(job: Job, options: ExportOptions): Promise<Re
   await requireParts(storage, manifest, job.signal)
 
   job.progress.begin(`export ${id}`, bytesOf(parts))
-  const size = await send(exported({ manifest, bytes, open }), job.signal).finally(() => job.progress.end())
+  const held = { job, storage, plan, id, by: 'export' }
+  const size = await underHold(held, () => send(exported({ manifest, bytes, open }), job.signal))
+  job.progress.end()
   job.log.info({ plan, backup: id, storage: storage.name, file, bytes: size }, 'backup exported')
   return {
     data: { plan, backup: id, storage: storage.name, file, parts: parts.length, bytes: size },

@@ -176,6 +176,16 @@ describe('export', () => {
     expect(await readdir(dir)).toEqual([])
   })
 
+  test('holds the backup while it reads, and not after', async () => {
+    await exportTo()
+    const hold = (verb: string) => (call: string) => call.startsWith(`${verb} ${plan}/${id}.hold-export-`)
+    const [put, end] = [store.calls.findIndex(hold('put')), store.calls.findIndex(hold('delete'))]
+    const reads = store.calls.flatMap((call, i) => (call.startsWith(`get ${plan}/${id}/`) ? [i] : []))
+    expect(reads).toHaveLength(5)
+    expect(put).toBeGreaterThan(0)
+    for (const read of reads) expect(put < read && read < end).toBe(true)
+  })
+
   test('says what is missing before it reads a byte', async () => {
     await store.delete([`${plan}/${id}/shop/tables/items.sql.zst`])
     store.calls.length = 0
