@@ -13,6 +13,7 @@ import { publicKeyOf, SigningValues, TrustValues } from './io/signature.ts'
 import { explain, issuesOf } from './issues.ts'
 import { chartValues, job, pod } from './kubernetes/values.ts'
 import type { Trust } from './manifest.ts'
+import { Limits } from './limits.ts'
 import { StorageValues } from './storages/index.ts'
 
 export { seconds } from './durations.ts'
@@ -20,6 +21,8 @@ export { seconds } from './durations.ts'
 /** The values of the chart, unchanged. What only Kubernetes needs is accepted, and ignored here. */
 
 const name = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'a name has 1 to 63 of a-z, 0-9 and -')
+const timeZone = z.string().refine(isTimeZone, 'is no time zone that is known here, such as Europe/Stockholm')
+
 const Plan = z.strictObject({
   storages: z.array(name).min(1).describe('names of the storages that get the backup'),
   require: z
@@ -34,14 +37,13 @@ const Plan = z.strictObject({
   trust: TrustValues.optional().describe(
     'whose signatures count when backups of this plan are verified, or restored into its own sources',
   ),
+  limits: Limits.optional().describe('how fast runs of the plan may move bytes; without it as fast as they can'),
   hooks: Hooks.optional(),
   schedule: z.string().nullish().describe('cron schedule; the job only prints the next run'),
-  timeZone: z
-    .string()
-    .refine(isTimeZone, 'is no time zone that is known here, such as Europe/Stockholm')
+  timeZone: timeZone
     .nullish()
     .describe(
-      'time zone of the schedule and of the days, weeks, months of `retention`: Europe/Stockholm; UTC unless told',
+      'time zone of the schedule, of the days, weeks, months of `retention` and of `limits.between`: Europe/Stockholm; UTC unless told',
     ),
   suspend: z.boolean().nullish(),
   runNow: z.union([z.string(), z.int()]).nullish(),
@@ -78,8 +80,9 @@ const Restore = z.strictObject({
     .describe('any text; another text carries out again what was restored once'),
   targets: z.array(TargetValues).min(1).describe('what is restored, and where to'),
   hooks: Hooks.optional(),
+  limits: Limits.optional().describe('how fast it may move bytes; those of the plan do not count for it'),
   schedule: z.string().nullish(),
-  timeZone: z.string().nullish(),
+  timeZone: timeZone.nullish().describe('time zone of the schedule and of `limits.between`; UTC unless told'),
   suspend: z.boolean().nullish(),
   deadline: duration.default('24h').describe('a run that takes longer has failed'),
   pod,

@@ -3,14 +3,17 @@ import type { Job } from './commands/job.ts'
 import { bareConfig, type Config, environment, loadConfig, secretPath, secretReader } from './config.ts'
 import { JobError, textOf } from './errors.ts'
 import { openLog } from './io/log.ts'
+import { openCrowd, paceAmong } from './io/pace.ts'
 import type { Result } from './io/print.ts'
 import { progressTo } from './io/progress.ts'
 import { report, summarise } from './io/report.ts'
 import { eventually, localWorkers, type Workers } from './io/workers.ts'
 import { type Coordination, coordinate, uncoordinated } from './kubernetes/run.ts'
 import type { Template } from './kubernetes/template.ts'
+import { limitOver, pacingOf, type Subject } from './limits.ts'
 import type { Storage } from './storage.ts'
 import { openStorage } from './storages/index.ts'
+import { limited } from './storages/limited.ts'
 import { version } from './version.ts'
 
 // only a written summary says 0: a promise that never settles must not end in a green backup
@@ -153,6 +156,10 @@ function openJob({ request, log, stop }: { request: Request; log: Job['log']; st
 
   function job(config: Config, { about, workers: template }: Coordination): Job {
     const secret = secretReader(config.secretsDir)
+    const pacing = pacingOf(config, request as Subject)
+    const crowd = openCrowd()
+    const pace = pacing && paceAmong(crowd, limitOver(pacing))
+    const slowed = (storage: Storage) => (pace ? limited(storage, pace) : storage)
     const storage = (name: string) => {
       const values = config.storages[name]
       if (!values)
@@ -166,7 +173,7 @@ function openJob({ request, log, stop }: { request: Request; log: Job['log']; st
         secretPath: (ref: { secret: string }, key: string) => secretPath(config.secretsDir, ref, key),
         volumesDir: config.volumesDir,
       }
-      const opened = storages.get(name) ?? openStorage({ name, values, context })
+      const opened = storages.get(name) ?? openStorage({ name, values, context }).then(slowed)
       storages.set(name, opened)
       return opened
     }
@@ -194,12 +201,13 @@ function openJob({ request, log, stop }: { request: Request; log: Job['log']; st
           secretsDir,
           volumesDir,
           staging: staging ?? config.tmpDir,
+          pacing,
         }
         const { signal } = stop
-        const local = localWorkers({ hello, progress, signal, logLevel: request.settings.logLevel })
+        const local = localWorkers({ hello, progress, crowd, signal, logLevel: request.settings.logLevel })
         const pods = async () => {
           const { podTeam } = await import('./kubernetes/team.ts')
-          return podTeam({ template: template as Template, hello, progress, log, signal, local })
+          return podTeam({ template: template as Template, hello, progress, crowd, log, signal, local })
         }
         const team = template === undefined || staging !== undefined ? local : eventually(pods)
         teams.push(team)

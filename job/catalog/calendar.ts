@@ -38,7 +38,7 @@ export function isTimeZone(name: string): boolean {
 }
 
 /** What the zone's clocks show, as if they were in UTC: milliseconds. Asked once for each quarter of an hour: clocks are changed between those. */
-function wallClock(timeZone: string): (time: Date) => number {
+export function wallClock(timeZone: string): (time: Date) => number {
   const format = new Intl.DateTimeFormat('en-US', {
     timeZone,
     hourCycle: 'h23',

@@ -7,10 +7,13 @@ import type { Folder, Place, WorkContext } from '../engine.ts'
 import { JobError } from '../errors.ts'
 import { localFolder } from '../io/folder.ts'
 import { type Failure, failureOf } from '../io/outcome.ts'
+import { openPace } from '../io/pace.ts'
 import type { Backup } from '../io/parts.ts'
 import type { Hello } from '../io/protocol.ts'
+import { limitOver } from '../limits.ts'
 import type { Storage } from '../storage.ts'
 import { openStorage, placeOf, StorageValues } from '../storages/index.ts'
+import { limited } from '../storages/limited.ts'
 import { version } from '../version.ts'
 
 /** What a worker has at hand between orders. */
@@ -27,10 +30,13 @@ export async function openDesk({
   hello,
   signal,
   log,
+  sharers = () => 1,
 }: {
   hello: Hello
   signal: AbortSignal
   log: Logger
+  /** How many processes share the limits of the run now. */
+  sharers?: () => number
 }): Promise<Desk> {
   if (hello.version !== version)
     throw new JobError('configuration', `the run is of holdfast ${hello.version}, its worker of ${version}`, {
@@ -44,6 +50,7 @@ export async function openDesk({
     })
   })
   const secret = secretReader(hello.secretsDir)
+  const pace = hello.pacing && openPace({ limit: limitOver(hello.pacing), sharers })
   const storages: Storage[] = []
   const unopened: Failure[] = []
   for (const [name, values] of Object.entries(hello.storages)) {
@@ -54,7 +61,8 @@ export async function openDesk({
       volumesDir: hello.volumesDir,
     }
     try {
-      storages.push(await openStorage({ name, values: StorageValues.parse(values), context }))
+      const storage = await openStorage({ name, values: StorageValues.parse(values), context })
+      storages.push(pace ? limited(storage, pace) : storage)
     } catch (error) {
       unopened.push(failureOf(name, error))
     }

@@ -44,6 +44,7 @@ export async function worker({ input, output, log, signal }: Streams): Promise<v
   const teller = setInterval(tell, progressMs)
 
   let desk: Promise<Desk> | undefined
+  let sharers = 1
   // an order may be given again after a broken connection: it is carried out once, and its answer said again
   const answers = new Map<number, Promise<FromWorker>>()
   const queues = new Map<string, Promise<void>>()
@@ -52,10 +53,11 @@ export async function worker({ input, output, log, signal }: Streams): Promise<v
       heard = Date.now()
       // said again after a broken connection
       if (message.type === 'hello' && !desk) {
-        desk = openDesk({ hello: message.hello, signal: abort.signal, log })
+        desk = openDesk({ hello: message.hello, signal: abort.signal, log, sharers: () => sharers })
         // why it cannot be opened is the answer to every order
         desk.catch(() => {})
       }
+      if (message.type === 'share') sharers = message.of
       if (message.type !== 'order') continue
       const { id, order } = message
       if (answers.has(id)) {

@@ -1,5 +1,6 @@
 import type { Order } from '../engine.ts'
 import { JobError } from '../errors.ts'
+import type { Crowd } from './pace.ts'
 import type { Progress } from './progress.ts'
 import { type FromWorker, type Hello, heartbeatMs, silenceMs, type ToWorker } from './protocol.ts'
 
@@ -24,6 +25,8 @@ interface Options {
   name: string
   hello: Hello
   progress: Progress
+  /** Who shares the limits of the run; the worker is one of them as long as it has an order. */
+  crowd?: Crowd | undefined
   /** The run's: when it is aborted, its workers are told to end, and say so. */
   signal: AbortSignal
   send(message: ToWorker): void
@@ -39,10 +42,12 @@ interface Waiting {
   reject: (error: unknown) => void
 }
 
-export function converse({ name, hello, progress, signal, send, onSilence }: Options): Conversation {
+export function converse({ name, hello, progress, crowd, signal, send, onSilence }: Options): Conversation {
   const waiting = new Map<number, Waiting>()
   const queues = new Map<string, Promise<unknown>>()
   let nextId = 1
+  let leave: (() => void) | undefined
+  let share: ToWorker = { type: 'share', of: 1 }
   let lastHeard = Date.now()
   let gone: JobError | undefined
 
@@ -63,6 +68,20 @@ export function converse({ name, hello, progress, signal, send, onSilence }: Opt
     clearInterval(pulse)
     for (const { reject } of waiting.values()) reject(gone)
     waiting.clear()
+    sharing()
+  }
+
+  /** Before an order goes out, and after the last answer came. */
+  function sharing(): void {
+    if (waiting.size > 0) {
+      leave ??= crowd?.join((of) => {
+        share = { type: 'share', of }
+        send(share)
+      })
+    } else {
+      leave?.()
+      leave = undefined
+    }
   }
 
   function heard(message: FromWorker): void {
@@ -71,6 +90,7 @@ export function converse({ name, hello, progress, signal, send, onSilence }: Opt
     if (message.type !== 'result' && message.type !== 'error') return
     const pending = waiting.get(message.id)
     waiting.delete(message.id)
+    sharing()
     if (message.type === 'result') pending?.resolve(message.value)
     else pending?.reject(errorOf(pending.order.worker, message))
   }
@@ -88,6 +108,7 @@ export function converse({ name, hello, progress, signal, send, onSilence }: Opt
       if (gone) return reject(gone)
       const id = nextId++
       waiting.set(id, { order, resolve, reject })
+      sharing()
       send({ type: 'order', id, order })
     })
   }
@@ -104,6 +125,7 @@ export function converse({ name, hello, progress, signal, send, onSilence }: Opt
     heard,
     again: () => {
       send({ type: 'hello', hello })
+      if (leave) send(share)
       for (const [id, { order }] of waiting) send({ type: 'order', id, order })
     },
     fail,

@@ -1,11 +1,14 @@
 import type { Readable } from 'node:stream'
 import type { Order } from '../engine.ts'
 import type { ErrorKind } from '../errors.ts'
+import type { Pacing } from '../limits.ts'
 
 /** What passes between a coordinator and its workers: one JSON object a line, both ways. */
 export type ToWorker =
   | { type: 'hello'; hello: Hello }
   | { type: 'order'; id: number; order: Order }
+  /** How many processes share the limits of the run from now on. */
+  | { type: 'share'; of: number }
   | { type: 'heartbeat' }
 
 export type FromWorker =
@@ -26,6 +29,8 @@ export interface Hello {
   volumesDir: string
   /** The worker makes its own folder in it. */
   staging: string
+  /** How fast the run may move bytes. */
+  pacing?: Pacing | undefined
 }
 
 export const heartbeatMs = 10_000

@@ -2,6 +2,7 @@ import { fileURLToPath } from 'node:url'
 import type { Order } from '../engine.ts'
 import { JobError, PodsMissing } from '../errors.ts'
 import { converse, retry } from './conversation.ts'
+import type { Crowd } from './pace.ts'
 import { lastLines, startWorker } from './process.ts'
 import type { Progress } from './progress.ts'
 import { type FromWorker, type Hello, messages } from './protocol.ts'
@@ -38,6 +39,7 @@ const closeMs = 30_000
 interface Options {
   hello: Hello
   progress: Progress
+  crowd?: Crowd | undefined
   signal: AbortSignal
   logLevel: string
 }
@@ -69,7 +71,7 @@ function processOf({ worker, beside }: Order): string {
   return beside?.access === 'exec' ? 'exec' : worker
 }
 
-function startLocal(name: string, { hello, progress, signal, logLevel }: Options): Worker {
+function startLocal(name: string, { hello, progress, crowd, signal, logLevel }: Options): Worker {
   const main = fileURLToPath(new URL('../main.ts', import.meta.url))
   const child = startWorker({ args: [main, 'worker', '--log-level', logLevel], signal })
   let tail = ''
@@ -81,6 +83,7 @@ function startLocal(name: string, { hello, progress, signal, logLevel }: Options
     name,
     hello,
     progress,
+    crowd,
     signal,
     send: (message) => child.stdin.write(`${JSON.stringify(message)}\n`),
     onSilence: () => child.kill('SIGKILL'),

@@ -3,6 +3,7 @@ import type { Logger } from 'pino'
 import type { Order, Place } from '../engine.ts'
 import { JobError, textOf } from '../errors.ts'
 import { type Conversation, converse, retry } from '../io/conversation.ts'
+import type { Crowd } from '../io/pace.ts'
 import type { Progress } from '../io/progress.ts'
 import type { Hello } from '../io/protocol.ts'
 import type { Workers } from '../io/workers.ts'
@@ -31,6 +32,7 @@ interface Options {
   /** An id of this run alone. */
   run: string
   progress: Progress
+  crowd?: Crowd | undefined
   log: Logger
   signal: AbortSignal
   /** For orders that need no pod: files here, or read through a container. */
@@ -93,7 +95,7 @@ async function clear(cluster: Cluster, { names, pod }: Template, signal: AbortSi
 }
 
 async function start(options: Options, { order, name }: { order: Order; name: string }): Promise<PodWorker> {
-  const { cluster, template, signal, log, hello, progress } = options
+  const { cluster, template, signal, log, hello, progress, crowd } = options
   const pod = await create(options, { order, name })
   const onReason = (reason: string) => log.info({ pod: name, reason }, 'waiting for a worker pod')
   try {
@@ -108,6 +110,7 @@ async function start(options: Options, { order, name }: { order: Order; name: st
     name: order.worker,
     hello,
     progress,
+    crowd,
     signal,
     send: line.send,
     onSilence: line.hangUp,

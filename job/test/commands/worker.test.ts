@@ -117,3 +117,48 @@ test('a worker of another version than its run carries out nothing, and says why
   input.end()
   await life
 })
+
+test('a worker whose upload waits for the limit is alive, and ends at once when it is told to', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'Date'] })
+  const root = await mkdtemp(join(tmpdir(), 'holdfast-worker-'))
+  await mkdir(join(root, 'store'))
+  await mkdir(join(root, 'data'))
+  await writeFile(join(root, 'data/large'), Buffer.alloc(10_000_000))
+  const input = new PassThrough()
+  const output = new PassThrough()
+  const life = worker({ input, output, log: pino({ level: 'silent' }), signal: new AbortController().signal })
+  const said: FromWorker[] = []
+  const listening = (async () => {
+    for await (const message of messages<FromWorker>(output)) said.push(message)
+  })()
+  const say = (message: ToWorker) => input.write(`${JSON.stringify(message)}\n`)
+  const hello = {
+    version,
+    plan: 'nightly',
+    backupId: '1795218000',
+    storages: { main: { filesystem: { path: join(root, 'store') } } },
+    secretsDir: root,
+    volumesDir: root,
+    staging: root,
+    pacing: { limits: { bytesPerSecond: '1Ki' }, timeZone: 'Etc/UTC' },
+  }
+  say({ type: 'hello', hello })
+  say({ type: 'share', of: 4 })
+  const beside = { access: 'local' as const, folder: root }
+  say({ type: 'order', id: 1, order: { do: 'upload', worker: 'a', beside, folder: 'data', path: 'a', resume: false } })
+  const temps = () => readdir(join(root, 'store/.tmp')).catch(() => [])
+  await vi.waitUntil(async () => (await temps()).length > 0, { timeout: 10_000 })
+  for (let minute = 0; minute < 5; minute++) {
+    await vi.advanceTimersByTimeAsync(silenceMs - heartbeatMs)
+    say({ type: 'heartbeat' })
+    await vi.waitUntil(() => said.filter(({ type }) => type === 'heartbeat').length >= 5 * (minute + 1))
+  }
+  expect(said.filter(({ type }) => type === 'result' || type === 'error')).toEqual([])
+  input.end()
+  await life
+  output.end()
+  await listening
+  expect(said.filter(({ type }) => type === 'error')).toMatchObject([{ id: 1, kind: 'interrupted' }])
+  expect(await temps()).toEqual([])
+  await rm(root, { recursive: true })
+})
