@@ -5,14 +5,15 @@ import type { Values } from './config.ts'
 /** How fast a run may move bytes, and when that holds. */
 
 const factors = { '': 1, k: 1e3, M: 1e6, G: 1e9, Ki: 2 ** 10, Mi: 2 ** 20, Gi: 2 ** 30 } as const
-const least = 1024
+/** Slower than that, a stream that waits for its turn among others would look like one that hangs. */
+const least = 64 * 1024
 
 const bytes = z
   .union([
     z.int(),
     z.string().regex(/^[1-9]\d*(k|M|G|Ki|Mi|Gi)?$/, 'a size is a number with k, M, G, Ki, Mi or Gi, such as 50Mi'),
   ])
-  .refine((size) => bytesOf(size) >= least, 'is less than 1Ki a second: no backup would ever end')
+  .refine((size) => bytesOf(size) >= least, 'is less than 64Ki a second')
 
 const clock = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$/, 'a time of day is "07:00" to "23:59", in quotes')
 

@@ -39,13 +39,19 @@ workers.yaml: |
 {{- toYaml $config }}
 {{- end }}
 
-{{/* A Job that runs once must not run again because a schedule was changed. Null is how Helm's users take a value back. */}}
+{{/*
+A Job that runs once must not run again because a schedule was changed. The time zone is not of the schedule alone. Null is how Helm's users
+take a value back.
+*/}}
 {{- define "holdfast.forJob" -}}
 {{- $kept := dict }}
 {{- range $name := .names }}
 {{- $entry := omit (get $.of $name) "pod" "job" }}
 {{- with $entry.filesystem }}{{ $entry = omit . "create" | set $entry "filesystem" }}{{ end }}
-{{- if $.once }}{{ $entry = omit $entry "schedule" "timeZone" "suspend" }}{{ end }}
+{{- if $.once }}
+{{- $entry = omit $entry "schedule" "suspend" }}
+{{- if not (or $entry.limits $entry.retention) }}{{ $entry = omit $entry "timeZone" }}{{ end }}
+{{- end }}
 {{- include "holdfast.overlay" (list $kept (dict $name $entry)) }}
 {{- end }}
 {{- toJson $kept }}

@@ -129,6 +129,7 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- end }}
 {{- include "holdfast.validateEntries" (dict "at" (print $at ".sources") "entries" .plan.sources) }}
 {{- include "holdfast.validateRetention" (dict "at" (print $at ".retention") "plan" .plan) }}
+{{- include "holdfast.validateLimits" (dict "at" (print $at ".limits") "limits" .plan.limits) }}
 {{- include "holdfast.validateRun" (dict "at" $at "of" .plan "workload" $workload) }}
 {{- include "holdfast.validateTrust" (dict "at" $at "keys" .plan.trust) }}
 {{- include "holdfast.validateEncryption" (dict "at" $at "workload" $workload "sources" .plan.sources) }}
@@ -153,6 +154,7 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- include "holdfast.validateSchedule" (dict "at" $at "of" .restore) }}
 {{- include "holdfast.validateStorageNames" (dict "root" .root "at" (print $at ".from.storages") "names" .restore.from.storages) }}
 {{- include "holdfast.validateEntries" (dict "at" (print $at ".targets") "entries" .restore.targets) }}
+{{- include "holdfast.validateLimits" (dict "at" (print $at ".limits") "limits" .restore.limits) }}
 {{- include "holdfast.validateRun" (dict "at" $at "of" .restore "workload" $workload) }}
 {{- include "holdfast.validateTrust" (dict "at" $at "keys" .restore.trust) }}
 {{- if and .restore.schedule (not .restore.overwrite) }}

@@ -109,14 +109,23 @@ function room({ stream, destination }: Branch, { key, to }: Spread): Promise<voi
       how()
     }
     const go = () => end(resolve)
-    const timer = setTimeout(() => {
+    // one that is slow, because its plan has limits, is not still
+    const left = () => stream.readableLength + stream.writableLength
+    let before = left()
+    const look = () => {
+      if (left() < before) {
+        before = left()
+        timer = setTimeout(look, stalledMs)
+        return
+      }
       try {
         to.drop(destination, stalled(destination, `took nothing of ${key} for ${stalledMs / 60_000} minutes`))
         stream.destroy()
       } catch (error) {
         end(() => reject(error))
       }
-    }, stalledMs)
+    }
+    let timer = setTimeout(look, stalledMs)
     stream.once('drain', go)
     stream.once('close', go)
   })

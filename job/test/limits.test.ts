@@ -7,20 +7,20 @@ const pacing = (limits: unknown, timeZone = 'Etc/UTC') => ({ limits: Limits.pars
 test.each<[string | number, number]>([
   ['50Mi', 50 * Mi],
   ['1Gi', 1024 * Mi],
-  ['1Ki', 1024],
+  ['64Ki', 65_536],
   ['50M', 50e6],
   ['1500k', 1.5e6],
   ['2G', 2e9],
-  ['4096', 4096],
-  [4096, 4096],
+  ['65536', 65_536],
+  [65_536, 65_536],
 ])('%s is %i bytes a second', (bytesPerSecond, expected) => {
   expect(limitOver(pacing({ bytesPerSecond }))(new Date())).toBe(expected)
 })
 
 test.each<[unknown, RegExp]>([
   [{ bytesPerSecond: '0' }, /a size is a number/],
-  [{ bytesPerSecond: 0 }, /less than 1Ki/],
-  [{ bytesPerSecond: '1000' }, /less than 1Ki/],
+  [{ bytesPerSecond: 0 }, /less than 64Ki/],
+  [{ bytesPerSecond: '63Ki' }, /less than 64Ki/],
   [{ bytesPerSecond: '50MiB' }, /such as 50Mi/],
   [{ bytesPerSecond: '1.5Mi' }, /such as 50Mi/],
   [{ bytesPerSecond: '-1' }, /such as 50Mi/],

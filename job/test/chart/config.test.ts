@@ -113,8 +113,9 @@ function forJob({ pod, job, ...entry }: Json, { once = false }: { once?: boolean
     return { ...entry, filesystem }
   }
   if (!once) return entry
-  const { schedule, timeZone, suspend, ...rest } = entry
-  return rest
+  const { schedule, suspend, ...rest } = entry
+  const { timeZone, ...alone } = rest
+  return rest.limits || rest.retention ? rest : alone
 }
 
 function planLabels(labels: Record<string, string>): Record<string, string> {

@@ -140,12 +140,21 @@ test('a worker whose upload waits for the limit is alive, and ends at once when 
     secretsDir: root,
     volumesDir: root,
     staging: root,
-    pacing: { limits: { bytesPerSecond: '1Ki' }, timeZone: 'Etc/UTC' },
+    pacing: { limits: { bytesPerSecond: '64Ki' }, timeZone: 'Etc/UTC' },
   }
   say({ type: 'hello', hello })
   say({ type: 'share', of: 4 })
   const beside = { access: 'local' as const, folder: root }
-  say({ type: 'order', id: 1, order: { do: 'upload', worker: 'a', beside, folder: 'data', path: 'a', resume: false } })
+  const order = {
+    do: 'upload',
+    worker: 'a',
+    beside,
+    folder: 'data',
+    path: 'a',
+    storages: ['main'],
+    resume: false,
+  } as const
+  say({ type: 'order', id: 1, order: { ...order, storages: ['main'] } })
   const temps = () => readdir(join(root, 'store/.tmp')).catch(() => [])
   await vi.waitUntil(async () => (await temps()).length > 0, { timeout: 10_000 })
   for (let minute = 0; minute < 5; minute++) {

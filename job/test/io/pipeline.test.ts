@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { store, verified } from '../../io/pipeline.ts'
 import { tap } from '../../io/tap.ts'
 import type { Storage } from '../../storage.ts'
@@ -259,6 +259,37 @@ describe('a storage that stands still', () => {
     expect(String(to.failures.get('b'))).toContain(`storage b ${why}`)
     expect(memory.objects.get(request.key)?.bytes.length).toBe(10 * data.length)
   })
+})
+
+test('a storage that takes a little now and then is slow, and not out', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  onTestFinished(() => void vi.useRealTimers())
+  const slow = memoryStorage({ name: 'slow' })
+  const limited: Storage = {
+    ...slow,
+    put: (key, body, options) => {
+      const late = async function* () {
+        for await (const chunk of body as Readable) {
+          await new Promise((resolve) => setTimeout(resolve, 9 * 60_000))
+          yield chunk
+        }
+      }
+      return slow.put(key, Readable.from(late(), { objectMode: false, highWaterMark: 1 }), options)
+    },
+  }
+  const to = destinationsOf([memoryStorage({ name: 'a' }), limited])
+  const chunks = Array.from({ length: 40 }, () => Buffer.alloc(256 * 1024))
+  const stored = store({ ...request, data: Readable.from(chunks, { objectMode: false }), to })
+  let done = false
+  stored.finally(() => {
+    done = true
+  })
+  while (!done) {
+    await vi.advanceTimersByTimeAsync(60_000)
+    await new Promise(setImmediate)
+  }
+  expect([...(await stored).keys()]).toEqual(['a', 'slow'])
+  expect(to.failures.size).toBe(0)
 })
 
 test('the only storage that has another size than was sent is an error', async () => {

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { openDestinations } from '../../io/destinations.ts'
 import { fileStream } from '../../io/lending.ts'
 import { openPace, type Pace } from '../../io/pace.ts'
 import { store } from '../../io/pipeline.ts'
@@ -59,7 +60,13 @@ test('two storages share the limit: the same bytes twice take twice as long', as
   const { clock, storage, pace } = slow()
   const other = limited(memoryStorage({ name: 'other' }), pace)
   const signal = new AbortController().signal
-  const stored = store({ key: 'a', path: 'a', data: streamOf(), storages: [storage, other], signal })
+  const stored = store({
+    key: 'a',
+    path: 'a',
+    data: streamOf(),
+    to: openDestinations({ storages: [storage, other], signal, onDrop: () => {} }),
+    signal,
+  })
   expect(await seconds(clock, stored)).toBeGreaterThan(190)
 })
 
