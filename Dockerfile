@@ -3,7 +3,7 @@
 #   docker build -t holdfast .
 #
 # Nothing is compiled: Node runs TypeScript as it is. Take the RonDB of your cluster with --build-arg RONDB_IMAGE=…; each image may be
-# given with its digest. The clients of MariaDB and PostgreSQL are packages of Debian (PACKAGES), those of MongoDB, and of another major
+# given with its digest. The clients of MariaDB and PostgreSQL, and rclone, are packages of Debian (PACKAGES), those of MongoDB, and of another major
 # of PostgreSQL, are taken from their images; one that has none adds nothing. docs/install.md has the sizes. test_scripts/image builds the
 # image with a version, and brings it into a cluster.
 
@@ -49,8 +49,8 @@ RUN set -eu; \
 
 # Debian with Node alone. A library that Debian has stays Debian's.
 FROM ${NODE_IMAGE} AS system
-# clients of other databases by their Debian packages
-ARG PACKAGES="mariadb-client postgresql-client"
+# clients of other databases, and rclone for the storages of that name, by their Debian packages
+ARG PACKAGES="mariadb-client postgresql-client rclone"
 RUN if [ -n "$PACKAGES" ]; then \
     apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $PACKAGES && \
     rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log; \

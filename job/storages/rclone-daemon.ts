@@ -36,8 +36,8 @@ export interface Rclone {
 export interface RcloneTexts {
   config: string
   configPassword?: string
-  /** PEM */
-  trusted?: string[]
+  /** Authorities, PEM */
+  trusted: string[]
 }
 
 const oldest = [1, 60]
@@ -55,7 +55,7 @@ export async function startRclone(options: RcloneOptions, texts: RcloneTexts, se
     await mkdir(spool)
     const config = join(folder, 'rclone.conf')
     await writeFile(config, texts.config, { mode: 0o600 })
-    if (texts.trusted) await writeFile(join(folder, 'ca.pem'), texts.trusted.join('\n'))
+    await writeFile(join(folder, 'ca.pem'), texts.trusted.join('\n'))
     const daemon = await startDaemon(
       {
         file: client('rclone', options.clients),
@@ -85,12 +85,12 @@ export async function startRclone(options: RcloneOptions, texts: RcloneTexts, se
 function settings(
   { timeoutSeconds, tls }: RcloneOptions,
   folder: string,
-  { configPassword, trusted }: RcloneTexts,
+  { configPassword }: RcloneTexts,
 ): Record<string, string> {
   return {
     RCLONE_ASK_PASSWORD: 'false',
     ...(configPassword === undefined ? {} : { RCLONE_CONFIG_PASS: configPassword }),
-    ...(trusted ? { RCLONE_CA_CERT: join(folder, 'ca.pem') } : {}),
+    RCLONE_CA_CERT: join(folder, 'ca.pem'),
     RCLONE_NO_CHECK_CERTIFICATE: `${tls.insecureSkipVerify}`,
     RCLONE_CACHE_DIR: join(folder, 'cache'),
     RCLONE_RC_NO_AUTH: 'false',

@@ -79,7 +79,10 @@ const troubles: [RegExp, (server: Server) => Trouble][] = [
   ],
   [
     /NoSuchBucket|ContainerNotFound|(bucket|container)\b.*(not found|not exist)/i,
-    ({ at, path }) => ({ text: `there is no bucket ${bucketOf(path)}`, hint: `create it, or correct ${at}.path` }),
+    ({ at, path, remote }) => ({
+      text: `there is no bucket ${bucketOf(path)}`,
+      hint: `create it, or correct ${at}.path; or the account of [${remote}] does not see it`,
+    }),
   ],
   [
     /InvalidAccessKey|SignatureDoesNotMatch|AuthorizationHeaderMalformed|AuthenticationFailed|unable to authenticate|authentication failed|Login incorrect|invalid_(grant|client)|(fetch|empty|expired).{0,9}token|token.{0,9}expired|Unauthorized|NoCredentialProviders|\b(401|530)\b/i,

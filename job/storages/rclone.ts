@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { Readable } from 'node:stream'
+import { getCACertificates } from 'node:tls'
 import { JobError, ObjectError } from '../errors.ts'
 import type { Body, GetOptions, Listed, PutOptions, Storage, Stored } from '../storage.ts'
 import { given } from './given.ts'
@@ -98,19 +99,18 @@ export function openRclone(options: RcloneOptions, context: OpenContext & { name
     { key, chunks, signal }: { key: string; chunks: AsyncGenerator<Buffer>; signal: AbortSignal | undefined },
   ): Promise<Stored> {
     const asking = { operation: `put ${key}`, signal }
-    // what a bucket does not have whole it does not have; what rclone found to be another than sent, it leaves there
-    let mayBeBroken = place !== key
+    // what a bucket does not have whole it does not have; a stream that it has in another form than sent, rclone leaves there
+    let isBroken = place !== key
     try {
       const sent = await send(rclone, place, { chunks, ...asking }).catch((error) => {
-        mayBeBroken ||= /corrupted on transfer/.test(String(error.cause))
+        isBroken ||= /corrupted on transfer/.test(String(error.cause))
         throw error
       })
       const stored = await look(rclone, place, asking)
       if (stored?.size === sent) return stored
-      mayBeBroken = true
       throw failed(`${key} ${stored ? `has ${stored.size} bytes` : 'is missing'} after ${sent} bytes were stored`, true)
     } catch (error) {
-      if (mayBeBroken) await remove(rclone, [place]).catch(() => {})
+      if (isBroken) await remove(rclone, [place]).catch(() => {})
       throw error
     }
   }
@@ -217,8 +217,9 @@ function textsOf({ config, configPassword, tls, path }: RcloneOptions, { at, sec
     config: secret(config, config.key, `${below}.config`),
     ...given({
       configPassword: configPassword && secret(configPassword, configPassword.key, `${below}.configPassword`),
-      trusted: trusted(tls, { at: `${below}.tls`, secret }),
     }),
+    // as other storages trust: the image has none that rclone would find
+    trusted: trusted(tls, { at: `${below}.tls`, secret }) ?? getCACertificates('default'),
   }
 }
 

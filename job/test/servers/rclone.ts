@@ -1,10 +1,7 @@
-import { execFile, spawn } from 'node:child_process'
-import { mkdir, mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { execFile } from 'node:child_process'
+import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { freePort, listening, type S3Server, serverAt } from './s3.ts'
 
 /**
  * The folder of an rclone: `sid`, the newest, or `trixie`, which the job's image has. From HOLDFAST_TEST_RCLONE (for both), or as
@@ -22,45 +19,4 @@ export async function findRclone(suite: 'sid' | 'trixie'): Promise<string | unde
     console.log(`skipped, ${reason}`)
     return undefined
   }
-}
-
-/** Another S3 server than versitygw: `rclone serve s3` over a folder. It needs rclone 1.65. */
-export async function startRcloneS3(): Promise<S3Server | undefined> {
-  const program = await findRclone('sid')
-  if (!program) return undefined
-  const folder = await mkdtemp(join(tmpdir(), 'holdfast-rclone-s3-'))
-  const dataDir = join(folder, 'data')
-  await mkdir(dataDir)
-  const keys = { accessKey: 'test', secretKey: 'testtesttest' }
-  const port = await freePort()
-  const args = [
-    'serve',
-    's3',
-    dataDir,
-    '--addr',
-    `127.0.0.1:${port}`,
-    '--config',
-    '',
-    '--cache-dir',
-    join(folder, 'cache'),
-  ]
-  const child = spawn(join(program, 'rclone'), args, {
-    env: { ...process.env, RCLONE_AUTH_KEY: `${keys.accessKey},${keys.secretKey}` },
-    stdio: 'ignore',
-  })
-  const ended = new Promise((resolve) => child.once('close', resolve))
-  const kill = () => child.kill('SIGKILL')
-  process.once('exit', kill)
-  await listening(child, port)
-  return serverAt({
-    endpoint: `http://127.0.0.1:${port}`,
-    ...keys,
-    dataDir,
-    async stop() {
-      process.removeListener('exit', kill)
-      kill()
-      await ended
-      await rm(folder, { recursive: true, force: true })
-    },
-  })
 }

@@ -24,7 +24,7 @@ for (const [version, clients] of [
     })
     return {
       storage,
-      conditionalPut: false,
+      conditionalPut: 'none',
       dispose: () => rm(root, { recursive: true, force: true }),
       leftovers: () => readdir(join(root, 'some/prefix/.tmp')).catch(() => []),
     }

@@ -1,13 +1,12 @@
 import { execFile } from 'node:child_process'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, describe, expect, test } from 'vitest'
 import { JobError } from '../../errors.ts'
 import { readAll } from '../../storage.ts'
 import { startS3Proxy } from '../fakes/s3-proxy.ts'
+import { selfSigned } from '../servers/certificate.ts'
 import { type S3Server, startS3 } from '../servers/s3.ts'
 import { openBucket } from './bucket.ts'
 
@@ -140,21 +139,11 @@ describe.skipIf(!found)('s3 errors', () => {
 })
 
 describe('s3 over TLS', async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'holdfast-tls-'))
-  const cert = join(folder, 'cert.pem')
-  const key = join(folder, 'key.pem')
-  const hasOpenssl = await promisify(execFile)('openssl', [
-    ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2'],
-    ...['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', key, '-out', cert],
-  ]).then(
-    () => true,
-    () => false,
-  )
-  const server = hasOpenssl ? await startS3({ tls: { cert, key } }) : undefined
-  if (!hasOpenssl) console.log('skipped, no openssl to make a certificate with')
+  const certificate = await selfSigned()
+  const server = certificate && (await startS3({ tls: certificate }))
   afterAll(async () => {
     await server?.stop()
-    await rm(folder, { recursive: true })
+    await certificate?.dispose()
   })
 
   test.skipIf(!server)('an unknown authority is refused, with a hint', async () => {
@@ -175,7 +164,10 @@ describe('s3 over TLS', async () => {
   })
 
   test.skipIf(!server).each([
-    ['its authority is named', async () => ({ ca: { secret: 'ca', key: await readFile(cert, 'utf8') } })],
+    [
+      'its authority is named',
+      async () => ({ ca: { secret: 'ca', key: await readFile(certificate?.cert ?? '', 'utf8') } }),
+    ],
     ['nothing is verified', async () => ({ insecureSkipVerify: true })],
   ])('it is used when %s', async (_, tls) => {
     const bucket = await (server as S3Server).createBucket()
