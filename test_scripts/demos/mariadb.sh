@@ -1,29 +1,10 @@
 #!/usr/bin/env bash
-# MariaDB, with the server of Debian's packages: on a socket, so that nothing listens on a port. Takes a minute and 1 GB of memory.
+# MariaDB. Takes a minute and 1 GB of memory.
 # shellcheck disable=SC2034,SC2154 # demo reads what is set here, and sets work
 
 what="a MariaDB server" where="a new, empty MariaDB server"
-
-require_all() {
-  if command -v mariadbd >/dev/null && command -v mariadb-dump >/dev/null; then return; fi
-  test_scripts/install demo-mariadb
-}
-
-start_server() { # before|after
-  local folder=$work/$1 as_root=()
-  if [[ $(id -u) == 0 ]]; then as_root=(--user=root); fi
-  mkdir -p "$folder/data"
-  mariadb-install-db --no-defaults --datadir="$folder/data" --auth-root-authentication-method=normal --skip-test-db \
-    "${as_root[@]}" >"$folder/log" 2>&1
-  mariadbd --no-defaults --datadir="$folder/data" --socket="$folder/socket" --pid-file="$folder/pid" --skip-networking \
-    --log-bin="$folder/data/binlog" --innodb-buffer-pool-size=128M "${as_root[@]}" >>"$folder/log" 2>&1 &
-  until root "$1" <<<"SELECT 1" >/dev/null 2>&1; do
-    kill -0 $! || return 1
-    sleep 0.1
-  done
-  disown
-  root "$1" <<<"CREATE USER holdfast@localhost IDENTIFIED BY 'of-the-demo'; GRANT ALL ON *.* TO holdfast@localhost WITH GRANT OPTION"
-}
+# shellcheck source=/dev/null
+source test_scripts/servers/mariadb.sh
 
 fill_before() {
   tell "Filling it: half a million rows in related tables, a blob, a view, a procedure, a trigger, an account."
@@ -44,7 +25,6 @@ CREATE USER app@'%' IDENTIFIED BY 'of-the-application';
 GRANT SELECT, INSERT ON shop.* TO app@'%';
 SQL
   contents before >"$work/before.sql"
-  write_secret server username=holdfast password=of-the-demo
 }
 
 how_it_is_backed_up="Several connections read one snapshot, each table becomes a part; accounts come along, and the manifest is written last."
@@ -60,17 +40,4 @@ compare_after() {
   cmp "$work/before.sql" "$work/after.sql"
   tell "$(root after <<<'SELECT COUNT(*) FROM shop.customers') customers," \
     "$(root after <<<'SELECT COUNT(*) FROM shop.orders') orders, and a dump of it all that is the same to the byte."
-}
-
-server_values() { # before|after
-  echo "name: shop"
-  echo "mysql: { socket: $work/$1/socket, credentials: { secret: server } }"
-}
-
-root() { # before|after
-  mariadb --no-defaults --socket="$work/$1/socket" --user=root --default-character-set=utf8mb4 --batch --skip-column-names
-}
-
-end_server() { # before|after
-  end_process "$work/$1/pid"
 }

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# The programs that all cases of bench use.
+# shellcheck disable=SC2034,SC2154 # bench sets kit, and reads what is set here
+
+find_programs() {
+  rclone=$(test_scripts/rclone) || exit
+  s5cmd=$(command -v s5cmd || from_kit s5cmd)
+  versitygw=$(command -v versitygw || from_kit versitygw)
+  [[ -n $versitygw ]] || die "no versitygw here: put one on PATH (https://github.com/versity/versitygw/releases)"
+  export rclone
+}
+
+note_versions() {
+  echo "holdfast $(git describe --always --dirty)"
+  echo "Node $(node -p process.versions.node)"
+  "$rclone" version | sed -n 1p
+  echo "versitygw $("$versitygw" --version | grep -oE '[0-9]+\.[0-9]+\.[0-9]+' | sed -n 1p)"
+}
+
+from_kit() { # PROGRAM
+  if [[ -x $kit ]]; then echo "$("$kit" path "$1")/$1"; fi
+}
