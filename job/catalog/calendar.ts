@@ -5,7 +5,7 @@ export type Period = (typeof periods)[number]
 /** The period that a time lies in, named so that different periods have different names: `2026-11-20`, `2026-W47`. */
 export type Calendar = (time: Date, period: Period) => string
 
-const hourMs = 3_600_000
+const quarterMs = 900_000
 const dayMs = 86_400_000
 /** From the Monday of the week of January 1, 1970 to that day. */
 const daysBeforeThursday = 3
@@ -17,14 +17,20 @@ const daysBeforeThursday = 3
  */
 export function calendarOf(timeZone: string): Calendar {
   const shown = wallClock(timeZone)
+  const days = new Map<number, Record<Exclude<Period, 'hourly'>, string>>()
   return (time, period) => {
     const wall = shown(time)
-    const text = new Date(wall).toISOString()
-    if (period === 'hourly') return `${text.slice(0, 13)}h${offsetText(wall - time.getTime())}`
-    if (period === 'daily') return text.slice(0, 10)
-    if (period === 'weekly') return weekOf(wall)
-    return period === 'monthly' ? text.slice(0, 7) : text.slice(0, 4)
+    if (period === 'hourly') return `${new Date(wall).toISOString().slice(0, 13)}h${offsetText(wall - time.getTime())}`
+    const day = Math.floor(wall / dayMs)
+    const names = days.get(day) ?? namesOf(day)
+    days.set(day, names)
+    return names[period]
   }
+}
+
+function namesOf(day: number) {
+  const daily = new Date(day * dayMs).toISOString().slice(0, 10)
+  return { daily, weekly: weekOf(day), monthly: daily.slice(0, 7), yearly: daily.slice(0, 4) }
 }
 
 /** True when times can be told in it here. */
@@ -37,8 +43,21 @@ export function isTimeZone(name: string): boolean {
   }
 }
 
-/** What the zone's clocks show, as if they were in UTC: milliseconds. Asked once for each quarter of an hour: clocks are changed between those. */
+/**
+ * What the zone's clocks show, as if they were in UTC; both in milliseconds. To ask the zone is slow: where it is as far from UTC at the end of a
+ * day of UTC as at its beginning, it is so all day; else each quarter of an hour is asked about, for clocks are changed between those.
+ */
 export function wallClock(timeZone: string): (time: Date) => number {
+  const offsetAt = offsets(timeZone)
+  return (date) => {
+    const time = date.getTime()
+    const day = Math.floor(time / dayMs) * dayMs
+    const offset = offsetAt(day)
+    return time + (offset === offsetAt(day + dayMs) ? offset : offsetAt(Math.floor(time / quarterMs) * quarterMs))
+  }
+}
+
+function offsets(timeZone: string): (time: number) => number {
   const format = new Intl.DateTimeFormat('en-US', {
     timeZone,
     hourCycle: 'h23',
@@ -49,22 +68,22 @@ export function wallClock(timeZone: string): (time: Date) => number {
     minute: 'numeric',
     second: 'numeric',
   })
-  const offsets = new Map<number, number>()
+  const known = new Map<number, number>()
   return (time) => {
-    const quarter = Math.floor(time.getTime() / (hourMs / 4)) * (hourMs / 4)
-    let offset = offsets.get(quarter)
-    if (offset === undefined) {
-      const parts = Object.fromEntries(format.formatToParts(quarter).map(({ type, value }) => [type, Number(value)]))
-      const { year = 0, month = 1, day = 1, hour = 0, minute = 0, second = 0 } = parts
-      offset = Date.UTC(year, month - 1, day, hour, minute, second) - quarter
-      offsets.set(quarter, offset)
-    }
-    return time.getTime() + offset
+    const offset = known.get(time) ?? wallOf(format, time) - time
+    known.set(time, offset)
+    return offset
   }
 }
 
-function weekOf(wall: number): string {
-  const week = Math.floor((Math.floor(wall / dayMs) + daysBeforeThursday) / 7)
+function wallOf(format: Intl.DateTimeFormat, time: number): number {
+  const parts = Object.fromEntries(format.formatToParts(time).map(({ type, value }) => [type, Number(value)]))
+  const { year = 0, month = 1, day = 1, hour = 0, minute = 0, second = 0 } = parts
+  return Date.UTC(year, month - 1, day, hour, minute, second)
+}
+
+function weekOf(day: number): string {
+  const week = Math.floor((day + daysBeforeThursday) / 7)
   const thursday = new Date(week * 7 * dayMs)
   const ofYear = Math.floor((thursday.getTime() - Date.UTC(thursday.getUTCFullYear(), 0, 1)) / (7 * dayMs)) + 1
   return `${thursday.getUTCFullYear()}-W${String(ofYear).padStart(2, '0')}`

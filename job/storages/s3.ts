@@ -347,6 +347,8 @@ function connect(options: S3Options, context: OpenContext): { client: S3Client; 
   const settings = settingsOf(options, context)
   const client = new S3Client({ ...settings, requestHandler: { ...handler, socketTimeout: timeoutMs } })
   const reader = new S3Client({ ...settings, requestHandler: { ...handler, socketTimeout: 0 } })
+  // it makes a copy of every answer for a log that nobody keeps, which takes longer than a listing of 1000 keys should
+  for (const one of [client, reader]) one.middlewareStack.remove('loggerMiddleware')
   if (!signsPayload(options)) leavePayloadUnsigned(client)
   return { client, reader }
 }
