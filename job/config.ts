@@ -102,8 +102,11 @@ const Copy = z.strictObject({
     .min(1)
     .optional()
     .describe("the storages that get what they do not have; the plan's, unless it is of another installation"),
+  limits: Limits.optional().describe(
+    'how fast it may move bytes; what is read from one storage and written to another counts twice',
+  ),
   schedule: z.string().nullish(),
-  timeZone: z.string().nullish(),
+  timeZone: timeZone.nullish().describe('time zone of the schedule and of `limits.between`; UTC unless told'),
   suspend: z.boolean().nullish(),
   deadline: duration.default('24h').describe('a run that takes longer has failed'),
   pod,

@@ -46,16 +46,19 @@ export interface Subject {
   restore?: string | undefined
   /** The plan that `restore --backup` names. */
   backup?: string | undefined
+  /** An entry of `copies`, or a plan. */
+  name?: string | undefined
 }
 
-/** Of the plan or restore that the run is of; undefined when it has no limits. */
+/** Of the plan, restore or copy that the run is of; undefined when it has no limits. */
 export function pacingOf(
-  { backups, restores }: Pick<Values, 'backups' | 'restores'>,
+  values: Pick<Values, 'backups' | 'restores' | 'copies'>,
   subject: Subject,
 ): Pacing | undefined {
-  const { plan, restore, backup } = subject
-  const values = restore === undefined ? backups[plan ?? backup ?? ''] : restores[restore]
-  return values?.limits && { limits: values.limits, timeZone: values.timeZone ?? 'Etc/UTC' }
+  const { plan, restore, backup, name = '' } = subject
+  const of =
+    restore === undefined ? (values.copies[name] ?? values.backups[plan ?? backup ?? name]) : values.restores[restore]
+  return of?.limits && { limits: of.limits, timeZone: of.timeZone ?? 'Etc/UTC' }
 }
 
 /** The limit at a time, in bytes a second; undefined when there is none then. Keeps what it finds out about the time zone. */

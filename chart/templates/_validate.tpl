@@ -182,6 +182,7 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- $at := print "copies." .name }}
 {{- $own := dig .copy.plan "storages" list .root.Values.backups }}
 {{- include "holdfast.validateSchedule" (dict "at" $at "of" .copy) }}
+{{- include "holdfast.validateLimits" (dict "at" (print $at ".limits") "limits" .copy.limits) }}
 {{- range $key := list "from" "to" }}
 {{- $names := get $.copy $key | default list }}
 {{- include "holdfast.validateStorageNames" (dict "root" $.root "at" (printf "%s.%s" $at $key) "names" $names) }}

@@ -1,7 +1,7 @@
 import { createReadStream, readFileSync } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import { addAbortSignal, type Readable } from 'node:stream'
+import { addAbortSignal, Readable } from 'node:stream'
 import { openCatalog } from '../catalog/catalog.ts'
 import { byAge, isId, keysKey, keysNumber, manifestKey, partKey } from '../catalog/layout.ts'
 import { seconds } from '../config.ts'
@@ -177,19 +177,33 @@ async function inArchive(
   { file, encryption }: { file: string; encryption: Identities },
 ): Promise<Copy> {
   const where = file === '-' ? 'standard input' : file
-  const { manifest, bytes, parts } = await openExported(source, where).catch((error) => {
+  const { manifest, bytes, siblings, parts } = await openExported(source, where).catch((error) => {
     source.destroy()
     throw readable(error, where)
   })
+  const keys = new Map(siblings.map((sibling) => [sibling.key, sibling.bytes]))
+  let part = source
+  const storage: PartsOf = {
+    name: where,
+    encryption,
+    get: async (key) => {
+      const known = keys.get(key)
+      return known ? Readable.from([known], { objectMode: false }) : part
+    },
+    list: async function* () {
+      for (const [key, { length }] of keys) yield { kind: 'object', key, size: length, modified: new Date(0) }
+    },
+  }
   return {
     manifest,
     bytes,
     where,
     each: async (chosen, work) => {
       const paths = new Set(chosen.map(({ path }) => path))
-      for await (const { part, data } of parts()) {
-        if (paths.has(part.path)) await work(part, { name: where, get: async () => data, encryption })
-        else for await (const _ of data);
+      for await (const found of parts()) {
+        part = found.data
+        if (paths.has(found.part.path)) await work(found.part, storage)
+        else for await (const _ of part);
       }
     },
     close: async () => void source.destroy(),

@@ -3,9 +3,9 @@ import { basename, dirname, join, resolve } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { openCatalog } from '../catalog/catalog.ts'
-import { bytesOf, manifestKey, partKey } from '../catalog/layout.ts'
+import { bytesOf, keysNumber, manifestKey, manifestPrefix, partKey } from '../catalog/layout.ts'
 import { JobError } from '../errors.ts'
-import { exported } from '../io/exported.ts'
+import { exported, type Sibling } from '../io/exported.ts'
 import { verified } from '../io/pipeline.ts'
 import { type Result, sizeText } from '../io/print.ts'
 import { type Manifest, parseManifest } from '../manifest.ts'
@@ -32,14 +32,14 @@ type Destination = (archive: Readable, signal: AbortSignal) => Promise<number>
 export async function exportBackup(job: Job, options: ExportOptions): Promise<Result> {
   const { plan, file, overwrite = false, output = process.stdout } = options
   const send = file === '-' ? intoStream(output) : await intoFile(file, overwrite)
-  const { storage, manifest, bytes } = await find(job, options)
+  const { storage, manifest, bytes, siblings } = await find(job, options)
   const { id, parts } = manifest
   job.about({ plan, id })
   await requireParts(storage, manifest, job.signal)
 
   job.progress.begin(`export ${id}`, bytesOf(parts))
   const held = { job, storage, plan, id, by: 'export' }
-  const size = await underHold(held, () => send(exported({ manifest, bytes, open }), job.signal))
+  const size = await underHold(held, () => send(exported({ manifest, bytes, siblings, open }), job.signal))
   job.progress.end()
   job.log.info({ plan, backup: id, storage: storage.name, file, bytes: size }, 'backup exported')
   return {
@@ -66,7 +66,16 @@ async function find(job: Job, { plan, pick, storages }: ExportOptions) {
   const storage = await job.storage(found.storage)
   const key = manifestKey(plan, found.manifest.id)
   const bytes = await readAll(storage, key, job.signal)
-  return { storage, bytes, manifest: parseManifest(bytes, `${key} in storage ${storage.name}`) }
+  const manifest = parseManifest(bytes, `${key} in storage ${storage.name}`)
+  return { storage, bytes, manifest, siblings: await keysBeside(storage, manifest, job.signal) }
+}
+
+/** Without them an identity that the backup was rewrapped for would not open it. */
+async function keysBeside(storage: Storage, { plan, id }: Manifest, signal: AbortSignal): Promise<Sibling[]> {
+  const siblings: Sibling[] = []
+  for await (const { key } of storage.list(manifestPrefix(plan, id)))
+    if (keysNumber(plan, id, key) !== undefined) siblings.push({ key, bytes: await readAll(storage, key, signal) })
+  return siblings
 }
 
 /** What is missing is said now, not after an hour. */

@@ -68,6 +68,8 @@ async function carryOut(job: Job, { catalog, archive, where }: Importing): Promi
         onBytes: (count) => job.progress.add(storage.name, count),
       })
     }
+    for (const { key, bytes } of archive.siblings)
+      await storage.put(key, bytes, { size: bytes.length, signal: job.signal })
     await confirm(catalog, manifest, job.signal)
     await commit(catalog, { manifest, bytes, signal: job.signal })
   } catch (error) {

@@ -94,11 +94,14 @@ describe('a run has the limits of', () => {
   const values = {
     backups: { nightly: limits('1Mi'), free: {} },
     restores: { once: limits('2Mi'), free: {} },
+    copies: { offsite: limits('3Mi') },
   } as unknown as Parameters<typeof pacingOf>[0]
   test.each([
     ['its plan', { plan: 'nightly' }, '1Mi'],
     ['the plan that a restore without an entry reads', { backup: 'nightly' }, '1Mi'],
     ['its restore', { restore: 'once' }, '2Mi'],
+    ['its copy', { name: 'offsite' }, '3Mi'],
+    ['the plan that is copied without an entry', { name: 'nightly' }, '1Mi'],
     ['none when the restore has none', { restore: 'free' }, undefined],
     ['none when the plan has none', { plan: 'free' }, undefined],
     ['none when nobody knows the plan', { plan: 'foreign' }, undefined],

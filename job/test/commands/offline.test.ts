@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { access, mkdir, mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises'
+import { access, cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough, Readable } from 'node:stream'
@@ -12,7 +12,7 @@ import { unpack } from '../../commands/unpack.ts'
 import { anyOf } from '../../io/destinations.ts'
 import { writePart } from '../../io/parts.ts'
 import { formatManifest, type Manifest, type Part } from '../../manifest.ts'
-import type { Storage } from '../../storage.ts'
+import { readAll, type Storage } from '../../storage.ts'
 import { filesystemStorage } from '../../storages/filesystem.ts'
 import { keysOf, manifestOf, memoryStore, putText, type Store, signal, startedOf, textAt } from '../catalog/store.ts'
 import { destinationsOf } from '../fakes/destinations.ts'
@@ -151,6 +151,32 @@ describe('a backup goes from one storage to another as a file', () => {
     expect(data).toMatchObject({ written: false })
     expect(notes).toEqual(['it was there already: nothing was read or written'])
     expect(vault.calls.filter((call) => call.startsWith('put'))).toEqual([])
+  })
+})
+
+describe('an encrypted backup that was rewrapped', () => {
+  const fixture = join(import.meta.dirname, '../fixtures/format-2')
+  const encrypted = async () => {
+    await cp(fixture, join(dir, 'store'), { recursive: true })
+    return filesystemStorage({ name: 'main', root: join(dir, 'store') })
+  }
+
+  test('takes its keys along into another storage', async () => {
+    const from = await encrypted()
+    await exportTo(file(), from)
+    const vault = memoryStore({ name: 'vault' })
+    await importBackup(jobOf(vault), { file: file(), storage: 'vault' })
+    expect(await partsIn(vault)).toEqual(await partsIn(from))
+    expect(vault.objects.has(`${plan}/${id}.keys-1.json`)).toBe(true)
+    for (const [key, bytes] of vault.objects)
+      if (!key.endsWith('started.json')) expect((await readAll(from, key)).equals(bytes), key).toBe(true)
+  })
+
+  test.each(['identity.txt', 'identity-2.txt'])('is opened from its archive with %s', async (name) => {
+    await exportTo(file(), await encrypted())
+    await unpack(jobOf(), { from: file(), to: join(dir, 'files'), identity: join(fixture, name) })
+    expect(await readFile(join(dir, 'files/databases.sql'), 'utf8')).toBe('CREATE DATABASE shop;\n')
+    expect(await readFile(join(dir, 'files/rondb/1/BACKUP-1795218000.1.ctl'), 'utf8')).toBe('NDBBCKUP\n')
   })
 })
 
