@@ -220,7 +220,10 @@ export interface RestoreStep {
   writes: boolean
 }
 
-/** Takes the parts of one source. Counted, hashed and sent to every storage of the plan; nothing is kept in memory. */
+/**
+ * Takes the parts of one source. Counted, hashed and sent to every storage of the plan; nothing is kept in memory. What it says of parts is
+ * of what the engine gave: a storage may have them compressed, encrypted, under longer paths.
+ */
 export interface Sink {
   /** Writes one part, compressed unless `plain`. A failed producer must error the stream: an early end cannot be told from a short dump. */
   write(path: string, data: Readable, options?: WriteOptions): Promise<Part>

@@ -73,3 +73,8 @@ export function contentOf({ size, sha256, plain }: Part): { size: number; sha256
 export function ownPath(part: Pick<Part, 'path' | 'codec' | 'age'>): string {
   return part.path.slice(0, part.path.length - suffixOf(part).length)
 }
+
+/** A part as its engine knows it: nothing is said of what was done to it on the way. */
+export function unwrapped(part: Part): Part {
+  return { path: ownPath(part), ...contentOf(part) }
+}

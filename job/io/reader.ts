@@ -6,7 +6,7 @@ import type { Storage } from '../storage.ts'
 import { type Copy, openShelf } from './copies.ts'
 import { externalPlace } from './external.ts'
 import type { Outcome } from './outcome.ts'
-import { contentOf, ownPath } from './parts.ts'
+import { contentOf, ownPath, unwrapped } from './parts.ts'
 import type { Workers } from './workers.ts'
 
 /** A backup in one of the storages that have it. */
@@ -71,10 +71,10 @@ export function openReader({ held, source, workers, signal, warn }: Options): So
   }
 }
 
-/** A source's parts under the paths that its engine gave them. */
+/** A source's parts as its engine knows them. */
 export function ownParts(manifest: Manifest, source: string): Part[] {
   const prefix = prefixOf(manifest, source)
-  return partsOf(manifest, source).map((part) => ({ ...part, path: ownPath(part).slice(prefix.length) }))
+  return partsOf(manifest, source).map((part) => ({ ...unwrapped(part), path: ownPath(part).slice(prefix.length) }))
 }
 
 /** The same, with all storages that have the same content. */

@@ -9,7 +9,7 @@ import { readAll, type Storage } from '../storage.ts'
 import { anyOf, type Copies, type Destination, type Destinations } from './destinations.ts'
 import { externalPlace, takeIn } from './external.ts'
 import { errorOf, type Outcome } from './outcome.ts'
-import { contentOf, ownPath, writePart } from './parts.ts'
+import { contentOf, ownPath, unwrapped, writePart } from './parts.ts'
 import type { Progress } from './progress.ts'
 import type { Workers } from './workers.ts'
 
@@ -45,7 +45,7 @@ export function openSink({ catalogs, to, id, source, engine, workers, progress, 
     const path = ownPath(part)
     if (written.has(path)) throw new JobError('bug', `part ${path} was written twice`)
     written.set(path, copies)
-    return part
+    return unwrapped(part)
   }
 
   /** Of every storage: workers write their lists last, and those are believed instead of what they said. */
