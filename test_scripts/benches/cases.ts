@@ -3,6 +3,8 @@ export interface Case {
   what: string
   /** The ratio to the time of other sides that is wanted at most. */
   most?: Record<string, number>
+  /** In every run, of every side. */
+  seconds?: number
   /** Of memory, in MiB. */
   memory?: number
 }
@@ -96,5 +98,13 @@ compressed, manifest. By hand: \`mongodump --archive\` through \`zstd -3\`, or w
 counted. By hand: \`rclone cat\` through \`zstd -d\` into \`mongorestore\`, unverified.`,
     most: { 'zstd + mongorestore': 1.05 },
     memory: 256,
+  },
+  catalog: {
+    title: 'A catalog of 10 000 backups',
+    what: `A bucket of versitygw with the manifests and first files of 10 000 backups, an hour apart: \`holdfast list\`, \`holdfast show PLAN latest\`
+(find), \`holdfast prune PLAN --dry-run\` with hourly to yearly rules (prune plan). Each makes one listing, in 20 pages of 1000 names, and reads only the
+manifests that it shows. Half a second of each is Node and its modules.`,
+    seconds: 2,
+    memory: 160,
   },
 }

@@ -91,9 +91,9 @@ ${runs.length / rows.length} rounds on ${new Date().toISOString().slice(0, 10)}.
 `
 }
 
-function sectionOf({ title, what, most, memory }: Case, runs: Run[], versions: string): string {
+function sectionOf({ title, what, most, seconds, memory }: Case, runs: Run[], versions: string): string {
   const sides = Map.groupBy(runs, (run) => run.side)
-  const ours = sides.get('holdfast') ?? []
+  const ours = sides.get('holdfast') ?? runs
   const columns: [string, (own: Run[], side: string) => string][] = [
     ['', (_, side) => side],
     ['seconds', (own) => spread(own, (run) => run.wall, 2) + (most ? '' : rateOf(own))],
@@ -102,7 +102,7 @@ function sectionOf({ title, what, most, memory }: Case, runs: Run[], versions: s
   ]
   if (ours.some((run) => run.stored))
     columns.push(['stored, MiB', (own) => String(mebibytes(median(own, (run) => run.stored ?? 0)))])
-  columns.push(["holdfast's time is", (own, side) => (most && side !== 'holdfast' ? ratioOf(ours, own) : '')])
+  if (most) columns.push(["holdfast's time is", (own, side) => (side !== 'holdfast' ? ratioOf(ours, own) : '')])
   const rows = [...sides].map(([side, own]) => columns.map(([, text]) => text(own, side)))
   return `
 ## ${title}
@@ -111,8 +111,8 @@ ${what}
 
 ${[columns.map(([head]) => head), columns.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n')}
 
-${verdict({ ours, sides, most, memory })}
-${roundsOf(ours, sides)}${disturbance(runs)} on ${new Date().toISOString().slice(0, 10)}. ${machine()}; ${versions}.
+${verdict({ ours, sides, most, seconds, memory })}
+${roundsOf(sides)}${disturbance(runs)} on ${new Date().toISOString().slice(0, 10)}. ${machine()}; ${versions}.
 `.trimStart()
 }
 
@@ -121,21 +121,21 @@ function rateOf(runs: Run[]): string {
   return ` (${Math.round(median(runs, (run) => (run.bytes ?? 0) / run.wall / 2 ** 20))} MiB/s)`
 }
 
-function roundsOf(ours: Run[], sides: Map<string, Run[]>): string {
-  const fewer = [...sides]
-    .filter(([, own]) => own.length < ours.length)
-    .map(([side, own]) => `${own.length} of ${side}`)
-  return `${ours.length} rounds${fewer.length > 0 ? ` (${fewer.join(', ')})` : ''}`
+function roundsOf(sides: Map<string, Run[]>): string {
+  const most = Math.max(...[...sides.values()].map((own) => own.length))
+  const fewer = [...sides].filter(([, own]) => own.length < most).map(([side, own]) => `${own.length} of ${side}`)
+  return `${most} rounds${fewer.length > 0 ? ` (${fewer.join(', ')})` : ''}`
 }
 
 interface Verdict {
   ours: Run[]
   sides: Map<string, Run[]>
   most: Case['most']
+  seconds: Case['seconds']
   memory: Case['memory']
 }
 
-function verdict({ ours, sides, most = {}, memory }: Verdict): string {
+function verdict({ ours, sides, most = {}, seconds, memory }: Verdict): string {
   const said = (wanted: string, met: boolean) => `Wanted: ${wanted}: **${met ? 'met' : 'missed'}**.`
   const times = Object.entries(most).map(([side, limit]) => {
     const theirs = sides.get(side)
@@ -143,6 +143,8 @@ function verdict({ ours, sides, most = {}, memory }: Verdict): string {
     return said(`at most ${limit} × the time of ${side}`, Number(ratioOf(ours, theirs)) <= limit)
   })
   const peak = Math.max(...ours.map((run) => mebibytes(run.peak)))
+  const slowest = Math.max(...ours.map((run) => run.wall))
+  if (seconds) times.push(said(`at most ${seconds} s in every run`, slowest <= seconds))
   return [...times, ...(memory ? [said(`at most ${memory} MiB in every run`, peak <= memory)] : [])].join(' ')
 }
 
