@@ -28,6 +28,8 @@ export interface Rclone {
   readonly spool: string
   /** `remote:path` */
   readonly root: string
+  /** Removes the config file, which rclone has read at the first call: what is killed leaves no secrets behind. */
+  hideConfig(): Promise<void>
   /** Resolves when it has ended, whyever. */
   readonly ended: Promise<unknown>
   stop(): Promise<void>
@@ -67,6 +69,7 @@ export async function startRclone(options: RcloneOptions, texts: RcloneTexts, se
     )
     const ended = daemon.ended.then((how) => discard().then(() => how))
     return running({
+      config,
       daemon: { ...daemon, ended },
       http: rcloneHttp({ url: daemon.found[1] as string, ...login }),
       spool,
@@ -128,6 +131,7 @@ async function requireVersion({ clients }: RcloneOptions, { name, at }: Server):
 }
 
 interface Running {
+  config: string
   daemon: Daemon
   http: RcloneHttp
   spool: string
@@ -136,7 +140,7 @@ interface Running {
   server: Server
 }
 
-function running({ daemon, http, spool, shown, options, server }: Running): Rclone {
+function running({ config, daemon, http, spool, shown, options, server }: Running): Rclone {
   const root = `${options.remote}:${options.path}`
   const limitMs = 10_000 * options.timeoutSeconds
 
@@ -171,6 +175,7 @@ function running({ daemon, http, spool, shown, options, server }: Running): Rclo
   return {
     spool,
     root,
+    hideConfig: () => rm(config, { force: true }),
     ended: daemon.ended,
     call: (method, parameters, asking) =>
       explained(asking, async () => {

@@ -51,6 +51,7 @@ export function openRclone(options: RcloneOptions, context: OpenContext & { name
     try {
       const ways = await waysOf(rclone)
       await requireUsable(rclone, ways)
+      await rclone.hideConfig()
       return { rclone, ways }
     } catch (error) {
       await rclone.stop()

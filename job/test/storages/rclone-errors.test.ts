@@ -286,5 +286,8 @@ describe.skipIf(!found)('rclone, killed', () => {
     expect(await isAlive(pid)).toBe(true)
     child.kill('SIGKILL')
     await until(async () => !(await isAlive(pid)))
+    const left = await readdir(temp, { recursive: true })
+    expect(left.filter((path) => path.endsWith('rclone.conf'))).toEqual([])
+    expect(left.length).toBeGreaterThan(0)
   })
 })
