@@ -52,17 +52,27 @@ export async function connect(login: Login, signal: AbortSignal): Promise<Sessio
   return session
 }
 
-const needed = ['SELECT', 'SHOW VIEW', 'TRIGGER', 'EVENT']
+const reading = ['SELECT', 'SHOW VIEW', 'TRIGGER', 'EVENT']
 
 /** An account that has them on single databases only sees those: then they must be chosen, without accounts. */
 async function refuseWeak(session: Session, { source, server, at }: { source: Source; server: Server; at: string }) {
   const held = await globalPrivileges(session)
+  await refuseNoFlush(session, { ...source, at })
+  const needed = [...reading, ...(source.singleTransaction ? [] : ['LOCK TABLES'])]
   const missing = needed.filter((privilege) => !holds(held, privilege))
   const narrow = source.include !== undefined && !source.accounts
   if (missing.length === 0 || narrow) return
   const more = server.product === 'MySQL' ? 'FLUSH_TABLES, REPLICATION CLIENT' : 'RELOAD, BINLOG MONITOR'
   throw new JobError('server', `the account on server ${session.server} lacks ${missing.join(', ')} on *.*`, {
     hint: `GRANT ${needed.join(', ')}, ${more} ON *.* TO ${await currentAccount(session)}; or name ${at}.include, and ${at}.accounts: false`,
+  })
+}
+
+/** A restore would find out at its end. */
+export async function refuseNoFlush(session: Session, { flushLogs, at }: { flushLogs: boolean; at: string }) {
+  if (!flushLogs || holds(await globalPrivileges(session), 'RELOAD')) return
+  throw new JobError('server', `the account on server ${session.server} lacks RELOAD, which ${at}.flushLogs needs`, {
+    hint: `GRANT RELOAD ON *.* TO ${await currentAccount(session)}; or leave flushLogs out`,
   })
 }
 

@@ -114,6 +114,7 @@ const tries = 10
  */
 async function openChecked(options: Options): Promise<Opened> {
   const { run, session, server } = options
+  if ((run.source as Source).flushLogs) await session.execute('FLUSH BINARY LOGS')
   for (let i = 0; i < tries; i++) {
     const still = await standsStill(session, server, run)
     if (!still) continue

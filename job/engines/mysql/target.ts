@@ -1,6 +1,7 @@
 import type { Marker, RestoreStep, TargetRun, TargetState } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { currentAccount, globalPrivileges, holds, type Login, type Session, withMysql } from '../../io/mysql.ts'
+import { refuseNoFlush } from './check.ts'
 import { type Clears, type Content, Creates, clearsOf, createsOf, foreign, look } from './content.ts'
 import { factsOf, type MysqlFacts, missingParts } from './facts.ts'
 import { type Selection, select } from './selection.ts'
@@ -47,6 +48,7 @@ export async function checkTarget(run: TargetRun): Promise<TargetState> {
       const tools = await fittingClients(['load'], { server, values: target, run })
       const accounts = comparable(run, { server, facts })
       if (accounts) await refuseWeak(session, run)
+      await refuseNoFlush(session, { ...target, at: run.at })
       const content = await seen(session)
       const creates = withEarlier(createsOf(selection), run.unfinished)
       const contents = foreignIn(run, content, creates)
