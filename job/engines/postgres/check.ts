@@ -64,6 +64,7 @@ export async function examine(run: SourceRun): Promise<Checked> {
     at: run.at,
     signal: run.signal,
   })
+  warnOfMajor(run, server, clients)
   refuseHashes(server, source, login)
   await inParallel(databases, 4, (database) =>
     withSession(login, database.name, (session) => examineDatabase(session, { database, login, source, run }), run),
@@ -97,6 +98,14 @@ function chosen(all: DatabaseRow[], source: Source, run: SourceRun): DatabaseRow
   throw new JobError('nothing-matches', `${run.at}: no database is left to back up`, {
     hint: `there are ${names.join(', ')}`,
   })
+}
+
+/** Found out at a restore, it would be too late. */
+function warnOfMajor(run: SourceRun, server: ServerRow, clients: Clients): void {
+  if (clients.major < 17 || server.major >= 17) return
+  run.warn(
+    `pg_dump ${clients.major} dumps PostgreSQL ${server.version}: this backup can be restored into PostgreSQL 17 or newer only; for ${server.major} install postgresql-client-${server.major}, too`,
+  )
 }
 
 function refuseHashes({ superuser }: ServerRow, { globals, rolePasswords }: Source, { user, server, at }: Login): void {

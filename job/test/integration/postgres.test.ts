@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib'
@@ -143,6 +143,50 @@ describe.skipIf(started.some((server) => !server))('PostgreSQL', () => {
       summary: { error: expect.stringContaining('pg_restore 18 cannot write to PostgreSQL 15') },
     })
   })
+
+  test('is dumped and restored with the fitting ones of several clients', async () => {
+    const majors = join(work.dir, 'majors')
+    for (const [major, one] of [
+      ['15', old],
+      ['18', newest],
+    ] as const) {
+      await mkdir(join(majors, major), { recursive: true })
+      await symlink(one.clients, join(majors, major, 'bin'))
+    }
+    const include = { databases: ['latin'] }
+    const dumped = async (plan: string, one: Server, clients: string) => {
+      work.values.backups[plan] = { storages: ['local'], sources: [source(one, { clients, include, globals: false })] }
+      const { summary } = await succeeds(work.holdfast('backup', plan))
+      const tools = (await work.manifest(plan, `${summary.backup}`)).sources[0]?.tools
+      return { by: Number.parseInt(`${tools?.pg_dump}`, 10), warnings: summary.warnings?.join() ?? '' }
+    }
+    expect(await dumped('of-15', old, majors)).toEqual({ by: 15, warnings: '' })
+    expect(await dumped('of-17', server, majors)).toEqual({ by: 18, warnings: '' })
+    const narrow = await dumped('of-15-by-18', old, newest.clients)
+    expect(narrow).toEqual({ by: 18, warnings: expect.stringContaining('restored into PostgreSQL 17 or newer only') })
+
+    for (const [plan, from, to] of [
+      ['of-15', old, newest],
+      ['of-17', server, server],
+    ] as const) {
+      const name = `again-${plan}`
+      once(plan, to, { clients: majors, rename: [{ from: 'latin', to: name }] })
+      await succeeds(work.holdfast('restore', 'once'))
+      const [was, is] = [await describeDatabase(from, 'latin'), await describeDatabase(to, name)]
+      for (const said of [was, is]) delete said.schema
+      expect(is).toEqual(was)
+      await sql(to, `DROP DATABASE "${name}"`)
+    }
+    once('of-17', old, { clients: majors })
+    const older = await work.holdfast('restore', 'once')
+    expect(older).toMatchObject({ code: 22, summary: { hint: expect.stringContaining('same or a newer') } })
+    once('of-15-by-18', old, { clients: majors })
+    const back = await work.holdfast('restore', 'once')
+    expect(back).toMatchObject({
+      code: 2,
+      summary: { error: expect.stringContaining('cannot write to PostgreSQL 15') },
+    })
+  }, 180_000)
 
   test('comes back under another name, without the rows that are left out, into a database that is there', async () => {
     await sql(server, "CREATE DATABASE empty TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C.UTF-8'")
