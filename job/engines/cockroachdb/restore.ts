@@ -3,11 +3,12 @@ import { JobError } from '../../errors.ts'
 import { inParallel } from '../../io/parallel.ts'
 import { drain, stepOf } from '../../io/restores.ts'
 import { collection } from './backup.ts'
-import { withCockroach } from './connection.ts'
+import { type Session, withCockroach } from './connection.ts'
+import type { CockroachFacts } from './facts.ts'
 import { carryOut, withConnection } from './jobs.ts'
 import { writeMarker } from './marker.ts'
 import { quoteName, quoteTable, restoreStatement } from './statements.ts'
-import { type Detail, look } from './target.ts'
+import { type Detail, look, tablesOf } from './target.ts'
 import type { Target } from './values.ts'
 
 /** The first mark looks at the target again: hours may have passed. */
@@ -68,7 +69,7 @@ async function data(run: TargetRun, reader: Reader) {
       const objects = tables
         ? `TABLE ${creates.map(quoteTable).join(', ')}`
         : `DATABASE ${databases.map(quoteName).join(', ')}`
-      const one = { connection, options: target.extraOptions, passphrase }
+      const one = { connection, options: target.extraOptions, passphrase, at: target.at }
       // users first: databases come back with their owners and grants
       if (users) {
         const statement = restoreStatement('SYSTEM USERS', { ...one, options: [] })
@@ -82,24 +83,35 @@ async function data(run: TargetRun, reader: Reader) {
 
 async function prove(run: TargetRun) {
   const { login, facts, databases } = detailOf(run)
-  const tables = facts.tables.filter(({ database }) => databases.includes(database))
   const wrong: string[] = []
   let rows = 0
-  await withCockroach(login, async (session) => {
+  const tables = await withCockroach(login, async (session) => {
+    const tables = await tablesThen(run, session)
     for (const { database, schema, name, rows: expected } of tables) {
       run.signal.throwIfAborted()
-      const table = `${database}.${schema}.${name}`
       const [found] = await session.rows<{ n: string }>(
         `SELECT count(*) AS n FROM ${[database, schema, name].map(quoteName).join('.')}`,
       )
       rows += Number(found?.n)
       // with its history a table has more rows in the backup than at its end
       if (!facts.revisionHistory && Number(found?.n) !== expected)
-        wrong.push(`${table} has ${found?.n} rows instead of ${expected}`)
+        wrong.push(`${database}.${schema}.${name} has ${found?.n} rows instead of ${expected}`)
     }
+    return tables
   })
   if (wrong.length === 0) return { databases: databases.length, tables: tables.length, rows }
   throw new JobError('verification', `the target differs from the backup: ${wrong.slice(0, 5).join('; ')}`, {
     hint: 'do not use the target; run the restore again, from another backup if it repeats',
   })
+}
+
+/** At an earlier time there were others than the backup lists: those that came back are counted. */
+async function tablesThen(run: TargetRun, session: Session): Promise<CockroachFacts['tables']> {
+  const { facts, databases } = detailOf(run)
+  if ((run.target as Target).at === undefined)
+    return facts.tables.filter(({ database }) => databases.includes(database))
+  const tables: CockroachFacts['tables'] = []
+  for (const database of databases)
+    for (const table of await tablesOf(session, database)) tables.push({ database, ...table, rows: 0 })
+  return tables
 }

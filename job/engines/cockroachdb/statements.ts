@@ -58,13 +58,19 @@ export function backupStatement(source: Source, connection: string, passphrase: 
   }
 }
 
+interface Restoring {
+  connection: string
+  options: string[]
+  passphrase: string | undefined
+  /** An earlier time, of a backup with its history. */
+  at: string | undefined
+}
+
 /** `what`: `DATABASE a, b`, `TABLE a.b.c` or `SYSTEM USERS`. */
-export function restoreStatement(
-  what: string,
-  { connection, options, passphrase }: { connection: string; options: string[]; passphrase: string | undefined },
-): Statement {
+export function restoreStatement(what: string, { connection, options, passphrase, at }: Restoring): Statement {
+  const time = at === undefined ? '' : ` AS OF SYSTEM TIME '${at}'`
   return {
-    sql: `RESTORE ${what} FROM LATEST IN 'external://${connection}' WITH ${withOptions(options, passphrase)}`,
+    sql: `RESTORE ${what} FROM LATEST IN 'external://${connection}'${time} WITH ${withOptions(options, passphrase)}`,
     values: passphrase === undefined ? [] : [passphrase],
   }
 }

@@ -26,14 +26,15 @@ export function targetOf(source: unknown): unknown {
 }
 
 export function requestOf(target: unknown): unknown {
-  const { include, exclude, users } = target as Target
-  return { include, exclude, users }
+  const { include, exclude, users, at } = target as Target
+  return { include, exclude, users, at }
 }
 
 export async function checkTarget(run: TargetRun): Promise<TargetState> {
   const target = run.target as Target
   const facts = factsOf(run.source)
   const databases = chosenOf(run, facts)
+  refuseTime(run, facts)
   const checked = await examine(run, target)
   refuseOlder(run, checked)
   if (facts.encrypted && checked.passphrase === undefined) {
@@ -56,6 +57,20 @@ export async function checkTarget(run: TargetRun): Promise<TargetState> {
     target.users && facts.scope === 'cluster' && target.include === undefined && target.exclude === undefined
   const detail: Detail = { ...checked, facts, databases, users, clears, creates, markers }
   return { server: checked.server, tools: {}, contents, detail }
+}
+
+/** The database would say so only after what is in the way was dropped. */
+function refuseTime({ target, at, backupId }: TargetRun, { revisionHistory, endTime }: CockroachFacts): void {
+  const { at: time } = target as Target
+  if (time === undefined) return
+  if (!revisionHistory)
+    throw new JobError('configuration', `${at}.at: backup ${backupId} has one time only, ${endTime}`, {
+      hint: 'take backups with revisionHistory: true, or leave at out',
+    })
+  if (Date.parse(time) > Date.parse(endTime))
+    throw new JobError('configuration', `${at}.at: ${time} is after the end of backup ${backupId}, ${endTime}`, {
+      hint: 'choose a newer backup, or an earlier time',
+    })
 }
 
 function chosenOf({ target, at }: TargetRun, { databases }: CockroachFacts): string[] {
@@ -95,13 +110,18 @@ export async function look(session: Session, creates: string[]) {
   const there: { name: string; tables: number }[] = []
   const clears: string[] = []
   for (const name of await databasesOf(session)) {
-    const tables = await session.rows<{ name: string }>(
-      `SELECT concat(schema_name, '.', table_name) AS name FROM [SHOW TABLES FROM ${quoteName(name)}] WHERE type = 'table'`,
-    )
+    const tables = await tablesOf(session, name)
     there.push({ name, tables: tables.length })
-    clears.push(...[name, ...tables.map((table) => `${name}.${table.name}`)].filter((one) => creates.includes(one)))
+    const all = [name, ...tables.map((table) => `${name}.${table.schema}.${table.name}`)]
+    clears.push(...all.filter((one) => creates.includes(one)))
   }
   return { markers, there, clears }
+}
+
+export async function tablesOf(session: Session, database: string): Promise<{ schema: string; name: string }[]> {
+  return session.rows(
+    `SELECT schema_name AS schema, table_name AS name FROM [SHOW TABLES FROM ${quoteName(database)}] WHERE type = 'table'`,
+  )
 }
 
 export async function planRestore(run: TargetRun, state: TargetState): Promise<RestoreStep[]> {
@@ -120,7 +140,7 @@ export async function planRestore(run: TargetRun, state: TargetState): Promise<R
     ...(clears.length > 0 ? [{ name: 'clear', says: `drop ${clears.join(', ')}`, writes: true }] : []),
     {
       name: 'data',
-      says: `have the database restore ${what} as of ${facts.endTime}${users ? ', users and roles' : ''}`,
+      says: `have the database restore ${what} as of ${(run.target as Target).at ?? facts.endTime}${users ? ', users and roles' : ''}`,
       writes: true,
     },
     { name: 'prove', says: 'count the rows of every table against the backup', writes: true },

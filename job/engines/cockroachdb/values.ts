@@ -52,7 +52,7 @@ export const Source = z
     revisionHistory: z
       .boolean()
       .default(false)
-      .describe('also keep what changed since the garbage collection, for restores to an earlier time by hand'),
+      .describe('also keep what changed since the garbage collection, for restores to an earlier time (`at`)'),
     extraOptions: extraOptions('BACKUP'),
   })
   .superRefine(({ include }, issues) => {
@@ -71,6 +71,11 @@ export const Target = z.strictObject({
     .strictObject({ databases: z.array(database).min(1).describe('whole databases') })
     .optional()
     .describe('not these databases of the backup'),
+  at: z
+    .string()
+    .regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$/, 'a time is written in UTC, such as 2026-11-21T14:30:00Z')
+    .optional()
+    .describe('restore the state of this earlier time, in UTC; the backup must have been made with revisionHistory'),
   users: z.boolean().default(true).describe('also restore users and roles, when the backup is of a whole cluster'),
   verify: z
     .enum(['before', 'during'])

@@ -7,6 +7,8 @@ export type Databases = Record<string, Record<string, number>>
 export interface Cockroach {
   port: number
   databases: Databases
+  /** What it held at earlier times, oldest first: in backups with their history. */
+  past: { time: string; databases: Databases }[]
   /** All statements, with what came in parameters. */
   said: { sql: string; values: (string | null)[] }[]
   connections: Map<string, string>
@@ -22,7 +24,11 @@ interface Saved {
   users: string[]
   passphrase: string | null
   end: string
+  past: Cockroach['past'] | undefined
 }
+
+/** Groups of the pattern that a statement matched. */
+type Found = (string | undefined)[]
 
 interface Job {
   status: string
@@ -39,6 +45,7 @@ export async function startCockroach(password: string): Promise<Cockroach> {
   const markers = new Map<string, Row>()
   const state: Omit<Cockroach, 'port' | 'close'> = {
     databases: { defaultdb: {}, postgres: {} },
+    past: [],
     said: [],
     connections: new Map(),
     users: ['root'],
@@ -46,7 +53,7 @@ export async function startCockroach(password: string): Promise<Cockroach> {
     version: 'CockroachDB CCL v23.2.4 (x86_64-pc-linux-gnu, built 2024/04/08, go1.21.5)',
   }
 
-  type Handler = (found: string[], values: (string | null)[]) => Row[] | Promise<Row[]>
+  type Handler = (found: Found, values: (string | null)[]) => Row[] | Promise<Row[]>
   const handlers: [RegExp, Handler][] = [
     [/^SELECT version\(\)/, () => [{ version: state.version }]],
     [
@@ -59,7 +66,11 @@ export async function startCockroach(password: string): Promise<Cockroach> {
     ],
     [
       /\[SHOW TABLES FROM "(.+?)"\]/,
-      ([name = '']) => Object.keys(state.databases[name] ?? {}).map((table) => ({ name: table })),
+      ([database = '']) =>
+        Object.keys(state.databases[database] ?? {}).map((table) => {
+          const [schema = '', name = ''] = table.split('.')
+          return { schema, name }
+        }),
     ],
     [
       /^CREATE EXTERNAL CONNECTION (\w+) AS \$1$/,
@@ -78,7 +89,7 @@ export async function startCockroach(password: string): Promise<Cockroach> {
       },
     ],
     [/^BACKUP (.*?)INTO 'external:\/\/(.+?)' AS OF SYSTEM TIME '-\d+s' WITH (.+)$/, backup],
-    [/^RESTORE (.+) FROM LATEST IN 'external:\/\/(.+?)' WITH (.+)$/, restore],
+    [/^RESTORE (.+) FROM LATEST IN 'external:\/\/(.+?)'(?: AS OF SYSTEM TIME '(.+?)')? WITH (.+)$/, restore],
     [/^SHOW BACKUP FROM LATEST IN 'external:\/\/(.+?)' WITH (.+)$/, show],
     [/FROM \[SHOW JOB (\d+)\]$/, ([id = '']) => [jobState(id)]],
     [
@@ -157,7 +168,7 @@ export async function startCockroach(password: string): Promise<Cockroach> {
     return { status: running ? 'running' : found.status, fraction: running ? 0.5 : 1, error: found.error }
   }
 
-  async function backup([what = '', connection = '', options = '']: string[], [passphrase = null]: (string | null)[]) {
+  async function backup([what = '', connection = '', options = '']: Found, [passphrase = null]: (string | null)[]) {
     if (state.trouble === 'job fails') return job('failed', 'AccessDenied: no')
     if (state.trouble === 'job hangs') return job('hanging')
     if (state.trouble === 'nothing is written') return job('succeeded')
@@ -177,6 +188,7 @@ export async function startCockroach(password: string): Promise<Cockroach> {
       users: [...state.users],
       passphrase: options.includes('encryption_passphrase') ? passphrase : null,
       end: '2026-11-21 15:00:00.123456+00',
+      past: options.includes('revision_history') ? state.past : undefined,
     }
     const folder = '2026/11/21-150000.12'
     const bucket = bucketAt(state.connections.get(connection))
@@ -196,8 +208,19 @@ export async function startCockroach(password: string): Promise<Cockroach> {
     throw new SqlFault('22023', 'failed to decrypt -- maybe incorrect key: cipher: message authentication failed')
   }
 
-  async function restore([what = '', connection = '', options = '']: string[], [passphrase = null]: (string | null)[]) {
-    const saved = await latest(connection, options, passphrase)
+  /** What was saved, as it was at a time. */
+  function at(saved: Saved, time: string | undefined): Saved {
+    if (time === undefined) return saved
+    const then = saved.past?.findLast((one) => Date.parse(one.time) <= Date.parse(time))
+    if (then) return { ...saved, databases: then.databases }
+    throw new SqlFault('22023', 'invalid RESTORE timestamp: restoring to arbitrary time requires revision_history')
+  }
+
+  async function restore(
+    [what = '', connection = '', time, options = '']: Found,
+    [passphrase = null]: (string | null)[],
+  ) {
+    const saved = at(await latest(connection, options, passphrase), time)
     if (what === 'SYSTEM USERS') {
       state.users = [...new Set([...state.users, ...saved.users])]
       return job('succeeded')
@@ -218,10 +241,7 @@ export async function startCockroach(password: string): Promise<Cockroach> {
     return job('succeeded')
   }
 
-  async function show(
-    [connection = '', options = '']: string[],
-    [passphrase = null]: (string | null)[],
-  ): Promise<Row[]> {
+  async function show([connection = '', options = '']: Found, [passphrase = null]: (string | null)[]): Promise<Row[]> {
     const { databases, end } = await latest(connection, options, passphrase)
     const shown = (
       database: string | null,

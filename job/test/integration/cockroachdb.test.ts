@@ -140,6 +140,40 @@ describe.skipIf(!found)('cockroachdb', () => {
     180_000,
   )
 
+  test('restores an earlier time of a backup with its history, and of no other', async () => {
+    const aim = (at: string) => {
+      const { once } = work.values.restores
+      work.values.restores.once = { ...once, targets: [source({ at })] }
+    }
+    cockroach.past = [
+      { time: '2026-11-21T14:00:00Z', databases: { shop: { 'public.orders': 3 } } },
+      { time: '2026-11-21T14:30:00Z', databases: { shop: { 'public.orders': 400 } } },
+    ]
+    await backUp()
+    lose()
+    aim('2026-11-21T14:45:00Z')
+    const plain = await work.holdfast('restore', 'once')
+    expect(plain).toMatchObject({ code: 2, summary: { error: expect.stringContaining('has one time only') } })
+    work.values.backups.nightly = { storages: ['s3'], sources: [source({ revisionHistory: true })] }
+    cockroach.databases = seeded()
+    await backUp()
+    lose()
+    aim('2026-11-21T15:00:01Z')
+    const late = await work.holdfast('restore', 'once')
+    expect(late).toMatchObject({ code: 2, summary: { error: expect.stringContaining('is after the end of backup') } })
+    expect(begun('RESTORE')).toEqual([])
+    aim('2026-11-21T14:45:00Z')
+    expect((await work.holdfast('restore', 'once', '--dry-run')).stdout).toContain('as of 2026-11-21T14:45:00Z')
+    const { summary } = await succeeds(work.holdfast('restore', 'once'))
+    expect(summary).toMatchObject({ steps: { crdb: { prove: { rows: 400 } } } })
+    expect(cockroach.databases.shop).toEqual({ 'public.orders': 400 })
+    // another time is another request
+    cockroach.databases = { defaultdb: {} }
+    aim('2026-11-21T14:00:00Z')
+    await succeeds(work.holdfast('restore', 'once'))
+    expect(cockroach.databases.shop).toEqual({ 'public.orders': 3 })
+  }, 180_000)
+
   test('completes a restore that failed in the middle, without overwrite', async () => {
     await backUp()
     lose()

@@ -4,6 +4,7 @@ import { type S3Server, startS3 } from '../servers/s3.ts'
 import { openWorkspace, succeeds, type Workspace } from './harness.ts'
 import { fakeClients } from './postgres/fake-clients.ts'
 import { connection, describeDatabase, dropAll, prepare, sql } from './postgres/servers.ts'
+import { catalogRows, internals } from './postgres/timescale-internals.ts'
 
 const [started, s3] = await Promise.all([startServer('timescaledb-18'), startS3()])
 const chunks = 500
@@ -34,6 +35,9 @@ describe.skipIf(!started || !s3)('TimescaleDB', () => {
        CREATE TABLE spread (at bigint NOT NULL, sensor int NOT NULL, v int, PRIMARY KEY (at, sensor));
        SELECT create_hypertable('spread', 'at', partitioning_column => 'sensor', number_partitions => 3, chunk_time_interval => 1000);
        CREATE TABLE sensors (id int PRIMARY KEY, name text); INSERT INTO sensors SELECT i, 's' || i FROM generate_series(1, 20) i;
+       CREATE TABLE raw (at timestamptz NOT NULL, sensor int, value float8);
+       SELECT create_hypertable('raw', 'at', chunk_time_interval => interval '10 days');
+       INSERT INTO raw SELECT '2026-01-01'::timestamptz + i * interval '1 hour', i % 5, i FROM generate_series(0, 999) i;
        ALTER TABLE spread ADD FOREIGN KEY (sensor) REFERENCES sensors;
        CREATE VIEW latest AS SELECT sensor, last(value, at) AS value FROM readings GROUP BY sensor`,
       'metrics',
@@ -44,6 +48,8 @@ describe.skipIf(!started || !s3)('TimescaleDB', () => {
        INSERT INTO spread SELECT i, 1 + i % 20, i FROM generate_series(1, 5000) i`,
       'metrics',
     )
+    await sql(server, 'CREATE ROLE keeper')
+    await sql(server, internals, 'metrics')
     before = await described()
     expect(before.chunks).toBeGreaterThan(chunks)
     work.values.backups.metrics = {
@@ -83,6 +89,8 @@ describe.skipIf(!started || !s3)('TimescaleDB', () => {
       bySensor: await sql(server, 'SELECT count(*)::int AS n FROM spread WHERE at > 1500 AND sensor = 7', database),
       dimensions: await sql(server, 'SELECT * FROM timescaledb_information.dimensions ORDER BY 1, 2, 3', database),
       scanned: new Set(plan.flatMap((line) => line['QUERY PLAN']?.match(/_hyper_\d+_\d+_chunk\b/g) ?? [])).size,
+      catalog: await sql(server, catalogRows, database),
+      daily: await sql(server, 'SELECT * FROM daily ORDER BY 1, 2', database),
       settings: await sql(server, "SELECT current_setting('timescaledb.restoring', true) AS restoring", database),
     }
   }
@@ -123,6 +131,8 @@ describe.skipIf(!started || !s3)('TimescaleDB', () => {
       exectime_upload_s3: expect.any(Number),
     })
     await dropAll(server)
+    // roles are not in it, and a job belongs to one
+    await sql(server, 'CREATE ROLE keeper')
     await succeeds(work.holdfast('restore', '--backup', 'single'))
     const after = await described()
     expect(after.byTime).toEqual(before.byTime)
@@ -131,7 +141,17 @@ describe.skipIf(!started || !s3)('TimescaleDB', () => {
     expect(many.code).toBe(2)
   })
 
+  /** How often TimescaleDB was told that a restore begins, and that it is over. */
+  async function told(): Promise<Record<string, number>> {
+    const calls =
+      "SELECT funcname AS name, calls::int FROM pg_stat_user_functions WHERE funcname ~ 'timescaledb_p.*_restore'"
+    const rows = await sql<{ name: string; calls: number }>(server, calls, 'metrics')
+    return Object.fromEntries(rows.map(({ name, calls }) => [name, calls]))
+  }
+
   test('is told that a restore is over also when it failed, and when it was stopped', async () => {
+    await sql(server, "ALTER SYSTEM SET track_functions = 'pl'")
+    await sql(server, 'SELECT pg_reload_conf()')
     const fault = 'case "$*" in *post-data*) echo no >&2; exit 1;; *) exec "$real" "$@";; esac'
     const clients = await fakeClients(`${work.dir}/failing`, server.clients, { pg_restore: fault })
     work.values.restores.failing = {
@@ -140,6 +160,7 @@ describe.skipIf(!started || !s3)('TimescaleDB', () => {
       targets: [source({ clients })],
     }
     expect((await work.holdfast('restore', 'failing')).code).toBe(22)
+    expect(await told()).toEqual({ timescaledb_pre_restore: 1, timescaledb_post_restore: 1 })
     const restoring = "SELECT current_setting('timescaledb.restoring', true) AS restoring"
     expect(await sql(server, restoring, 'metrics')).toEqual(before.settings)
     const run = work.start('restore', 'failing')
@@ -147,9 +168,11 @@ describe.skipIf(!started || !s3)('TimescaleDB', () => {
     run.kill('SIGTERM')
     const stopped = await run.done
     expect(stopped.code, stopped.stderr).toBe(143)
+    expect(await told()).toEqual({ timescaledb_pre_restore: 1, timescaledb_post_restore: 1 })
     expect(await sql(server, restoring, 'metrics')).toEqual(before.settings)
     work.values.restores.failing.targets = [source()]
     await succeeds(work.holdfast('restore', 'failing'))
+    expect(await told()).toEqual({ timescaledb_pre_restore: 1, timescaledb_post_restore: 1 })
     expect(await described()).toEqual(before)
   })
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { backupStatement, placeUrl, restoreStatement, showStatement } from '../../../engines/cockroachdb/statements.ts'
-import { Source } from '../../../engines/cockroachdb/values.ts'
+import { Source, Target } from '../../../engines/cockroachdb/values.ts'
 import type { ExternalPlace } from '../../../storage.ts'
 
 const source = (more = {}) => Source.parse({ host: 'crdb', credentials: { secret: 'db' }, ...more })
@@ -71,10 +71,16 @@ describe('the database is told', () => {
   })
 
   test('to restore and to show', () => {
-    const how = { connection: 'c', options: ['skip_missing_views'], passphrase: 'p' }
+    const how = { connection: 'c', options: ['skip_missing_views'], passphrase: 'p', at: undefined }
     expect(restoreStatement('DATABASE "a"', how).sql).toBe(
       `RESTORE DATABASE "a" FROM LATEST IN 'external://c' WITH detached, skip_missing_views, encryption_passphrase = $1`,
     )
+    expect(
+      restoreStatement('SYSTEM USERS', { ...how, options: [], passphrase: undefined, at: '2026-11-21T14:30:00Z' }),
+    ).toEqual({
+      sql: `RESTORE SYSTEM USERS FROM LATEST IN 'external://c' AS OF SYSTEM TIME '2026-11-21T14:30:00Z' WITH detached`,
+      values: [],
+    })
     expect(showStatement('c', undefined).sql).toBe(`SHOW BACKUP FROM LATEST IN 'external://c' WITH check_files`)
   })
 
@@ -86,4 +92,11 @@ describe('the database is told', () => {
   ])('nothing, for %j', (more, says) => {
     expect(Source.safeParse({ host: 'crdb', credentials: { secret: 'db' }, ...more }).error?.message).toMatch(says)
   })
+
+  test.each(['2026-11-21', '2026-11-21 14:30:00', '2026-11-21T14:30:00+01:00', "2026-11-21T14:30:00Z' --", '-10s'])(
+    'of no time but one in UTC, not %s',
+    (at) => {
+      expect(Target.safeParse({ host: 'crdb', credentials: { secret: 'db' }, at }).error?.message).toMatch(/in UTC/)
+    },
+  )
 })
