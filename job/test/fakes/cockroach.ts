@@ -14,7 +14,19 @@ export interface Cockroach {
   connections: Map<string, string>
   users: string[]
   /** What goes wrong from now on. */
-  trouble: 'none' | 'job fails' | 'job hangs' | 'nothing is written' | 'no privilege' | 'rows are lost' | 'restore dies'
+  trouble:
+    | 'none'
+    | 'no job'
+    | 'job fails'
+    | 'job hangs'
+    | 'job is paused'
+    | 'nothing is written'
+    | 'written elsewhere'
+    | 'no privilege'
+    | 'rows are lost'
+    | 'restore dies'
+  /** Called before a statement is answered. */
+  onStatement(sql: string): void
   version: string
   close(): Promise<void>
 }
@@ -46,6 +58,7 @@ export async function startCockroach(password: string): Promise<Cockroach> {
   const state: Omit<Cockroach, 'port' | 'close'> = {
     databases: { defaultdb: {}, postgres: {} },
     past: [],
+    onStatement: () => {},
     said: [],
     connections: new Map(),
     users: ['root'],
@@ -148,6 +161,7 @@ export async function startCockroach(password: string): Promise<Cockroach> {
 
   async function answer(sql: string, values: (string | null)[]): Promise<Row[]> {
     state.said.push({ sql, values })
+    state.onStatement(sql)
     for (const [pattern, handler] of handlers) {
       const found = pattern.exec(sql)
       if (found) return handler(found.slice(1), values)
@@ -169,6 +183,8 @@ export async function startCockroach(password: string): Promise<Cockroach> {
   }
 
   async function backup([what = '', connection = '', options = '']: Found, [passphrase = null]: (string | null)[]) {
+    if (state.trouble === 'no job') return []
+    if (state.trouble === 'job is paused') return job('paused')
     if (state.trouble === 'job fails') return job('failed', 'AccessDenied: no')
     if (state.trouble === 'job hangs') return job('hanging')
     if (state.trouble === 'nothing is written') return job('succeeded')
@@ -191,7 +207,7 @@ export async function startCockroach(password: string): Promise<Cockroach> {
       past: options.includes('revision_history') ? state.past : undefined,
     }
     const folder = '2026/11/21-150000.12'
-    const bucket = bucketAt(state.connections.get(connection))
+    const bucket = bucketOf(connection)
     await bucket.put(`${folder}/data/1.sst`, 'x'.repeat(50_000))
     await bucket.put(`${folder}/data/2.sst`, '')
     await bucket.put(`${folder}/BACKUP_MANIFEST`, JSON.stringify(saved))
@@ -199,8 +215,12 @@ export async function startCockroach(password: string): Promise<Cockroach> {
     return job('succeeded')
   }
 
+  function bucketOf(connection = '') {
+    return bucketAt(state.connections.get(connection), state.trouble === 'written elsewhere' ? 'elsewhere/' : '')
+  }
+
   async function latest(connection: string, options: string, passphrase: string | null): Promise<Saved> {
-    const bucket = bucketAt(state.connections.get(connection))
+    const bucket = bucketOf(connection)
     const folder = await bucket.get('metadata/latest/LATEST-0001').catch(() => undefined)
     if (folder === undefined) throw new SqlFault('58030', 'path does not contain a completed latest backup')
     const saved = JSON.parse(await bucket.get(`${folder}/BACKUP_MANIFEST`)) as Saved
@@ -275,7 +295,7 @@ export async function startCockroach(password: string): Promise<Cockroach> {
 }
 
 /** The bucket behind a URL as CockroachDB takes it. */
-function bucketAt(text = '') {
+function bucketAt(text = '', before = '') {
   const url = new URL(text)
   const option = (name: string) => url.searchParams.get(name) ?? undefined
   const endpoint = option('AWS_ENDPOINT')
@@ -289,7 +309,7 @@ function bucketAt(text = '') {
     },
   })
   const Bucket = url.host
-  const at = (key: string) => `${decodeURIComponent(url.pathname.slice(1))}/${key}`
+  const at = (key: string) => `${before}${decodeURIComponent(url.pathname.slice(1))}/${key}`
   return {
     put: (key: string, Body: string) => client.send(new PutObjectCommand({ Bucket, Key: at(key), Body })),
     get: async (key: string) =>

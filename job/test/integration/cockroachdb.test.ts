@@ -1,6 +1,7 @@
 import { mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
+import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Manifest } from '../../manifest.ts'
 import { type Cockroach, startCockroach } from '../fakes/cockroach.ts'
@@ -19,6 +20,7 @@ describe.skipIf(!found)('cockroachdb', () => {
   const s3 = found as S3Server
   let cockroach: Cockroach
   let work: Workspace
+  let bucket: string
 
   const source = (more = {}) => ({
     name: 'crdb',
@@ -45,7 +47,7 @@ describe.skipIf(!found)('cockroachdb', () => {
     cockroach = await startCockroach(secrets.database)
     cockroach.databases = seeded()
     cockroach.users.push('ann')
-    const bucket = await s3.createBucket()
+    bucket = await s3.createBucket()
     work.values.storages.s3 = { s3: { bucket, prefix: 'prod', endpoint: s3.endpoint, credentials: { secret: 's3' } } }
     work.values.backups = { nightly: { storages: ['s3'], sources: [source()] } }
     work.values.restores = { once: { from: { plan: 'nightly', storages: ['s3'] }, targets: [source()] } }
@@ -217,6 +219,27 @@ describe.skipIf(!found)('cockroachdb', () => {
       says: /does not contain a completed latest backup/,
     },
     {
+      what: 'a backup that is written elsewhere',
+      trouble: 'written elsewhere',
+      values: {},
+      code: 22,
+      says: /left none in the storage/,
+    },
+    {
+      what: 'a statement that starts no job',
+      trouble: 'no job',
+      values: {},
+      code: 22,
+      says: /started no job for the backup/,
+    },
+    {
+      what: 'a job that somebody pauses',
+      trouble: 'job is paused',
+      values: {},
+      code: 22,
+      says: /somebody paused job \d+, the backup/,
+    },
+    {
       what: 'a privilege that lacks',
       trouble: 'no privilege',
       values: {},
@@ -261,6 +284,8 @@ describe.skipIf(!found)('cockroachdb', () => {
       expect(ran.code).toBe(code)
       const files = await readdir(join(work.store, 'nightly')).catch(() => [])
       expect(files.filter((name) => /^\d+\.json$/.test(name))).toEqual([])
+      // no job is left behind that writes on
+      expect(begun('CANCEL JOB')).toHaveLength(trouble === 'job is paused' ? 1 : 0)
       expect(cockroach.connections.size).toBe(0)
     },
     180_000,
@@ -297,6 +322,48 @@ describe.skipIf(!found)('cockroachdb', () => {
       code: 24,
       summary: { error: expect.stringContaining('shop.public.orders has 1 rows instead of 1000') },
     })
+  }, 180_000)
+
+  test('reads all of a backup before anything is written, and refuses one that is damaged', async () => {
+    const id = await backUp()
+    cockroach.databases.shop = { 'public.other': 1 }
+    const there = structuredClone(cockroach.databases)
+    const { endpoint, accessKey: accessKeyId, secretKey: secretAccessKey } = s3
+    const client = new S3Client({
+      ...{ endpoint, region: 'us-east-1', forcePathStyle: true, credentials: { accessKeyId, secretAccessKey } },
+    })
+    const Key = `prod/nightly/${id}/crdb/collection/2026/11/21-150000.12/data/1.sst`
+    await client.send(new PutObjectCommand({ Bucket: bucket, Key, Body: 'y'.repeat(50_000) }))
+    const ran = await work.holdfast('restore', 'once', '--overwrite')
+    expect(ran).toMatchObject({ code: 24, summary: { error: expect.stringContaining('data/1.sst') } })
+    expect(cockroach.databases).toEqual(there)
+    expect(begun('RESTORE')).toEqual([])
+  }, 180_000)
+
+  test('is not restored into an older version', async () => {
+    cockroach.version = 'CockroachDB CCL v24.3.1 (x86_64-pc-linux-gnu)'
+    await backUp()
+    lose()
+    cockroach.version = 'CockroachDB CCL v24.1.9 (x86_64-pc-linux-gnu)'
+    expect(await work.holdfast('restore', 'once')).toMatchObject({
+      code: 22,
+      summary: { error: expect.stringContaining('the backup is of CockroachDB 24.3.1, the target runs 24.1.9') },
+    })
+    expect(begun('RESTORE')).toEqual([])
+  }, 180_000)
+
+  test('drops nothing that came into the target while the backup was read', async () => {
+    await backUp()
+    lose()
+    let looks = 0
+    cockroach.onStatement = (sql) => {
+      if (sql.startsWith('SELECT database_name AS name') && ++looks === 2)
+        cockroach.databases.shop = { 'public.new': 1 }
+    }
+    const ran = await work.holdfast('restore', 'once')
+    expect(ran).toMatchObject({ code: 21, summary: { error: expect.stringContaining('target changed') } })
+    expect(cockroach.databases.shop).toEqual({ 'public.new': 1 })
+    expect(cockroach.databases).not.toHaveProperty('holdfast')
   }, 180_000)
 
   test('gives keys and passphrases to the database in parameters only', async () => {

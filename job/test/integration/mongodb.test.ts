@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
@@ -383,6 +384,74 @@ describe.skipIf(!server)('mongodb', () => {
     expect(restore).toContain('--stopOnError --numParallelCollections=4 --oplogReplay')
   }, 180_000)
 
+  test('stores no backup of a replica set whose archive has no oplog', async () => {
+    const { clients } = await recording(archiveOf([orders]))
+    const proxy = await startMongoProxy(mongo.port, {
+      hello: { setName: 'rs0', hosts: ['127.0.0.1:1'], me: '127.0.0.1:1' },
+    })
+    try {
+      await admin.db('shop').collection('orders').insertOne({ here: true })
+      work.values.backups.nightly = { storages: ['local'], sources: [source({ hosts: [proxy.host], clients })] }
+      const ran = await work.holdfast('backup', 'nightly')
+      expect(ran).toMatchObject({ code: 22, summary: { error: expect.stringContaining('the archive has no oplog') } })
+      expect(await committed()).toEqual([])
+    } finally {
+      await proxy.close()
+    }
+  }, 180_000)
+
+  test('finds documents that did not come back', async () => {
+    const { clients } = await recording(archiveOf([orders]))
+    await admin.db('shop').collection('orders').insertOne({ here: true })
+    work.values.backups.nightly = { storages: ['local'], sources: [source({ clients, users: false })] }
+    await backUp()
+    await empty()
+    const fewer = await recording(archiveOf([{ ...orders, documents: orders.documents.slice(1) }]))
+    const other = await fake('mongorestore', `cat >/dev/null; REAL "$@" <${fewer.clients}/archive`)
+    work.values.restores.once = {
+      from: { plan: 'nightly', storages: ['local'] },
+      targets: [target({ clients: other })],
+    }
+    expect(await work.holdfast('restore', 'once')).toMatchObject({
+      code: 24,
+      summary: { error: expect.stringContaining('shop.orders has 2 documents instead of 3') },
+    })
+  }, 180_000)
+
+  test('reads all of a backup before anything is written, and refuses one that is damaged', async () => {
+    await seed()
+    const id = await backUp()
+    await admin.db('shop').collection('orders').deleteMany({ customer: 3 })
+    const there = await picture()
+    const part = join(work.store, 'nightly', id, 'mongo/dump.archive.zst')
+    const bytes = await readFile(part)
+    bytes[bytes.length - 20] = (bytes.at(-20) ?? 0) ^ 1
+    await writeFile(part, bytes)
+    const ran = await work.holdfast('restore', 'once', '--overwrite')
+    expect(ran).toMatchObject({ code: 24, summary: { error: expect.stringContaining('dump.archive') } })
+    expect(await picture()).toEqual(there)
+  }, 180_000)
+
+  test('drops nothing that came into the target while the backup was read', async () => {
+    await seed()
+    await backUp()
+    await empty()
+    // asked for its version between the two looks
+    const held = join(work.dir, `held-${Math.random()}`)
+    const clients = await fake('mongorestore', 'exec REAL "$@"')
+    const wait = `case "$*" in --version) touch '${held}'; while [ -e '${held}' ]; do sleep 0.1; done;; esac`
+    const script = await readFile(join(clients, 'mongorestore'), 'utf8')
+    await writeFile(join(clients, 'mongorestore'), script.replace('#!/bin/sh\n', `#!/bin/sh\n${wait}\n`))
+    work.values.restores.once = { from: { plan: 'nightly', storages: ['local'] }, targets: [target({ clients })] }
+    const run = work.start('restore', 'once')
+    while (!existsSync(held)) await setTimeout(20)
+    await admin.db('shop').collection('orders').insertOne({ new: true })
+    await rm(held)
+    const ran = await run.done
+    expect(ran).toMatchObject({ code: 21, summary: { error: expect.stringContaining('target changed') } })
+    expect(await admin.db('shop').collection('orders').countDocuments()).toBe(1)
+  }, 180_000)
+
   test('takes users and roles with chosen databases', async () => {
     const users = { db: 'shop', collection: '$admin.system.users', documents: [{ _id: 'shop.ann' }] }
     const { clients, told } = await recording(archiveOf([orders, users]))
@@ -494,6 +563,18 @@ describe.skipIf(!server)('mongodb', () => {
       script: 'head -c 10000 >/dev/null; echo "Failed: gone" >&2; exit 1',
       code: 22,
       says: /gone/,
+    },
+    {
+      how: 'fails after its last document',
+      script: 'REAL "$@"; exit 1',
+      code: 22,
+      says: /mongorestore ended with 1/,
+    },
+    {
+      how: 'makes no indexes',
+      script: 'REAL --noIndexRestore "$@"',
+      code: 24,
+      says: /shop.orders lacks index by customer/,
     },
     {
       how: 'forgets documents',
