@@ -71,7 +71,7 @@ export function largeTables(product: 'MySQL' | 'MariaDB'): LargeTable[] {
   ]
 }
 
-/** Few rows in a table that the server takes for a large one: its statistics say so, and it does not renew them. */
+/** Few rows in a table that the server takes for a large one from its next start on: its statistics say so, and it does not renew them. */
 export async function makeLarge(root: Connection, { name, columns, options = '', rows }: LargeTable): Promise<void> {
   await root.query(`CREATE TABLE large.${name} ${columns} STATS_PERSISTENT = 1 STATS_AUTO_RECALC = 0 ${options}`)
   await root.query(`INSERT INTO large.${name} VALUES ${rows.join(', ')}`)
@@ -82,5 +82,4 @@ export async function makeLarge(root: Connection, { name, columns, options = '',
       WHERE database_name = 'large' AND (table_name = ? OR table_name LIKE ?)`,
     [name, pages, pages, name, `${name}#%`],
   )
-  await root.query(`FLUSH TABLE large.${name}`)
 }

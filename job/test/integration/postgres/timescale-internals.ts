@@ -10,7 +10,7 @@ CREATE TABLE _timescaledb_internal.compress_hyper_9_1_chunk () INHERITS (_timesc
 CREATE INDEX compress_hyper_9_1_chunk_sensor__ts_meta_min_1_idx ON _timescaledb_internal.compress_hyper_9_1_chunk (sensor, _ts_meta_min_1 DESC);
 INSERT INTO _timescaledb_internal.compress_hyper_9_1_chunk SELECT 1000, '2026-01-01', '2026-01-02', i, decode(repeat(md5(i::text), 200), 'hex'), '\\x00ff' FROM generate_series(1, 500) i;
 INSERT INTO _timescaledb_catalog.compression_settings (relid, compress_relid, segmentby, orderby, orderby_desc, orderby_nullsfirst)
-  VALUES ('public.raw', '_timescaledb_internal._compressed_hypertable_9', '{sensor}', '{at}', '{t}', '{t}'),
+  VALUES ('public.raw', NULL, '{sensor}', '{at}', '{t}', '{t}'),
          ((SELECT relid FROM _timescaledb_catalog.chunk WHERE hypertable_id = 3 ORDER BY id LIMIT 1), '_timescaledb_internal.compress_hyper_9_1_chunk', '{sensor}', '{at}', '{t}', '{t}');
 
 CREATE TABLE _timescaledb_internal._materialized_hypertable_4 (bucket timestamptz NOT NULL, sensor int, average float8);
