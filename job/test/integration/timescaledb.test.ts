@@ -152,6 +152,8 @@ describe.skipIf(!started || !s3)('TimescaleDB', () => {
   test('is told that a restore is over also when it failed, and when it was stopped', async () => {
     await sql(server, "ALTER SYSTEM SET track_functions = 'pl'")
     await sql(server, 'SELECT pg_reload_conf()')
+    await succeeds(work.holdfast('backup', 'metrics'))
+    await dropAll(server)
     const fault = 'case "$*" in *post-data*) echo no >&2; exit 1;; *) exec "$real" "$@";; esac'
     const clients = await fakeClients(`${work.dir}/failing`, server.clients, { pg_restore: fault })
     work.values.restores.failing = {
@@ -159,7 +161,8 @@ describe.skipIf(!started || !s3)('TimescaleDB', () => {
       overwrite: true,
       targets: [source({ clients })],
     }
-    expect((await work.holdfast('restore', 'failing')).code).toBe(22)
+    const failed = await work.holdfast('restore', 'failing')
+    expect(failed.code, failed.stderr).toBe(22)
     expect(await told()).toEqual({ timescaledb_pre_restore: 1, timescaledb_post_restore: 1 })
     const restoring = "SELECT current_setting('timescaledb.restoring', true) AS restoring"
     expect(await sql(server, restoring, 'metrics')).toEqual(before.settings)
