@@ -34,6 +34,10 @@ test.each<[string, Partial<Request>]>([
   ['verify nightly --sample 5% --seed 7', { verb: 'verify', level: 'content', sample: 0.05, seed: 7 }],
   ['verify nightly --sample 0.5%', { sample: 0.005 }],
   ['prune nightly --dry-run', { verb: 'prune', plan: 'nightly', dryRun: true }],
+  ['list nightly --why', { verb: 'list', plan: 'nightly', why: true, runs: false }],
+  ['pin nightly 1795218000', { verb: 'pin', plan: 'nightly', id: '1795218000', note: undefined, storages: undefined }],
+  ['pin nightly 007 --note audit --storage main', { id: '007', note: 'audit', storages: ['main'] }],
+  ['unpin nightly 1795218000', { verb: 'unpin', plan: 'nightly', id: '1795218000', storages: undefined }],
   [
     'export nightly latest nightly.tar',
     { verb: 'export', plan: 'nightly', pick: 'latest', file: 'nightly.tar', overwrite: false, storages: undefined },
