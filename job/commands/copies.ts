@@ -230,6 +230,7 @@ export function readable(error: unknown, file: string): unknown {
   const { code, syscall } = error as NodeJS.ErrnoException
   if (error instanceof JobError || syscall === undefined) return error
   const text = { ENOENT: 'does not exist', EACCES: 'may not be read', EISDIR: 'is a folder' }[code ?? '']
-  if (text) return new JobError('configuration', `${file} ${text}`, { cause: error })
+  // the cause would say it again
+  if (text) return new JobError('configuration', `${file} ${text}`)
   return new JobError('storage', `${file} cannot be read`, { cause: error })
 }

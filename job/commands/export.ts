@@ -1,7 +1,7 @@
+import { once } from 'node:events'
 import { lstat, rmdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
 import { openCatalog } from '../catalog/catalog.ts'
 import { bytesOf, keysNumber, manifestKey, manifestPrefix, partKey } from '../catalog/layout.ts'
 import { JobError } from '../errors.ts'
@@ -18,11 +18,11 @@ import { findFirst } from './show.ts'
 export interface ExportOptions {
   plan: string
   pick: string | number
-  /** `-` is `output`. */
+  /** `-` is `stdout`. */
   file: string
   overwrite?: boolean | undefined
   storages?: string[] | undefined
-  output?: Writable & { isTTY?: boolean }
+  stdout?: Writable & { isTTY?: boolean }
 }
 
 /** Takes the archive; resolves to its bytes. */
@@ -30,8 +30,8 @@ type Destination = (archive: Readable, signal: AbortSignal) => Promise<number>
 
 /** One backup as one tar archive. All that is read is checked against the manifest, and a file is there whole or not at all. */
 export async function exportBackup(job: Job, options: ExportOptions): Promise<Result> {
-  const { plan, file, overwrite = false, output = process.stdout } = options
-  const send = file === '-' ? intoStream(output) : await intoFile(file, overwrite)
+  const { plan, file, overwrite = false, stdout = process.stdout } = options
+  const send = file === '-' ? intoStream(stdout) : await intoFile(file, overwrite)
   const { storage, manifest, bytes, siblings } = await find(job, options)
   const { id, parts } = manifest
   job.about({ plan, id })
@@ -118,17 +118,24 @@ function intoStream(output: Writable & { isTTY?: boolean }): Destination {
     })
   return async (archive, signal) => {
     let size = 0
-    const counted = async function* (chunks: AsyncIterable<Buffer>) {
-      for await (const chunk of chunks) {
-        size += chunk.length
-        yield chunk
-      }
+    const stopped = once(signal, 'abort').then(() => signal.throwIfAborted())
+    stopped.catch(() => {})
+    for await (const chunk of archive) {
+      await Promise.race([written(output, chunk as Buffer), stopped])
+      size += (chunk as Buffer).length
     }
-    await pipeline(archive, counted, output, { signal, end: false }).catch((cause) => {
-      signal.throwIfAborted()
-      if (cause?.code !== 'EPIPE') throw cause
-      throw new JobError('storage', 'whoever reads standard output has stopped before its end', { cause })
-    })
     return size
   }
+}
+
+/** Resolves when the chunk is out of our memory. */
+function written(output: Writable, chunk: Buffer): Promise<void> {
+  return new Promise((resolve, reject) => {
+    output.write(chunk, (cause) => {
+      if (!cause) return resolve()
+      const gone = (cause as NodeJS.ErrnoException).code === 'EPIPE' || output.destroyed
+      if (!gone) return reject(new JobError('storage', 'standard output cannot be written', { cause }))
+      reject(new JobError('storage', 'whoever reads standard output has stopped before its end', { cause }))
+    })
+  })
 }

@@ -118,7 +118,7 @@ describe('a backup goes from one storage to another as a file', () => {
     const pipe = new PassThrough()
     const vault = memoryStore({ name: 'vault' })
     const [sent] = await Promise.all([
-      exportBackup(jobOf(store), { plan, pick: id, file: '-', output: pipe }).finally(() => pipe.end()),
+      exportBackup(jobOf(store), { plan, pick: id, file: '-', stdout: pipe }).finally(() => pipe.end()),
       importBackup(jobOf(vault), { file: '-', storage: 'vault', input: pipe }),
     ])
     expect(sent.beside).toBe(true)
@@ -225,7 +225,7 @@ describe('export', () => {
   test('fails when the program behind the pipe goes away', async () => {
     const gone = new PassThrough({ highWaterMark: 1 })
     gone.once('data', () => gone.destroy(Object.assign(new Error('write EPIPE'), { code: 'EPIPE' })))
-    await expect(exportBackup(jobOf(store), { plan, pick: id, file: '-', output: gone })).rejects.toMatchObject({
+    await expect(exportBackup(jobOf(store), { plan, pick: id, file: '-', stdout: gone })).rejects.toMatchObject({
       kind: 'storage',
       message: 'whoever reads standard output has stopped before its end',
     })
@@ -233,7 +233,7 @@ describe('export', () => {
 
   test('writes no archive onto a terminal', async () => {
     const output = Object.assign(new PassThrough(), { isTTY: true })
-    await expect(exportBackup(jobOf(store), { plan, pick: id, file: '-', output })).rejects.toMatchObject({
+    await expect(exportBackup(jobOf(store), { plan, pick: id, file: '-', stdout: output })).rejects.toMatchObject({
       kind: 'configuration',
     })
   })
