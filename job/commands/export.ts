@@ -116,6 +116,8 @@ function intoStream(output: Writable & { isTTY?: boolean }): Destination {
     throw new JobError('configuration', 'standard output is a terminal, which a tar archive is nothing for', {
       hint: 'redirect it to a file or a program, or name a file',
     })
+  // every write says itself what failed
+  output.on('error', () => {})
   return async (archive, signal) => {
     let size = 0
     const stopped = once(signal, 'abort').then(() => signal.throwIfAborted())
