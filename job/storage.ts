@@ -72,6 +72,8 @@ export interface ExternalPlace {
 export interface StorageFeatures {
   /** put with ifAbsent is decided by the storage itself, so two writers cannot both win. */
   readonly conditionalPut: boolean
+  /** So many streams it takes at once, whatever their pace; more share its memory and may wait for each other's end. Absent: any number. */
+  readonly streams?: number
 }
 
 /** A stream can be read once; a function can be called again, so its put can be retried. */

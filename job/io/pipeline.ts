@@ -6,6 +6,7 @@ import { spread } from './branches.ts'
 import { type Copies, type Destination, type Destinations, sameIn } from './destinations.ts'
 import { type Content, type Outgoing, outgoingTo } from './outgoing.ts'
 import { type Tap, tap } from './tap.ts'
+import { turnIn } from './turns.ts'
 
 interface Store {
   /** Where the part goes in each storage. */
@@ -32,12 +33,21 @@ export async function store(options: Store): Promise<Copies> {
   const live = to.live()
   const ways = await Promise.all(live.map(({ storage }) => outgoingTo(storage, options)))
   const outgoing = new Map(live.map((destination, i) => [destination, ways[i] as Outgoing]))
-  const sent = await (live.length > 1 ? storeInAll : storeInOne)(outgoing, options)
+  const sent = await (live.length > 1 ? storeInTurn : storeInOne)(outgoing, options)
   const codec = whole && { codec: 'zstd' as const, plain: whole() }
   return new Map([...sent].map(([storage, part]) => [storage, { ...part, ...codec }]))
 }
 
 type Ways = ReadonlyMap<Destination, Outgoing>
+
+async function storeInTurn(outgoing: Ways, options: Store): Promise<Copies> {
+  const end = await turnIn([...outgoing.keys()].map(({ storage }) => storage))
+  try {
+    return await storeInAll(outgoing, options)
+  } finally {
+    end()
+  }
+}
 
 async function storeInAll(outgoing: Ways, options: Store): Promise<Copies> {
   const { key, path, data, size, to, signal } = options

@@ -325,6 +325,7 @@ export function openS3(options: S3Options, context: S3Context): Storage {
       get conditionalPut() {
         return conditional !== 'no'
       },
+      streams: options.partsInFlight,
     },
     put,
     get,

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
+import { seats } from '../../io/parallel.ts'
 import { store, verified } from '../../io/pipeline.ts'
 import { tap } from '../../io/tap.ts'
 import type { Storage } from '../../storage.ts'
@@ -221,6 +222,32 @@ describe('a storage that fails is out, and the others have the part', () => {
     await store({ ...request, key: 'next', data: stream(), to })
     expect(await slow).toEqual(everywhere([a]))
   })
+})
+
+test('streams that share the memory of two storages do not wait for each other', async () => {
+  const large = () =>
+    Readable.from(
+      (function* () {
+        for (let i = 0; i < 20; i++) yield data
+      })(),
+      { objectMode: false },
+    )
+  /** Has memory for one stream, and looks at those with this key late. */
+  function small(name: string, late: string): Storage {
+    const memory = seats(1)
+    const put: Storage['put'] = async (key, body) => {
+      if (key === late) for (let i = 0; i < 50; i++) await new Promise(setImmediate)
+      const release = await memory()
+      let size = 0
+      for await (const chunk of body as Readable) size += (chunk as Buffer).length
+      release()
+      return { size }
+    }
+    return { ...memoryStorage({ name }), features: { conditionalPut: true, streams: 1 }, put }
+  }
+  const to = destinationsOf([small('a', 'one'), small('b', 'other')])
+  const stored = ['one', 'other'].map((key) => store({ ...request, key, data: large(), to }))
+  for (const copies of await Promise.all(stored)) expect([...copies.keys()]).toEqual(['a', 'b'])
 })
 
 describe('a storage that stands still', () => {

@@ -129,11 +129,38 @@ describe('an upload', () => {
     for (const [path, bytes] of Object.entries(files)) expect((await readFile(stored(path))).equals(bytes)).toBe(true)
   })
 
-  test('that is taken up again mends the one storage that is damaged', async () => {
+  test('goes on when a storage fails, tells which, and lists nothing there', async () => {
+    await restart({ storages: ['a', 'b', 'c'] })
+    await mkdir(join(root, 'c'))
+    await writeFile(join(root, 'b', 'nightly'), 'in the way')
+    const { value, failed } = (await team.order(upload())) as Outcome
+    expect((value as Part[]).sort(byPath)).toEqual(partsOf())
+    expect(failed).toMatchObject([{ storage: 'b', kind: 'storage', message: expect.stringContaining('b: nightly') }])
+    for (const storage of ['a', 'c'])
+      expect(JSON.parse(await readFile(stored('parts.json', storage), 'utf8')).sort(byPath)).toEqual(partsOf())
+  })
+
+  test('goes on without a storage that its worker cannot open', async () => {
+    await rm(join(root, 'b'), { recursive: true })
+    await restart({ storages: ['a', 'b'] })
+    const { value, failed } = (await team.order(upload())) as Outcome
+    expect(value).toHaveLength(4)
+    expect(failed).toMatchObject([{ storage: 'b', kind: 'storage' }])
+  })
+
+  test('fails when no storage is left', async () => {
+    for (const storage of ['a', 'b']) await writeFile(join(root, storage, 'nightly'), 'in the way')
+    await restart({ storages: ['a', 'b'] })
+    await expect(team.order(upload())).rejects.toMatchObject({ kind: 'storage' })
+  })
+
+  test('that is taken up again mends the one storage that is damaged, and sends the other nothing', async () => {
     await restart({ storages: ['a', 'b'] })
     await team.order(upload())
     await flip(`BACKUP-${id}.1.ctl`, 'b')
+    const { ino } = await stat(stored(`BACKUP-${id}.1.ctl`))
     await team.order(upload(true))
+    expect((await stat(stored(`BACKUP-${id}.1.ctl`))).ino).toBe(ino)
     expect(await readFile(stored(`BACKUP-${id}.1.ctl`, 'b'), 'utf8')).toBe('tables')
   })
 
