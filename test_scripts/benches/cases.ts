@@ -40,6 +40,14 @@ grants, proof of every record and table. By hand: \`rclone copy\`, then \`ndb_re
 [Restoring by hand](restore-by-hand.md), all nodes' rows at once, without verification and without counting.`,
     most: { 'by hand': 1.1 },
   },
+  storages: {
+    title: 'A backup on two storages',
+    what: `\`holdfast backup\` of a folder of 2 GB of random bytes to versitygw and to a folder on the same disk at once: read once, compressed once,
+sent to both. Against the same to each of them alone; the slower one alone is what it is to be measured by. Both write to one disk here,
+which two storages elsewhere would not.`,
+    most: { 'the bucket alone': 1.15 },
+    memory: 256,
+  },
   mysql_backup: {
     title: 'A backup of MariaDB',
     what: `\`holdfast backup\` of a MariaDB server with three tables of 2 GB together (\`test_scripts/benches/rows.ts\`) to versitygw: checks, accounts,
