@@ -10,6 +10,7 @@ import { SourceValues, TargetValues } from './engines/index.ts'
 import { JobError } from './errors.ts'
 import { Hooks } from './hooks.ts'
 import { publicKeyOf, SigningValues, TrustValues } from './io/signature.ts'
+import { usualLevel } from './io/zstd.ts'
 import { explain, issuesOf } from './issues.ts'
 import { chartValues, job, pod } from './kubernetes/values.ts'
 import { Limits } from './limits.ts'
@@ -23,6 +24,19 @@ export { seconds } from './durations.ts'
 const name = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'a name has 1 to 63 of a-z, 0-9 and -')
 const timeZone = z.string().refine(isTimeZone, 'is no time zone that is known here, such as Europe/Stockholm')
 
+const Compression = z
+  .strictObject({
+    level: z
+      .int()
+      .min(1)
+      .max(9)
+      .default(usualLevel)
+      .describe(
+        'level of zstd: higher ones make smaller parts, and take longer (3: a fifth smaller, half as long again)',
+      ),
+  })
+  .describe('how dumps and files are compressed; native files of RonDB are stored as NDB wrote them')
+
 const Plan = z.strictObject({
   storages: z.array(name).min(1).describe('names of the storages that get the backup'),
   require: z
@@ -33,6 +47,7 @@ const Plan = z.strictObject({
     ),
   sources: z.array(SourceValues).min(1).describe('what is backed up, in this order'),
   retention: Retention.optional().describe('which backups are kept: what any rule keeps stays; without rules all'),
+  compression: Compression.optional(),
   signing: SigningValues.optional(),
   trust: TrustValues.optional().describe(
     'whose signatures count when backups of this plan are verified, or restored into its own sources',

@@ -201,6 +201,7 @@ function openJob({ request, log, stop }: { request: Request; log: Job['log']; st
           secretsDir,
           volumesDir,
           staging: staging ?? config.tmpDir,
+          level: config.backups[plan]?.compression?.level,
           pacing,
         }
         const { signal } = stop

@@ -210,6 +210,7 @@ async function backUp({
     id,
     source: source.name,
     engine: engine.name,
+    level: run.plan.compression?.level,
     workers,
     progress: job.progress,
     signal: job.signal,

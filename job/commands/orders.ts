@@ -174,7 +174,7 @@ async function work({ desk, to, shelf }: Working, order: EngineOrder): Promise<u
       if (order.path === undefined) throw new JobError('bug', `an order of ${engine.name} writes, but names no path`)
       const { progress } = desk.context
       const target = { ...backupOf(desk), path: `${order.path}/${path}`, to, onBytes: progress }
-      const copies = await writePart({ ...target, data, ...options })
+      const copies = await writePart({ ...target, data, level: desk.hello.level, ...options })
       written.push(copies)
       return anyOf(copies)
     },

@@ -24,13 +24,15 @@ interface Write extends Backup {
   size?: number | undefined
   /** Stored as it is, for programs that read it in the storage. */
   plain?: boolean | undefined
+  /** Of zstd. */
+  level?: number | undefined
   to: Destinations
   onBytes(bytes: number): void
 }
 
 /** One part in every storage. Bytes are counted before compression. */
 export async function writePart(options: Write): Promise<Copies> {
-  const { plan, id, path, data, size, plain, to, signal, onBytes } = options
+  const { plan, id, path, data, size, plain, level, to, signal, onBytes } = options
   if (plain) {
     const known = size === undefined ? {} : { size }
     return store({ key: partKey(plan, id, path), path, data, ...known, to, signal, onBytes })
@@ -42,7 +44,7 @@ export async function writePart(options: Write): Promise<Copies> {
     if (size === undefined || content.size === size) return content
     throw new JobError('server', `${path} had ${content.size} bytes, not the ${size} that were said`)
   }
-  return store({ key: partKey(plan, id, name), path: name, data: compress(tapped.stream), to, signal, whole })
+  return store({ key: partKey(plan, id, name), path: name, data: compress(tapped.stream, level), to, signal, whole })
 }
 
 /** What the part was made of; errors at its end when the stored bytes, or these, are not what the manifest says. */

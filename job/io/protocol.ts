@@ -29,6 +29,8 @@ export interface Hello {
   volumesDir: string
   /** The worker makes its own folder in it. */
   staging: string
+  /** Of compression, when the plan says one. */
+  level?: number | undefined
   /** How fast the run may move bytes. */
   pacing?: Pacing | undefined
 }

@@ -20,6 +20,8 @@ interface Options {
   id: string
   source: string
   engine: string
+  /** Of compression, when the plan says one. */
+  level?: number | undefined
   workers: Workers
   progress: Progress
   signal: AbortSignal
@@ -33,7 +35,7 @@ export interface SourceSink extends Sink {
 }
 
 /** The sink of one source on every storage of the plan. */
-export function openSink({ catalogs, to, id, source, engine, workers, progress, signal }: Options): SourceSink {
+export function openSink({ catalogs, to, id, source, engine, level, workers, progress, signal }: Options): SourceSink {
   const plan = catalogs[0]?.plan as string
   const written = new Map<string, Copies>()
   const pathOf = (path: string) => sourcePath({ source, engine, path })
@@ -68,7 +70,7 @@ export function openSink({ catalogs, to, id, source, engine, workers, progress, 
   return {
     write: async (path: string, data: Readable, options = {}) => {
       const onBytes = (bytes: number) => progress.add(path, bytes)
-      return keep(await writePart({ plan, id, path: pathOf(path), data, to, signal, ...options, onBytes }))
+      return keep(await writePart({ plan, id, path: pathOf(path), data, level, to, signal, ...options, onBytes }))
     },
     delegate,
     external: async (path) => {

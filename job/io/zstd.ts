@@ -13,6 +13,10 @@ const decompressed = promisify(zstdDecompress)
  */
 export const frameSize = 1024 * 1024
 
+/** From level 3 on zstd looks back so far: with smaller frames it finds less, and they are larger by 2 % together. */
+const wideFrameSize = 2 * frameSize
+const wideLevel = 3
+
 /** That is read: earlier backups have such frames. */
 export const largestFrame = 4 * frameSize
 
@@ -22,8 +26,8 @@ const compressedChunk = frameSize / 2
 /** Frames at work: Node has four threads for them. Memory is about twice this many frames. */
 const framesAtOnce = 4
 
-/** Faster than 3 by a half for a tenth more bytes: a dump is bound by the processor, not by the line (docs/benchmarks.md). */
-const usualLevel = 1
+/** Faster than 3 by a half for more bytes: a dump is bound by the processor, not by the line (docs/benchmarks.md). */
+export const usualLevel = 1
 
 /**
  * Zstandard frames, one after the other, and a table of them that programs for zstd's seekable format know: any `zstd -d` reads them as one.
@@ -72,7 +76,8 @@ async function plain(work: Promise<Buffer> | undefined, where: string): Promise<
 
 class Compress extends Transform {
   private readonly options: ZstdOptions
-  private frame = Buffer.allocUnsafeSlow(frameSize)
+  private readonly frameSize: number
+  private frame: Buffer<ArrayBuffer>
   private filled = 0
   private readonly sizes: { stored: number; plain: number }[] = []
   private readonly spare: Buffer<ArrayBuffer>[] = []
@@ -81,6 +86,8 @@ class Compress extends Transform {
   constructor(level: number) {
     super({ readableHighWaterMark: 2 * 1024 * 1024, writableHighWaterMark: 2 * 1024 * 1024 })
     const params = { [constants.ZSTD_c_compressionLevel]: level, [constants.ZSTD_c_checksumFlag]: 1 }
+    this.frameSize = level < wideLevel ? frameSize : wideFrameSize
+    this.frame = Buffer.allocUnsafeSlow(this.frameSize)
     this.options = { params, chunkSize: compressedChunk }
   }
 
@@ -97,7 +104,7 @@ class Compress extends Transform {
       const bytes = chunk.copy(this.frame, this.filled, at)
       at += bytes
       this.filled += bytes
-      if (this.filled === frameSize) await this.send()
+      if (this.filled === this.frameSize) await this.send()
     }
   }
 
@@ -114,7 +121,7 @@ class Compress extends Transform {
     counted.catch(() => {})
     this.atWork.push(counted)
     if (this.atWork.length >= framesAtOnce) this.push(await this.atWork.shift())
-    this.frame = this.spare.pop() ?? Buffer.allocUnsafeSlow(frameSize)
+    this.frame = this.spare.pop() ?? Buffer.allocUnsafeSlow(this.frameSize)
     this.filled = 0
   }
 

@@ -71,7 +71,7 @@ describe('a key that was wrapped again', () => {
     expect(await keyOf(part, { ...backup, storage })).toEqual(fileKey)
   })
 
-  test('is passed over when it is not the part’s', async () => {
+  test('is passed over when it is not that of the part', async () => {
     const storage = encrypting([other])
     const stranger = await newKey([others], place)
     await rewrapped(storage, 1, { headers: { [path]: await wrapKey({ fileKey, recipients: [others], place }) } })

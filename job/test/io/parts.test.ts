@@ -10,6 +10,7 @@ import { readAll } from '../../storage.ts'
 import { destinationsOf } from '../fakes/destinations.ts'
 import { faulty } from '../fakes/faulty.ts'
 import { memoryStorage } from '../fakes/memory.ts'
+import { piecesOf, seeded, someBytes } from '../fakes/seeded.ts'
 
 const signal = new AbortController().signal
 const backup = { plan: 'nightly', id: '1', signal }
@@ -38,6 +39,21 @@ describe('a compressed part', () => {
     const stored = await readAll(storage, 'nightly/1/shop/orders.sql.zst')
     expect(stored.length).toBe(part.size)
     expect((await unzstd(stored)).equals(content)).toBe(true)
+  })
+
+  test('of a higher level is smaller, and comes back', async () => {
+    const content = someBytes(seeded(9), 5_000_000)
+    const sizes: number[] = []
+    for (const level of [1, 3, 9]) {
+      const storage = memoryStorage()
+      const data = Readable.from(piecesOf(seeded(level), content), { objectMode: false })
+      const to = destinationsOf([storage])
+      const part = anyOf(await writePart({ ...backup, path: 'shop/orders.sql', data, level, to, onBytes }))
+      expect((await buffer(await readPart(part, { ...backup, storage }))).equals(content)).toBe(true)
+      sizes.push(part.size)
+    }
+    expect(sizes).toEqual(sizes.toSorted((a, b) => b - a))
+    expect(new Set(sizes).size).toBe(3)
   })
 
   test('whose producer fails is not stored', async () => {
