@@ -208,6 +208,31 @@ describe('a wrong value', () => {
       `${nightly}.storages: "main" is there twice`,
     ],
     [
+      'more storages required than there are',
+      (v) => (v.backups.nightly.require = 3),
+      `${nightly}.require: 3 of 2 storages`,
+    ],
+    [
+      'a copy to a storage that is not there',
+      (v) => (v.copies = { away: { plan: 'nightly', to: ['x'] } }),
+      'copies.away.to: no storage named "x" (there are: main, s3)',
+    ],
+    [
+      'a copy of a plan of another installation that does not say from where',
+      (v) => (v.copies = { away: { plan: 'prod', to: ['main'] } }),
+      'copies.away: plan prod is of another installation: name from and to',
+    ],
+    [
+      'a copy that has the name of another plan than its own',
+      (v) => (v.copies = { nightly: { plan: 'prod', from: ['main'], to: ['s3'] } }),
+      'copies.nightly: plan nightly has the same name: a copy of another plan needs another',
+    ],
+    [
+      'a copy with one storage',
+      (v) => (v.copies = { away: { plan: 'nightly', from: ['main'], to: ['main'] } }),
+      'copies.away: there is one storage only: nothing would have to be brought anywhere',
+    ],
+    [
       'two sources of one name',
       (v) => v.backups.nightly.sources.push(v.backups.nightly.sources[0]),
       `${nightly}.sources: "rondb" is there twice`,

@@ -1,11 +1,14 @@
 import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, describe, expect, type TestContext, test } from 'vitest'
+import { afterAll, describe, expect, type TestContext, test, vi } from 'vitest'
 import { type S3Proxy, type S3Request, startS3Proxy } from '../fakes/s3-proxy.ts'
 import { seeded } from '../fakes/seeded.ts'
 import { type S3Server, startS3 } from '../servers/s3.ts'
 import { openWorkspace, succeeds, type Workspace } from './harness.ts'
+
+// what is dead is asked again for half a minute, several times
+vi.setConfig({ testTimeout: 600_000 })
 
 const s3 = await startS3()
 

@@ -105,6 +105,16 @@ describe('the event of the end', () => {
   test.each([
     [stored, 'Stored', 'backup 1795218000 of plan nightly stored: 14 parts, 3.0 GiB, on main, offsite, in 62.1 s'],
     [
+      { ...stored, storages: ['main'], without: { offsite: 'disk full' } },
+      'Stored',
+      'backup 1795218000 of plan nightly stored: 14 parts, 3.0 GiB, on main, not on offsite, in 62.1 s',
+    ],
+    [
+      { ...done, verb: 'copy', copies: [{ backup: '1795218000', to: 'offsite' }] },
+      'Copied',
+      'backups of plan nightly copied in 62.1 s: 1795218000 to offsite',
+    ],
+    [
       { ...stored, warnings: ['node 2 is down'] },
       'Stored',
       'backup 1795218000 of plan nightly stored: 14 parts, 3.0 GiB, on main, offsite, in 62.1 s; a warning is in the log',
