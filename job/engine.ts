@@ -149,6 +149,7 @@ export interface TargetRun extends RequestRun {
    * and dropped where it is. It may be of an older backup, when the request has a schedule.
    */
   readonly unfinished?: Marker
+  /** What the backup has replaces what the target has of it. The rest of the target stays, also then. */
   readonly overwrite: boolean
   /** Folder that the workers keep their files in. */
   readonly staging: string
@@ -191,7 +192,10 @@ export interface BackupFacts extends ServerFacts {
 }
 
 export interface TargetState extends ServerFacts {
-  /** What is in the target and would not be ours to touch, as a person would name it: `database shop (12 tables)`. */
+  /**
+   * What is in the target and would not be ours to touch, as a person would name it: `database shop (12 tables)`. Anything here ends the run,
+   * whatever `overwrite` says: what that allows is left out by the engine.
+   */
   contents: string[]
   /** The engine's own findings, handed on to planRestore and mark. */
   detail: unknown
@@ -206,13 +210,14 @@ export interface Marker {
   state: 'begun' | 'finished' | 'replaced' | 'overtaken'
   /**
    * The engine's list of what it is going to create: after a crash only this may be dropped. What the `unfinished` marker before it
-   * lists is in it, too, for that may still be there.
+   * lists is in it, too, for that may still be there. Names in a list, or in an object of lists (`databases`, `tables`, …); one with a dot
+   * belongs to the one before the dot, and `accounts` are made all at once (io/restores.ts).
    */
   creates: unknown
 }
 
 export interface RestoreStep {
-  /** One word: `fetch`, `clear`, `tables`, … */
+  /** One word: `fetch`, `clear`, `tables`, … The figures of `prove` are shown as the proof. */
   name: string
   /** For people: what it will do to the target. */
   says: string

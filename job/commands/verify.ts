@@ -194,6 +194,11 @@ async function inspect(job: Job, { storage }: Catalog, manifest: Manifest): Prom
   const workers = job.workers({ plan, id, storages: [storage.name] })
   try {
     for (const source of manifest.sources) {
+      const engine = engineNamed(source.engine)
+      if (!engine.inspect) {
+        job.warn(`source ${source.name} of backup ${id}: engine ${engine.name} has no look at it beyond its content`)
+        continue
+      }
       const reader = openReader({
         held: [{ storage, manifest }],
         source: source.name,
@@ -203,7 +208,7 @@ async function inspect(job: Job, { storage }: Catalog, manifest: Manifest): Prom
       })
       const parts = ownParts(manifest, source.name)
       const run = { ...contextOf(job), backupId: id, parts, source, ...helpOf(job, plan, source.name) }
-      const says = await findingOf(job.signal, async () => engineNamed(source.engine).inspect?.(run, reader))
+      const says = await findingOf(job.signal, async () => engine.inspect?.(run, reader))
       if (says) problems.push({ path: `source ${source.name}`, says: `cannot be read: ${says}` })
     }
   } finally {
