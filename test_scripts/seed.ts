@@ -4,6 +4,7 @@
 //   node test_scripts/seed.ts --host H --port P --user U --password-file F [--megabytes 300]
 
 import { randomBytes } from 'node:crypto'
+import { setTimeout } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import type { Pool, PoolConnection } from 'mysql2/promise'
 import { connect, serverOptions } from './mysql.ts'
@@ -110,6 +111,22 @@ function waves(megabytes: number): Filling[][] {
   ]
 }
 
+/** NDB's temporary errors: its redo log or its memory for transactions is full, until what is in them is on the disk. */
+const temporary = 1297
+
+/** One statement is one transaction: when it fails, nothing of it is there. */
+async function insert(connection: PoolConnection, statement: string) {
+  for (let tries = 1; ; tries++) {
+    try {
+      await connection.query(statement)
+      return
+    } catch (error) {
+      if ((error as { errno?: number }).errno !== temporary || tries === 100) throw error
+      await setTimeout(500)
+    }
+  }
+}
+
 /** Every connection takes the next batch of the wave until there is none. */
 async function fill(pool: Pool, fillings: Filling[]) {
   const began = Date.now()
@@ -118,7 +135,7 @@ async function fill(pool: Pool, fillings: Filling[]) {
     const connection = await pool.getConnection()
     try {
       await prepare(connection)
-      for (let next = statements.shift(); next; next = statements.shift()) await connection.query(next)
+      for (let next = statements.shift(); next; next = statements.shift()) await insert(connection, next)
     } finally {
       connection.release()
     }

@@ -123,7 +123,7 @@ see_tables() {
 # --- nodes: worker pods in Kubernetes ---
 
 bench_nodes() {
-  local megabytes=${megabytes:-400}
+  local megabytes=${megabytes:-200}
   step "nodes: backups of 1, 2 and 4 data nodes with $megabytes MB each, in Kubernetes"
   test_scripts/bench_nodes "$results" "$rounds" "$megabytes"
 }

@@ -10,12 +10,13 @@ accounts=(holdfast holdfast_restore)
 
 # --- the servers ---
 
-start_database() { # NAMESPACE LAYOUT DATA_NODES [MYSQLDS]
+start_database() { # NAMESPACE LAYOUT DATA_NODES [MYSQLDS [MEGABYTES]]
   local namespace=$1 layout=$2 data_nodes=$3 mysqlds=${4:-1} group
   kubectl label --overwrite namespace "$namespace" "holdfast/layout=$layout" "holdfast/data-nodes=$data_nodes" \
     "holdfast/mysqlds=$mysqlds" >/dev/null
   kubectl -n "$namespace" create configmap ndb-scripts --from-file=test_scripts/cluster/scripts >/dev/null
-  kubectl -n "$namespace" create configmap ndb-cluster --from-literal=nodes="$(nodes_of "$@")"$'\n' >/dev/null
+  kubectl -n "$namespace" create configmap ndb-cluster --from-literal=nodes="$(nodes_of "$@")"$'\n' \
+    --from-literal=megabytes="${5:-128}" >/dev/null
   make_passwords "$namespace" "$layout"
   {
     manifest "$layout" NAMESPACE "$namespace" IMAGE "$RONDB_IMAGE" DATA_NODES "$data_nodes" MYSQLDS "$mysqlds"
