@@ -21,7 +21,8 @@ export default defineConfig({
           include: ['job/test/**/*.test.ts'],
           exclude: [integration],
           maxWorkers: 2,
-          testTimeout: 20_000,
+          // The first test of a file waits for modules, too.
+          testTimeout: 60_000,
           hookTimeout: 60_000,
           sequence: { groupOrder: 0 },
         },
