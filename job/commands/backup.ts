@@ -1,6 +1,7 @@
 import type { Catalog } from '../catalog/catalog.ts'
 import { bytesOf } from '../catalog/layout.ts'
-import type { Plan } from '../config.ts'
+import { mergeRuns } from '../catalog/runs.ts'
+import { type Plan, seconds } from '../config.ts'
 import type { OtherRuns, RunContext, SourceRun, SourceState } from '../engine.ts'
 import { engineOf } from '../engines/index.ts'
 import { JobError, textOf } from '../errors.ts'
@@ -11,7 +12,7 @@ import { openSink, type SourceSink } from '../io/sink.ts'
 import type { Workers } from '../io/workers.ts'
 import { formatOf, type Manifest, type SourceFacts } from '../manifest.ts'
 import { version } from '../version.ts'
-import { type Begun, begin, runsIn, takeUp } from './begin.ts'
+import { type Begun, begin, takeUp } from './begin.ts'
 import { planNamed } from './catalogs.ts'
 import { checkSources, type FoundSource } from './check.ts'
 import { catalogOf, openPlan, tooFew } from './destinations.ts'
@@ -117,13 +118,14 @@ async function tellWithout({ job, id, storages }: Run, committed: Committed, fai
       return catalog.fail(id, { reason: textOf(error), kind, finished: job.now().toISOString() })
     }),
   )
-  if (storages.failures.size === 0) return
-  const missed = { finished: job.now().toISOString(), without: reasonsOf(storages.failures) }
+  const missing = [...storages.failures].filter(([storage]) => !committed.has(storage))
+  if (missing.length === 0) return
+  const missed = { finished: job.now().toISOString(), without: reasonsOf(missing) }
   const having = storages.catalogs.filter(({ storage }) => committed.has(storage.name))
   await Promise.all(having.map((catalog) => catalog.miss(id, missed)))
 }
 
-function reasonsOf(failures: ReadonlyMap<string, unknown>): Record<string, string> {
+function reasonsOf(failures: Iterable<[storage: string, error: unknown]>): Record<string, string> {
   return Object.fromEntries([...failures].map(([storage, error]) => [storage, textOf(error)]))
 }
 
@@ -240,10 +242,14 @@ function failureAfter(id: string, failures: (JobError | undefined)[]): JobError 
   return failure && new JobError(failure.kind, `backup ${id} is stored, but ${failure.message}`, { hint: failure.hint })
 }
 
-/** A newer backup takes the place of every run that failed, but another one may be running still. */
+/**
+ * A newer backup takes the place of every run that failed, but another one may be running still. A storage that does not answer is not put
+ * out: it has the backup.
+ */
 async function runsBeside({ job, plan, storages, id }: Run): Promise<OtherRuns> {
-  const runs = await runsIn(job, plan, storages)
-  const others = runs.filter((run) => run.id !== id && run.started !== undefined)
+  const options = { deadlineSeconds: seconds(plan.deadline), now: job.now(), signal: job.signal }
+  const runs = await together(storages.to.live().map((one) => catalogOf(storages, one).runs(options)))
+  const others = mergeRuns(runs).filter((run) => run.id !== id && run.started !== undefined)
   const ids = (state: 'failed' | 'running') => others.filter((run) => run.state === state).map((run) => run.id)
   return { failed: ids('failed'), running: ids('running') }
 }

@@ -129,6 +129,24 @@ describe('a storage that dies in the middle of a run', () => {
   })
 })
 
+test.each(['main', 'offsite'])('a storage that fails once it has the backup does not lose it: %s', async (name) => {
+  const { stores, job } = await setUp({ require: 'any' })
+  const dying = stores.find((store) => store.name === name) as Store
+  dying.before = (call) => {
+    if (call === 'list nightly/' && has(dying)) throw dead
+  }
+  const run = job()
+  const { data, failure } = await backup(run, { plan: 'nightly' })
+  expect(failure).toBeUndefined()
+  expect(data).toMatchObject({ storages: ['main', 'offsite'] })
+  expect(run.warnings).toEqual([
+    "local copies in the database's folders stay: storage is dead",
+    `storage ${name} was not pruned: storage is dead`,
+  ])
+  for (const { objects } of stores.slice(0, 2))
+    expect([...objects.keys()].filter((key) => /failed|missed/.test(key))).toEqual([])
+})
+
 describe('a storage that cannot be reached at the start', () => {
   test('is left out when the others are enough', async () => {
     const { stores, run } = await setUp({ require: 'any' })
