@@ -83,6 +83,9 @@ export async function requireKeys(
 
 const known = new WeakMap<Source, Map<string, Promise<KeysFile[]>>>()
 
+/** Bytes of a file of keys that is read: no backup has so many parts, but whoever can write there could put anything. */
+const largest = 64 * 1024 * 1024
+
 /** Newest first. Read once for a backup: a run does not see what comes after. */
 export function keysFiles({ plan, id, storage, signal }: Reading): Promise<KeysFile[]> {
   const ofStorage = known.get(storage) ?? new Map<string, Promise<KeysFile[]>>()
@@ -93,9 +96,10 @@ export function keysFiles({ plan, id, storage, signal }: Reading): Promise<KeysF
 
   async function read(): Promise<KeysFile[]> {
     const found: { number: number; key: string }[] = []
-    for await (const { key } of storage.list?.(manifestPrefix(plan, id)) ?? []) {
-      const number = keysNumber(plan, id, key)
-      if (number !== undefined) found.push({ number, key })
+    for await (const entry of storage.list?.(manifestPrefix(plan, id)) ?? []) {
+      const number = keysNumber(plan, id, entry.key)
+      if (number === undefined || entry.kind !== 'object' || entry.size > largest) continue
+      found.push({ number, key: entry.key })
     }
     const files: KeysFile[] = []
     for (const { key } of found.sort((a, b) => b.number - a.number)) {

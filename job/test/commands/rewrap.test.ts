@@ -1,6 +1,7 @@
 import { generateX25519Identity, identityToRecipient } from 'age-encryption'
-import { beforeEach, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test } from 'vitest'
 import { rewrap } from '../../commands/rewrap.ts'
+import type { Config } from '../../config.ts'
 import { keyOf } from '../../io/keys.ts'
 import { formatManifest, type Manifest } from '../../manifest.ts'
 import { manifestOf, memoryStore, type Store } from '../catalog/store.ts'
@@ -65,7 +66,8 @@ test('a dry run writes nothing', async () => {
 
 test('without the old identity nothing is written', async () => {
   const job = fakeJob({ storages: [encrypting([fresh])], backups: { nightly: {} } })
-  const { failure } = await rewrap(job, { plan: 'nightly' })
+  const { data, failure } = await rewrap(job, { plan: 'nightly' })
+  expect(data).toMatchObject({ backups: [{ id, result: expect.stringMatching(/^FAILED: .*no identity there opens/) }] })
   expect(failure).toMatchObject({ kind: 'configuration', hint: expect.stringContaining(oldRecipient as string) })
   expect(store.objects.size).toBe(1)
 })
@@ -83,15 +85,91 @@ test('a backup that is not encrypted is left alone, and storages without encrypt
   })
 })
 
-function encrypting(identities: string[], recipients = [freshRecipient as string]): Store {
+test('one backup that cannot be opened does not keep the others from their new keys', async () => {
+  const younger = '1795218001'
+  const { age } = await newKey([freshRecipient as string], `nightly/${younger}/${path}`)
+  const parts = [{ path, ...content, codec: 'zstd' as const, age, plain: content }]
+  putManifest(store, { ...manifestOf(younger), format: 2, parts })
+  putManifest(store, manifestOf('1795218002'))
+  const recipients = [oldRecipient as string, freshRecipient as string]
+  const job = fakeJob({ storages: [encrypting([old], recipients)], backups: { nightly: {} } })
+  const { data, failure } = await rewrap(job, { plan: 'nightly' })
+  expect(data).toMatchObject({
+    backups: [
+      { id: '1795218002', result: 'is not encrypted' },
+      { id: younger, result: expect.stringMatching(/^FAILED: /) },
+      { id, result: 'rewrapped' },
+    ],
+  })
+  expect(failure).toMatchObject({ kind: 'configuration', message: '1 of 3 backups were not rewrapped' })
+  expect(store.objects.has(`nightly/${id}.keys-1.json`)).toBe(true)
+})
+
+test('what a file says of its recipients counts only with a key of the backup in it', async () => {
+  const stranger = await newKey([freshRecipient as string], `nightly/${id}/${path}`)
+  putKeys(7, { [path]: stranger.age.header })
+  const { data } = await rewrap(fakeJob({ storages: [encrypting([old])], backups: { nightly: {} } }), {
+    plan: 'nightly',
+  })
+  expect(data).toMatchObject({ backups: [{ result: 'rewrapped' }] })
+  expect(store.objects.has(`nightly/${id}.keys-8.json`)).toBe(true)
+})
+
+test('a file of the highest number is not passed over in silence', async () => {
+  putKeys(999_999_999, {})
+  const { failure } = await rewrap(fakeJob({ storages: [encrypting([old])], backups: { nightly: {} } }), {
+    plan: 'nightly',
+  })
+  expect(failure).toMatchObject({ kind: 'storage', cause: { message: expect.stringContaining('keys-1000000000') } })
+})
+
+describe('rewrap looks into', () => {
+  const copies = { far: { plan: 'nightly', to: ['far'] } } as unknown as Config['copies']
+  let far: Store
+
+  beforeEach(() => {
+    far = memoryStore({ name: 'far' })
+    for (const [key, bytes] of store.objects) far.objects.set(key, bytes)
+  })
+
+  test('the storages of copies of the plan', async () => {
+    const storages = [encrypting([old]), encrypting([old], undefined, far)]
+    await rewrap(fakeJob({ storages, backups: { nightly: { storages: ['main'] } }, copies }), { plan: 'nightly' })
+    expect(far.objects.has(`nightly/${id}.keys-1.json`)).toBe(true)
+  })
+
+  test('storages without encryption, and fails for encrypted backups there', async () => {
+    const storages = [encrypting([old]), far]
+    const job = fakeJob({ storages, backups: { nightly: { storages: ['main'] } }, copies })
+    const { data, failure } = await rewrap(job, { plan: 'nightly' })
+    expect(data).toMatchObject({
+      backups: [
+        { storage: 'main', result: 'rewrapped' },
+        { storage: 'far', result: expect.stringContaining('FAILED: storages.far.encryption: missing') },
+      ],
+    })
+    expect(failure).toMatchObject({ kind: 'configuration', hint: expect.stringContaining(oldRecipient as string) })
+  })
+})
+
+function encrypting(identities: string[], recipients = [freshRecipient as string], of = store): Store {
   return {
-    ...store,
+    ...of,
     encryption: { recipients, at: 'storages.memory.encryption.identities', identities: () => identities },
   }
 }
 
 function withManifest(manifest: Manifest): Store {
   const made = memoryStore()
-  made.objects.set(`nightly/${id}.json`, formatManifest(manifest))
+  putManifest(made, manifest)
   return made
+}
+
+function putManifest({ objects }: Store, manifest: Manifest): void {
+  objects.set(`nightly/${manifest.id}.json`, formatManifest(manifest))
+}
+
+function putKeys(number: number, headers: Record<string, string>): void {
+  const file = { format: 1, plan: 'nightly', id, created: now.toISOString(), recipients: [freshRecipient], headers }
+  store.objects.set(`nightly/${id}.keys-${number}.json`, Buffer.from(JSON.stringify(file)))
 }

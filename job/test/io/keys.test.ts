@@ -83,6 +83,18 @@ describe('a key that was wrapped again', () => {
   })
 })
 
+test('a file too large for keys is not read', async () => {
+  const storage = encrypting([other])
+  await rewrapped(storage, 1, { headers: { [path]: await wrapKey({ fileKey, recipients: [others], place }) } })
+  const inflated: Storage = {
+    ...storage,
+    async *list(prefix) {
+      for await (const entry of storage.list(prefix)) yield { ...entry, size: 1e9 }
+    },
+  }
+  await expect(keyOf(part, { ...backup, storage: inflated })).rejects.toMatchObject({ kind: 'configuration' })
+})
+
 function encrypting(identities: string[]): MemoryStorage & Storage {
   return {
     ...memoryStorage(),
