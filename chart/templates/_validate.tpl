@@ -75,6 +75,7 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- end }}
 {{- include "holdfast.validatePod" (dict "at" (print .at ".pod") "pod" .storage.pod) }}
 {{- include "holdfast.validateSecrets" (dict "at" .at "in" (omit .storage "pod")) }}
+{{- with .storage.encryption }}{{ include "holdfast.validateRecipients" (dict "at" (print $.at ".encryption.recipients") "recipients" .recipients) }}{{ end }}
 {{- with .storage.s3 }}
 {{- $inFlight := mul (.partSizeMiB | default 8) (.partsInFlight | default 5) }}
 {{- if gt $inFlight 128 }}
@@ -229,6 +230,15 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- if or (contains "PRIVATE" $key) (not (regexMatch "MCowBQYDK2VwAyEA[A-Za-z0-9+/]{43}=" (regexReplaceAll "\\s" $key ""))) }}
 {{- fail (printf "%s.trust[%d]: no public key of Ed25519; `openssl pkey -in private.pem -pubout` shows it" $.at $i) }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* One of the old kind takes the protection of the new away: age refuses both together. */}}
+{{- define "holdfast.validateRecipients" -}}
+{{- $safe := 0 }}
+{{- range .recipients }}{{ if hasPrefix "age1pq1" . }}{{ $safe = add1 $safe }}{{ end }}{{ end }}
+{{- if and $safe (lt (int $safe) (len .recipients)) }}
+{{- fail (printf "%s: age1pq1… beside age1…: age refuses both together; name recipients of one kind" .at) }}
 {{- end }}
 {{- end }}
 

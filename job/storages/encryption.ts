@@ -4,12 +4,16 @@ import { secretName } from '../io/connection.ts'
 import type { Encryption } from '../storage.ts'
 import type { OpenContext } from './kind.ts'
 
+const mixed =
+  'age1pq1… beside age1…: one of the old kind takes the protection of the new away, so age refuses both together'
+
 /** What a storage's values say of encryption: the same for every kind. */
 export const EncryptionValues = z
   .strictObject({
     recipients: z
       .array(z.string().regex(/^age1(pq1)?[02-9ac-hj-np-z]{58,}$/, 'a recipient of age begins with age1'))
       .min(1)
+      .refine(isOneKind, mixed)
       .describe('who can read the backups: public keys of age, age1…; each alone opens them'),
     identities: z
       .strictObject({
@@ -27,6 +31,10 @@ export const EncryptionValues = z
   })
   .describe('encrypt every part before it leaves the pod; names, sizes and the manifest stay readable')
 export type EncryptionValues = z.infer<typeof EncryptionValues>
+
+function isOneKind(recipients: string[]): boolean {
+  return new Set(recipients.map((recipient) => recipient.startsWith('age1pq1'))).size <= 1
+}
 
 /** Loads age only for storages that encrypt. Throws `configuration` for a recipient that is none. */
 export async function openEncryption(

@@ -38,6 +38,13 @@ describe('storage values', () => {
 
   test.each([
     [{}, /name one kind: s3, filesystem or rclone/],
+    [
+      {
+        filesystem: { path: '/backups' },
+        encryption: { recipients: [`age1${'q'.repeat(58)}`, `age1pq1${'q'.repeat(60)}`] },
+      },
+      /age1pq1… beside age1…/,
+    ],
     [{ pod: {} }, /name one kind: s3, filesystem or rclone/],
     [{ s3: { bucket: 'b' }, filesystem: { path: '/' } }, /name one kind: s3, filesystem or rclone/],
     [{ ftp: {} }, /ftp/],
