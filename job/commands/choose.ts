@@ -4,7 +4,9 @@ import type { Marker } from '../engine.ts'
 import { JobError, textOf } from '../errors.ts'
 import type { Held } from '../io/reader.ts'
 import type { Manifest, Trust } from '../manifest.ts'
+import type { Unreachable } from './catalogs.ts'
 import type { Job } from './job.ts'
+import { refuseOlder } from './newer.ts'
 import type { Asked, Request } from './request.ts'
 
 /** A target with what it remembers of this request. */
@@ -79,14 +81,15 @@ async function searchStorages(job: Job, { from, trust }: Request, pick: string |
   const [newest] = answers.toSorted((one, other) => Number(other.manifest.id) - Number(one.manifest.id))
   if (!newest) throw (failures.find(({ error }) => kindOf(error) !== 'nothing-matches') ?? failures[0])?.error
   const { manifest } = newest
+  await refuseOlder({ job, plan: from.plan, pick, trust, id: manifest.id, failures })
   const held = (await Promise.all(answers.map((one) => sameBackup(job, one, { manifest, trust })))).filter(
     (one) => one !== undefined,
   )
   const [first] = held as [Held, ...Held[]]
   const before = from.storages.slice(0, from.storages.indexOf(first.storage.name))
-  for (const { name, error } of failures) {
-    if (before.includes(name)) job.warn(`storage ${name} was passed over: ${textOf(error)}`)
-    else job.log.info({ storage: name, because: textOf(error) }, 'cannot be read from')
+  for (const { storage, error } of failures) {
+    if (before.includes(storage)) job.warn(`storage ${storage} was passed over: ${textOf(error)}`)
+    else job.log.info({ storage, because: textOf(error) }, 'cannot be read from')
   }
   for (const { storage } of answers) {
     const lacks = before.includes(storage.name) && !held.some((one) => one.storage === storage)
@@ -98,19 +101,17 @@ async function searchStorages(job: Job, { from, trust }: Request, pick: string |
   return { manifest: first.manifest, held: held as [Held, ...Held[]] }
 }
 
-type Answer = Held | { name: string; error: unknown }
-
 async function ask(
   job: Job,
   { name, plan, trust, pick }: { name: string; plan: string; trust: Trust | undefined; pick: string | number },
-): Promise<Answer> {
+): Promise<Held | Unreachable> {
   try {
     const storage = await job.storage(name)
     return { storage, manifest: await openCatalog({ storage, plan, trust }).find({ pick, signal: job.signal }) }
   } catch (error) {
     job.signal.throwIfAborted()
     if (!(error instanceof JobError) || error.kind === 'bug') throw error
-    return { name, error }
+    return { storage: name, error }
   }
 }
 

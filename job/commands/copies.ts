@@ -14,7 +14,7 @@ import { type Identities, type Listed, readAll, type Storage } from '../storage.
 import { filesystemStorage } from '../storages/filesystem.ts'
 import { holding } from './hold.ts'
 import type { Job } from './job.ts'
-import { findFirst } from './show.ts'
+import { findNewest } from './show.ts'
 
 /** A backup wherever it lies: in a storage, in a folder that somebody copied, in an exported file. */
 export interface Copy {
@@ -58,7 +58,7 @@ export async function openCopy(job: Job, options: Options): Promise<Copy> {
 }
 
 async function inStorage(job: Job, { plan = '', pick = 'latest', storages }: Options): Promise<Copy> {
-  const found = await findFirst(job, { plan, pick, storages })
+  const found = await findNewest(job, { plan, pick, storages })
   const storage = await job.storage(found.storage)
   const key = manifestKey(plan, found.manifest.id)
   const bytes = await readAll(storage, key, job.signal)

@@ -13,7 +13,7 @@ import { readAll, type Storage } from '../storage.ts'
 import { filesystemStorage } from '../storages/filesystem.ts'
 import { underHold } from './copies.ts'
 import type { Job } from './job.ts'
-import { findFirst } from './show.ts'
+import { findNewest } from './show.ts'
 
 export interface ExportOptions {
   plan: string
@@ -62,7 +62,7 @@ export async function exportBackup(job: Job, options: ExportOptions): Promise<Re
 
 /** The manifest with its own bytes: those are what goes along. */
 async function find(job: Job, { plan, pick, storages }: ExportOptions) {
-  const found = await findFirst(job, { plan, pick, storages })
+  const found = await findNewest(job, { plan, pick, storages })
   const storage = await job.storage(found.storage)
   const key = manifestKey(plan, found.manifest.id)
   const bytes = await readAll(storage, key, job.signal)

@@ -1,12 +1,14 @@
-import { type Catalog, openCatalog } from '../catalog/catalog.ts'
+import { openCatalog } from '../catalog/catalog.ts'
 import { guardTexts } from '../catalog/guards.ts'
-import { bytesOf, partsOf } from '../catalog/layout.ts'
+import { byAge, bytesOf, partsOf } from '../catalog/layout.ts'
+import { parsePick } from '../catalog/pick.ts'
 import { JobError, textOf } from '../errors.ts'
 import { type Format, type Result, sizeText, spanText, timeText } from '../io/print.ts'
-import type { Manifest, Part, SourceFacts } from '../manifest.ts'
+import type { Manifest, Part, SourceFacts, Trust } from '../manifest.ts'
 import { askEach, failureOf, storagesOf, type Unreachable } from './catalogs.ts'
 import { colonies } from './colonies.ts'
 import type { Job } from './job.ts'
+import { refuseOlder } from './newer.ts'
 
 export interface ShowOptions {
   plan: string
@@ -18,9 +20,9 @@ export interface ShowOptions {
 
 const longestFact = 100
 
-/** The manifest, from the first storage that has the backup, with its pin and holds there; the table sums it up. */
+/** The manifest, from the first storage that has the newest that the pick asks for, with its pin and holds there; the table sums it up. */
 export async function show(job: Job, { plan, pick, storages, format }: ShowOptions): Promise<Result> {
-  const { manifest, storage } = await findFirst(job, { plan, pick, storages })
+  const { manifest, storage } = await findNewest(job, { plan, pick, storages })
   if (format === 'colonies') return colonies({ manifest, storage: await job.storage(storage), config: job.config })
   const { guards } = openCatalog({ storage: await job.storage(storage), plan: manifest.plan })
   const guarded = await guards.read(manifest.id, await guards.names(manifest.id), job.now(), job.signal)
@@ -35,23 +37,34 @@ export async function show(job: Job, { plan, pick, storages, format }: ShowOptio
   return { data, table: { columns: ['what', 'value'], rows }, notes }
 }
 
-/** A storage that lacks the backup is no failure as long as another one has it; one that cannot answer is a warning then. */
-export async function findFirst(job: Job, { plan, pick, storages }: ShowOptions) {
-  const names = storagesOf(job.config, plan, storages)
-  const failed: Unreachable[] = []
-  for (const storage of names) {
-    const find = (catalog: Catalog) => catalog.find({ pick, signal: job.signal })
-    const { answers, unreachable } = await askEach({ job, plan, storages: [storage] }, find)
-    const manifest = answers[0]?.answer
-    if (manifest) {
-      for (const { storage, error } of failed.filter(isTrouble))
-        job.warn(`storage ${storage} could not say what it has: ${textOf(error)}`)
-      return { manifest, storage }
-    }
-    failed.push(...unreachable)
+interface Search extends Pick<ShowOptions, 'plan' | 'pick' | 'storages'> {
+  /** Whose signatures count; everybody's without it. */
+  trust?: Trust | undefined
+}
+
+/**
+ * The newest that any of the storages has, from the first that has it. A storage that lacks it is no failure as long as another one has it;
+ * one that cannot answer is a warning then.
+ */
+export async function findNewest(job: Job, { plan, pick, storages, trust }: Search) {
+  const anyWillDo = 'id' in parsePick(pick)
+  const answers: { storage: string; answer: Manifest }[] = []
+  const failures: Unreachable[] = []
+  for (const name of storagesOf(job.config, plan, storages)) {
+    const asked = await askEach({ job, plan, storages: [name] }, ({ storage }) =>
+      openCatalog({ storage, plan, trust }).find({ pick, signal: job.signal }),
+    )
+    answers.push(...asked.answers)
+    failures.push(...asked.unreachable)
+    if (anyWillDo && answers.length > 0) break
   }
-  const troubles = failed.filter(isTrouble)
-  throw failureOf(troubles.length > 0 ? troubles : failed.slice(0, 1))
+  const troubles = failures.filter(isTrouble)
+  const [newest] = answers.toSorted((one, other) => byAge(other.answer.id, one.answer.id))
+  if (!newest) throw failureOf(troubles.length > 0 ? troubles : failures.slice(0, 1))
+  const { storage, answer: manifest } = newest
+  await refuseOlder({ job, plan, pick, trust, id: manifest.id, failures: troubles })
+  for (const { storage, error } of troubles) job.warn(`storage ${storage} could not say what it has: ${textOf(error)}`)
+  return { manifest, storage }
 }
 
 function isTrouble({ error }: Unreachable): boolean {

@@ -3,7 +3,7 @@ import { show } from '../../commands/show.ts'
 import { JobError } from '../../errors.ts'
 import { render } from '../../io/print.ts'
 import { formatManifest } from '../../manifest.ts'
-import { manifestOf, memoryStore, putBackup, putText } from '../catalog/store.ts'
+import { manifestOf, memoryStore, putBackup, putText, type Store } from '../catalog/store.ts'
 import { fakeJob } from './fake-job.ts'
 
 const id = '1795218000'
@@ -72,6 +72,29 @@ test('the first storage that has the backup gives it', async () => {
   const storages = [memoryStore({ name: 'empty' }), await stored()]
   const { data } = await show(fakeJob({ storages, backups: { nightly: {} } }), { plan: 'nightly', pick: id })
   expect(data).toEqual(manifest)
+})
+
+test("the newest of all storages is shown, and a tie is the first one's", async () => {
+  const storages = ['main', 'offsite', 'third'].map((name) => memoryStore({ name })) as [Store, Store, Store]
+  for (const store of storages) await putBackup(store, '1795200000')
+  for (const store of storages.slice(1)) await putBackup(store, id)
+  const job = fakeJob({ storages, backups: { nightly: {} } })
+  const found = await show(job, { plan: 'nightly', pick: 'latest' })
+  expect(found.data).toMatchObject({ id })
+  expect(render(found, 'table')).toMatch(/^storage +offsite$/m)
+  const early = await show(job, { plan: 'nightly', pick: '2026-11-20T20:00:00Z' })
+  expect(early.data).toMatchObject({ id: '1795200000' })
+  expect(render(early, 'table')).toMatch(/^storage +main$/m)
+  expect(job.warnings).toEqual([])
+})
+
+test('an older backup is not shown in place of one whose manifest is damaged', async () => {
+  const storages = [memoryStore(), memoryStore({ name: 'offsite' })] as const
+  await putBackup(storages[0], '1795200000')
+  await putText(storages[1], `nightly/${id}.json`, '{}')
+  const job = fakeJob({ storages: [...storages], backups: { nightly: {} } })
+  await expect(show(job, { plan: 'nightly', pick: 'latest' })).rejects.toMatchObject({ kind: 'verification' })
+  expect((await show(job, { plan: 'nightly', pick: '1795200000' })).data).toMatchObject({ id: '1795200000' })
 })
 
 test('a storage that cannot answer is a warning when another one has the backup', async () => {
