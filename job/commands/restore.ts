@@ -100,6 +100,7 @@ async function plan(job: Job, request: Request): Promise<Planned> {
     job.about({ plan: request.from.plan, id: backup })
   }
   if (found) refuseOld({ job, request, manifest: found.manifest, open })
+  if (found) refuseUnread(request, found.manifest, open)
   if (found && open.length > 0) await requireKeys(found.held, job.signal)
   const tasks: Task[] = []
   if (found && open.length > 0) {
@@ -108,6 +109,19 @@ async function plan(job: Job, request: Request): Promise<Planned> {
     for (const target of open) tasks.push(await planTask({ job, request, target, manifest }))
   }
   return { found, tasks, already }
+}
+
+/** A signature speaks of whole parts. What is not encrypted is found to be another's only at its end, when a database has run it. */
+export function refuseUnread({ trust, at }: Request, { parts }: Manifest, open: Target[]): void {
+  const careless = open.find(({ run }) => (run.target as { verify?: string }).verify === 'during')
+  if (!trust || !careless || parts.every(({ age }) => age)) return
+  throw new JobError(
+    'configuration',
+    `${careless.at}: verify: during does not go with trust where parts are not encrypted`,
+    {
+      hint: `leave it out, and parts are read before the first is loaded; or leave out ${at}.trust`,
+    },
+  )
 }
 
 interface Planning {

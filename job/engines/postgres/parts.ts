@@ -5,7 +5,7 @@ import { readContents } from './archive.ts'
 import { tableKey } from './facts.ts'
 import { type Progress, schemaFile } from './restore.ts'
 import { libpq } from './server.ts'
-import type { Place } from './target.ts'
+import type { Detail, Place } from './target.ts'
 
 /** The parts of a database through pg_restore. */
 
@@ -96,6 +96,21 @@ async function feed({ state, place, path, options, signal }: Feeding): Promise<v
   if (list === '') return
   if (list !== undefined) args.push(`--use-list=/dev/fd/${2 + files.push(list)}`)
   await consume({ file, args, env, files, signal }, await state.reader.read(path))
+}
+
+/** Pure: those of a database's parts that something is wanted of. */
+export function neededParts(place: Place, method: Detail['facts']['method']): string[] {
+  const { facts, wanted } = place
+  return facts.parts.filter((path, i) => {
+    const inside = facts.tables.filter((table) => table.part === path)
+    // the first two have more than rows
+    return (
+      method === 'single' ||
+      i < 2 ||
+      inside.length === 0 ||
+      inside.some((table) => wanted.has(tableKey(facts.name, table)))
+    )
+  })
 }
 
 /** The entries of a part without the rows that are not wanted; undefined when all are, empty when none is. */

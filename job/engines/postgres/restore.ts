@@ -4,14 +4,15 @@ import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { Marker, Reader, RestoreStep, TargetRun } from '../../engine.ts'
 import { JobError, textOf } from '../../errors.ts'
-import { stepOf } from '../../io/restores.ts'
+import { inParallel } from '../../io/parallel.ts'
+import { drain, stepOf } from '../../io/restores.ts'
 import { type Entry, readContents } from './archive.ts'
 import { drop, empty } from './content.ts'
 import { databaseSql, openDatabase } from './database.ts'
 import { globalsPart } from './facts.ts'
 import { createGlobals, type Global, readGlobals } from './globals.ts'
 import { writeMarker } from './marker.ts'
-import { indexParts, restoreRows, restoreTables } from './parts.ts'
+import { indexParts, neededParts, restoreRows, restoreTables } from './parts.ts'
 import { prove } from './proof.ts'
 import { open, quoteName, type Session, withSession } from './server.ts'
 import { type Detail, type Place, recheck } from './target.ts'
@@ -71,6 +72,7 @@ export async function release(run: TargetRun): Promise<void> {
 type Step = (state: Progress) => Promise<Record<string, unknown>>
 
 const steps: Record<string, Step> = {
+  verify,
   fetch,
   globals,
   clear,
@@ -108,6 +110,13 @@ function detailOf(run: TargetRun): Detail {
 /** The file of a place's structure, once it was fetched. */
 export function schemaFile({ folder, detail }: Progress, place: Place): string {
   return join(folder, `${detail.places.indexOf(place)}.dump`)
+}
+
+async function verify({ run, reader, target, detail: { facts, places } }: Progress) {
+  const globals = target.globals && facts.globals ? [globalsPart] : []
+  const parts = [...globals, ...places.flatMap((place) => neededParts(place, facts.method))]
+  const bytes = await inParallel(parts, target.parallel, async (path) => drain(await reader.read(path), run.signal))
+  return { parts: parts.length, bytes: bytes.reduce((sum, one) => sum + one, 0) }
 }
 
 async function fetch(state: Progress) {

@@ -258,8 +258,13 @@ export async function planRestore(run: TargetRun, state: TargetState): Promise<R
   const drops = clears.map(({ name, inPlace }) => `${inPlace ? 'empty' : 'drop'} database ${name}`)
   const tables = places.reduce((sum, place) => sum + place.wanted.size, 0)
   const step = (name: string, says: string, wanted = true): RestoreStep[] =>
-    wanted ? [{ name, says, writes: name !== 'fetch' }] : []
+    wanted ? [{ name, says, writes: name !== 'fetch' && name !== 'verify' }] : []
   return [
+    ...step(
+      'verify',
+      'read every part and compare it with the manifest; nothing is written before all are good',
+      target.verify === 'before',
+    ),
     ...step('fetch', 'fetch and verify the structure; nothing is written before'),
     ...step(
       'globals',

@@ -89,6 +89,12 @@ export const Target = z.strictObject({
     .default(true)
     .describe('give owners, grants and settings back; false: everything belongs to the account of the restore'),
   analyze: z.boolean().default(true).describe('collect statistics for the planner after the rows'),
+  verify: z
+    .enum(['before', 'during'])
+    .default('before')
+    .describe(
+      'before: every part is read and compared with the manifest before the first change; during: while it is loaded',
+    ),
   extraOptions: extraOptions.describe('more options of pg_restore, such as --no-tablespaces'),
 })
 export type Target = z.infer<typeof Target>

@@ -208,6 +208,26 @@ describe.skipIf(started.some((server) => !server))('PostgreSQL', () => {
     await sql(server, 'DROP DATABASE empty')
   })
 
+  test.each(['parallel', 'single'])('a damaged part is found before anything is dropped (%s)', async (method) => {
+    const plan = `damaged-${method}`
+    work.values.backups[plan] = {
+      storages: ['local'],
+      sources: [source(server, { include: { databases: [shop] }, method })],
+    }
+    const { summary } = await succeeds(work.holdfast('backup', plan))
+    const { parts } = await work.manifest(plan, `${summary.backup}`)
+    const path = parts.map((part) => part.path).findLast((one) => one.includes(method === 'single' ? 'Shop' : '/data-'))
+    const file = join(work.store, plan, `${summary.backup}`, path as string)
+    const bytes = await readFile(file)
+    bytes[bytes.length - 20] = (bytes.at(-20) as number) ^ 1
+    await writeFile(file, bytes)
+    const before = await describeDatabase(server, shop)
+    const restored = await work.holdfast('restore', '--backup', plan, '--overwrite')
+    expect(restored.code).toBe(24)
+    expect(await describeDatabase(server, shop)).toEqual(before)
+    expect(before.schema).toBeTruthy()
+  })
+
   test('in one archive, of one database that everybody is logged in to, comes back in place', async () => {
     await sql(
       server,
