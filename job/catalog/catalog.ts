@@ -68,6 +68,8 @@ export interface Catalog {
   ids(): Promise<Ids>
   /** Reads and checks one manifest. Rejects with ObjectMissing when there is none, `verification` when it is not this backup's. */
   manifest(id: string, signal?: AbortSignal): Promise<Manifest>
+  /** As `manifest`, with the bytes that it was read from. */
+  stored(id: string, signal?: AbortSignal): Promise<{ manifest: Manifest; bytes: Buffer }>
   /** The backup that a pick asks for. Throws `nothing-matches`, naming what there is, or `configuration`. */
   find(options: FindOptions): Promise<Manifest>
   /** Every run the storage knows of, oldest first. `ids`: from a listing that was made just now. */
@@ -200,12 +202,15 @@ export function openCatalog({ storage, plan, trust, waits = [500, 2000, 5000] }:
       }
     },
 
-    async manifest(id, signal) {
+    manifest: async (id, signal) => (await catalog.stored(id, signal)).manifest,
+
+    async stored(id, signal) {
       const key = manifestKey(plan, id)
       const where = `${key} in storage ${storage.name}`
-      const manifest = parseManifest(await readAll(storage, key, signal), where)
+      const bytes = await readAll(storage, key, signal)
+      const manifest = parseManifest(bytes, where)
       if (trust) requireTrust(manifest, trust, where)
-      if (manifest.id === id && manifest.plan === plan) return manifest
+      if (manifest.id === id && manifest.plan === plan) return { manifest, bytes }
       throw new JobError('verification', `${where} is the manifest of backup ${manifest.id} of plan ${manifest.plan}`, {
         hint: 'somebody moved or renamed it; manifests stay where they were written',
       })

@@ -43,9 +43,17 @@ function unknownPlan({ backups }: Config, plan: string, hint?: string): JobError
   return new JobError('configuration', `backups: no plan named "${plan}" (there are: ${known})`, { hint })
 }
 
+interface Asking {
+  job: Job
+  plan: string
+  storages: readonly string[]
+  /** Whose manifests count; everybody's without it. */
+  trust?: Trust | undefined
+}
+
 /** Asks the catalog of each storage in turn. One that fails does not keep the others from answering. */
 export async function askEach<T>(
-  { job, plan, storages }: { job: Job; plan: string; storages: readonly string[] },
+  { job, plan, storages, trust }: Asking,
   ask: (catalog: Catalog) => Promise<T>,
 ): Promise<{ answers: { storage: string; answer: T }[]; unreachable: Unreachable[] }> {
   const answers: { storage: string; answer: T }[] = []
@@ -53,7 +61,7 @@ export async function askEach<T>(
   for (const storage of storages) {
     job.signal.throwIfAborted()
     try {
-      answers.push({ storage, answer: await ask(openCatalog({ storage: await job.storage(storage), plan })) })
+      answers.push({ storage, answer: await ask(openCatalog({ storage: await job.storage(storage), plan, trust })) })
     } catch (error) {
       job.signal.throwIfAborted()
       if (exitCodeOf(error) === 1) throw error

@@ -4,7 +4,7 @@ import { exitCodeOf, JobError, textOf } from '../errors.ts'
 import { type Result, sizeText } from '../io/print.ts'
 import type { Manifest } from '../manifest.ts'
 import { carry } from './carry.ts'
-import { askEach, failureOf, type Unreachable } from './catalogs.ts'
+import { askEach, failureOf, trustOf, type Unreachable } from './catalogs.ts'
 import { type CopyOptions, type CopyRequest, copyRequestOf } from './copy-request.ts'
 import { holding } from './hold.ts'
 import type { Job } from './job.ts'
@@ -28,7 +28,8 @@ export async function copy(job: Job, options: CopyOptions): Promise<Result> {
   const request = copyRequestOf(job.config, options)
   const { plan, from, to } = request
   const names = [...new Set([...from, ...to])]
-  const { answers, unreachable } = await askEach({ job, plan, storages: names }, async (catalog) => {
+  const trust = trustOf(job.config, plan)
+  const { answers, unreachable } = await askEach({ job, plan, storages: names, trust }, async (catalog) => {
     return { catalog, ids: await catalog.ids() }
   })
   const seen = new Map(answers.map(({ storage, answer }) => [storage, answer]))
@@ -36,26 +37,53 @@ export async function copy(job: Job, options: CopyOptions): Promise<Result> {
   const missing = await missingIn({ job, request, seen })
   const rows: Copied[] = []
   const errors: unknown[] = []
-  for (const { id, targets } of missing) {
-    const held = await heldBackup(job, { id, catalogs: from.flatMap((name) => seen.get(name)?.catalog ?? []) })
-    const catalogs = targets.map((name) => seen.get(name)?.catalog as Catalog)
-    const failures = options.dryRun ? new Map() : await copyOne(job, { request, held, targets: catalogs })
-    errors.push(...failures.values())
-    const [{ manifest }] = held as [Held]
-    for (const to of targets) rows.push(rowOf(manifest, { to, failures }))
+  const sources = from.flatMap((name) => seen.get(name)?.catalog ?? [])
+  const dryRun = options.dryRun ?? false
+  for (const { id, targets: names } of missing) {
+    const targets = names.map((name) => seen.get(name)?.catalog as Catalog)
+    const outcome = await copyBackup(job, { request, id, sources, targets, dryRun })
+    rows.push(...outcome.rows)
+    errors.push(...outcome.errors)
   }
-  return result({ request, rows, dryRun: options.dryRun ?? false, failure: failed(rows, errors, unreachable) })
+  return result({ request, rows, dryRun, failure: failed(rows, errors, unreachable) })
+}
+
+interface Backup {
+  request: CopyRequest
+  id: string
+  sources: Catalog[]
+  targets: Catalog[]
+  dryRun: boolean
+}
+
+/** Of those that nobody asked for by name, one that a prune has removed meanwhile is missing nowhere. */
+async function copyBackup(job: Job, { request, id, sources, targets, dryRun }: Backup) {
+  const failures = new Map<string, unknown>()
+  let held: Held[] = []
+  try {
+    held = await heldBackup(job, { id, catalogs: sources })
+    if (!dryRun) await copyOne(job, { request, held, targets, failures })
+  } catch (error) {
+    job.signal.throwIfAborted()
+    if (exitCodeOf(error) === 1) throw error
+    for (const { storage } of targets) failures.set(storage.name, error)
+  }
+  const isGone = (to: string) => request.pick === undefined && kindOf(failures.get(to)) === 'nothing-matches'
+  const names = targets.map(({ storage }) => storage.name).filter((to) => !isGone(to))
+  const rows = names.map((to) => rowOf({ id, parts: held[0]?.manifest.parts ?? [] }, { to, failures }))
+  return { rows, errors: names.flatMap((to) => failures.get(to) ?? []) }
 }
 
 interface Copying {
   request: CopyRequest
   held: Held[]
   targets: Catalog[]
+  /** Why a storage did not get it, by name. */
+  failures: Map<string, unknown>
 }
 
-/** Why a storage did not get it, by name. What several storages can take as it is, is read once for all of them. */
-async function copyOne(job: Job, { request, held, targets }: Copying): Promise<Map<string, unknown>> {
-  const failures = new Map<string, unknown>()
+/** What several storages can take as it is, is read once for all of them. */
+async function copyOne(job: Job, { request, held, targets, failures }: Copying): Promise<void> {
   const groups = new Map<Held, Catalog[]>()
   for (const target of targets) {
     try {
@@ -66,12 +94,10 @@ async function copyOne(job: Job, { request, held, targets }: Copying): Promise<M
     }
   }
   for (const [source, group] of groups) await copyFrom(job, { request, source, held, targets: group, failures })
-  return failures
 }
 
 interface CopyingFrom extends Copying {
   source: Held
-  failures: Map<string, unknown>
 }
 
 async function copyFrom(job: Job, { request, source, held, targets, failures }: CopyingFrom): Promise<void> {
@@ -88,7 +114,10 @@ async function copyFrom(job: Job, { request, source, held, targets, failures }: 
   }
 }
 
-function rowOf({ id, parts }: Manifest, { to, failures }: { to: string; failures: Map<string, unknown> }): Copied {
+function rowOf(
+  { id, parts }: Pick<Manifest, 'id' | 'parts'>,
+  { to, failures }: { to: string; failures: Map<string, unknown> },
+): Copied {
   const failed = failures.has(to) ? { failed: textOf(failures.get(to)) } : {}
   return { backup: id, to, parts: parts.length, bytes: bytesOf(parts), ...failed }
 }
@@ -99,9 +128,13 @@ function failed(rows: Copied[], errors: unknown[], unreachable: readonly Unreach
   )
   if (texts.length === 0) return failureOf(unreachable)
   const [first] = errors
-  const kind = first instanceof JobError ? first.kind : 'storage'
+  const kind = kindOf(first) ?? 'storage'
   const hint = first instanceof JobError ? first.hint : undefined
   return new JobError(kind, texts.join('; '), { hint: hint ?? 'run it again: it goes on where it stopped' })
+}
+
+function kindOf(error: unknown) {
+  return error instanceof JobError ? error.kind : undefined
 }
 
 interface Done {

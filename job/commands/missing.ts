@@ -1,8 +1,8 @@
 import type { Catalog, Ids } from '../catalog/catalog.ts'
-import { byAge, manifestKey } from '../catalog/layout.ts'
+import { byAge } from '../catalog/layout.ts'
 import { JobError } from '../errors.ts'
-import { type Manifest, parseManifest } from '../manifest.ts'
-import { isMissing, readAll } from '../storage.ts'
+import type { Manifest } from '../manifest.ts'
+import { isMissing } from '../storage.ts'
 import type { CopyRequest } from './copy-request.ts'
 import type { Job } from './job.ts'
 import { planFor } from './retained.ts'
@@ -15,11 +15,16 @@ export interface Held {
   bytes: Buffer
 }
 
+/** What a storage that answers has. */
+interface Seen {
+  catalog: Catalog
+  ids: Ids
+}
+
 interface Looking {
   job: Job
   request: CopyRequest
-  /** What each storage that answers has. */
-  seen: ReadonlyMap<string, { catalog: Catalog; ids: Ids }>
+  seen: ReadonlyMap<string, Seen>
 }
 
 /** What is missing where, the newest first: it is needed most. */
@@ -32,7 +37,7 @@ export async function missingIn({ job, request, seen }: Looking): Promise<{ id: 
     const target = seen.get(name)
     if (!target) continue
     const lacks = [...(wanted ?? there)].filter((id) => !target.ids.committed.includes(id))
-    const kept = wanted ? lacks : await worthwhile(job, { request, target, lacks })
+    const kept = wanted ? lacks : await worthwhile(job, { request, target, lacks, sources })
     for (const id of kept) missing.set(id, [...(missing.get(id) ?? []), name])
   }
   return [...missing].map(([id, targets]) => ({ id, targets })).sort((a, b) => byAge(b.id, a.id))
@@ -55,20 +60,26 @@ async function picked(job: Job, { pick = 'latest' }: CopyRequest, sources: { cat
   return [newest]
 }
 
-/** Without those that the next prune of the storage would remove again. */
+/** Without those that the next prune of the storage would remove again: pins come along with what they guard. */
 async function worthwhile(
   job: Job,
   {
     request: { values },
     target,
     lacks,
-  }: { request: CopyRequest; target: { catalog: Catalog; ids: Ids }; lacks: string[] },
+    sources,
+  }: { request: CopyRequest; target: Seen; lacks: string[]; sources: Seen[] },
 ): Promise<string[]> {
   if (!values || lacks.length === 0) return lacks
   const { catalog, ids } = target
   const committed = [...ids.committed, ...lacks].sort(byAge)
-  const { remove } = await planFor(job, catalog, { ids: { ...ids, committed }, values })
-  return lacks.filter((id) => !remove.some((one) => one.id === id))
+  const read = async (id: string) => {
+    const from = [target, ...sources].find((one) => one.ids.committed.includes(id)) ?? target
+    return from.catalog.manifest(id, job.signal)
+  }
+  const { remove } = await planFor(job, catalog, { ids: { ...ids, committed }, values, read })
+  const isPinned = (id: string) => sources.some((one) => one.ids.guards.get(id)?.includes('pin'))
+  return lacks.filter((id) => isPinned(id) || !remove.some((one) => one.id === id))
 }
 
 /** The backup in all storages that have it. Throws when none has. */
@@ -76,11 +87,8 @@ export async function heldBackup(job: Job, { id, catalogs }: { id: string; catal
   const held: Held[] = []
   const errors: unknown[] = []
   for (const catalog of catalogs) {
-    const { storage, plan } = catalog
-    const key = manifestKey(plan, id)
     try {
-      const bytes = await readAll(storage, key, job.signal)
-      held.push({ catalog, bytes, manifest: parseManifest(bytes, `${key} in storage ${storage.name}`) })
+      held.push({ catalog, ...(await catalog.stored(id, job.signal)) })
     } catch (error) {
       job.signal.throwIfAborted()
       if (!isMissing(error)) errors.push(error)

@@ -3,7 +3,7 @@ import { byAge } from '../catalog/layout.ts'
 import { type Plan, seconds } from '../config.ts'
 import { exitCodeOf, JobError, textOf } from '../errors.ts'
 import type { Result } from '../io/print.ts'
-import { askEach, planNamed } from './catalogs.ts'
+import { askEach, planNamed, trustOf } from './catalogs.ts'
 import type { Job } from './job.ts'
 import { planFor } from './retained.ts'
 
@@ -77,7 +77,8 @@ async function pruneStorages(job: Job, { plan, dryRun = false, storages }: Prune
       `plan ${plan} does not write to storage "${strange}" (it writes to: ${values.storages.join(', ')})`,
     )
 
-  const { answers, unreachable } = await askEach({ job, plan, storages: chosen }, (catalog) =>
+  const trust = trustOf(job.config, plan)
+  const { answers, unreachable } = await askEach({ job, plan, storages: chosen, trust }, (catalog) =>
     decide(job, catalog, values),
   )
   const rows = answers.flatMap(({ answer }) => answer.rows)

@@ -1,10 +1,11 @@
-import type { Catalog, Ids } from '../catalog/catalog.ts'
+import { type Catalog, type Ids, openCatalog } from '../catalog/catalog.ts'
 import { guardTexts } from '../catalog/guards.ts'
 import { dateOf, isTime } from '../catalog/layout.ts'
-import { planRetention, type RetentionPlan, type RetentionPolicy } from '../catalog/retention.ts'
-import { type Plan, seconds } from '../config.ts'
+import { planRetention, type Retained, type RetentionPlan, type RetentionPolicy } from '../catalog/retention.ts'
+import { type Plan, seconds, trustIn } from '../config.ts'
 import { JobError } from '../errors.ts'
 import { inParallel } from '../io/parallel.ts'
+import type { Manifest, Trust } from '../manifest.ts'
 import { isMissing } from '../storage.ts'
 import type { Job } from './job.ts'
 
@@ -15,17 +16,28 @@ export interface RetainedPlan extends RetentionPlan {
   expired: { id: string; run: string }[]
 }
 
-/** What a prune would do to the backups of one storage, and why. Reads only pins, holds, and manifests of ids that tell no time. */
+interface Planning {
+  ids: Ids
+  values: Plan
+  /** Reads one of them; left out: from the storage itself. */
+  read?: (id: string) => Promise<Manifest>
+}
+
+/**
+ * What a prune would do to the backups of one storage, and why. Reads only pins, holds, and manifests of ids that tell no time; with `trust` of the
+ * plan all manifests: what no restore would take has a place beside the others, but never that of one of them.
+ */
 export async function planFor(
   job: Job,
   catalog: Catalog,
-  { ids, values }: { ids: Ids; values: Plan },
+  { ids, values, read = openCatalog(catalog).manifest }: Planning,
 ): Promise<RetainedPlan> {
   const { signal } = job
   const now = job.now()
-  const timeless = ids.committed.filter((id) => !isTime(id))
-  const times = new Map(
-    await inParallel(timeless, readersAtOnce, async (id) => [id, await timeOf(catalog, id)] as const),
+  const trust = trustIn(values.trust, `backups.${catalog.plan}.trust`)
+  const asked = trust ? ids.committed : ids.committed.filter((id) => !isTime(id))
+  const manifests = new Map(
+    await inParallel(asked, readersAtOnce, async (id) => [id, await whenReadable(read(id))] as const),
   )
   const guarded = ids.committed.filter((id) => ids.guards.has(id))
   const guards = await inParallel(guarded, readersAtOnce, async (id) => {
@@ -34,18 +46,48 @@ export async function planFor(
   const texts = new Map(guards.map(([id, found]) => [id, guardTexts(found)]))
   const backups = ids.committed.map((id) => ({
     id,
-    time: isTime(id) ? dateOf(id) : times.get(id),
+    time: timeOf(id, manifests.get(id)),
     guards: texts.get(id) ?? [],
+    counts: !trust || isTrusted(manifests.get(id), trust),
   }))
   const policy = policyOf(values, catalog.storage.name)
   const expired = guards.flatMap(([id, found]) => found.expired.map((run) => ({ id, run })))
-  return { ...planRetention({ backups, policy, now }), expired }
+  return { ...planTrusted({ backups, policy, now }), expired }
+}
+
+/** Each of those that count is judged among its like, as if there were no others; the rest as if all counted. */
+function planTrusted({ backups, policy, now }: { backups: Counted[]; policy: RetentionPolicy; now: Date }) {
+  const all = planRetention({ backups, policy, now })
+  const others = new Set(backups.filter(({ counts }) => !counts).map(({ id }) => id))
+  if (others.size === 0) return all
+  const own = planRetention({ backups: backups.filter(({ counts }) => counts), policy, now })
+  const uncounted = all.keep.filter(({ id }) => others.has(id))
+  return {
+    newest: own.newest,
+    keep: [...own.keep, ...uncounted.map(({ id, reasons }) => ({ id, reasons: [...reasons, notTrusted] }))],
+    remove: [...own.remove, ...all.remove.filter(({ id }) => others.has(id))],
+  }
+}
+
+interface Counted extends Retained {
+  counts: boolean
+}
+
+const notTrusted = 'takes no place from the others: nobody whom the plan trusts has signed it'
+
+function isTrusted(manifest: Manifest | undefined, { keys }: Trust): boolean {
+  return manifest?.signature !== undefined && keys.includes(manifest.signature.key)
 }
 
 /** Undefined for an adopted backup whose manifest cannot be read: it stays. */
-async function timeOf(catalog: Catalog, id: string): Promise<Date | undefined> {
+function timeOf(id: string, manifest: Manifest | undefined): Date | undefined {
+  if (isTime(id)) return dateOf(id)
+  return manifest && new Date(manifest.started)
+}
+
+async function whenReadable(reading: Promise<Manifest>): Promise<Manifest | undefined> {
   try {
-    return await catalog.startOf(id)
+    return await reading
   } catch (error) {
     if (isMissing(error) || (error instanceof JobError && error.kind === 'verification')) return undefined
     throw error

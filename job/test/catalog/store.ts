@@ -1,11 +1,11 @@
-import { createHash } from 'node:crypto'
+import { createHash, type KeyObject } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { partKey } from '../../catalog/layout.ts'
 import { JobError, ObjectError } from '../../errors.ts'
-import { formatManifest, type Manifest } from '../../manifest.ts'
+import { formatManifest, type Manifest, signManifest } from '../../manifest.ts'
 import { type Body, type Listed, readAll, type Storage } from '../../storage.ts'
 import { filesystemStorage } from '../../storages/filesystem.ts'
 
@@ -134,11 +134,17 @@ export function manifestOf(id: string, more: Partial<Manifest> = {}): Manifest {
   }
 }
 
-/** Stores a whole backup: its parts, its started.json, its manifest. */
-export async function putBackup(storage: Storage, id: string, parts: Record<string, string> = {}): Promise<Manifest> {
-  const manifest = manifestOf(id, {
+/** Stores a whole backup: its parts, its started.json, its manifest, which `key` signs. */
+export async function putBackup(
+  storage: Storage,
+  id: string,
+  parts: Record<string, string> = {},
+  key?: KeyObject,
+): Promise<Manifest> {
+  const unsigned = manifestOf(id, {
     parts: Object.entries(parts).map(([path, text]) => ({ path, size: Buffer.byteLength(text), sha256: hash(text) })),
   })
+  const manifest = key ? signManifest(unsigned, key) : unsigned
   for (const [path, text] of Object.entries(parts)) await putText(storage, partKey('nightly', id, path), text)
   await putText(storage, `nightly/${id}/started.json`, JSON.stringify(startedOf(id)))
   await storage.put(`nightly/${id}.json`, formatManifest(manifest), {})

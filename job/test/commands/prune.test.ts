@@ -1,4 +1,6 @@
+import { generateKeyPairSync } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
+import { openCatalog } from '../../catalog/catalog.ts'
 import { type Pruned, prune, pruneAfterBackup } from '../../commands/prune.ts'
 import { exitCodeOf, JobError } from '../../errors.ts'
 import { formatManifest } from '../../manifest.ts'
@@ -121,6 +123,47 @@ test('nothing goes while parts of the newest are missing', async () => {
     message: expect.stringContaining(`of the newest backup, ${daily(1)}, users.sql is missing`),
   })
   expect(await keysOf(main)).toEqual(before)
+})
+
+describe('with trust', () => {
+  const { privateKey, publicKey } = generateKeyPairSync('ed25519')
+  const plan = { retention: { last: 2 }, trust: [publicKey.export({ type: 'spki', format: 'pem' }).toString()] }
+  const jobOf = (main: Store) => fakeJob({ storages: [main], backups: { nightly: plan } })
+
+  test('what nobody trusted has signed takes no place from what can be restored', async () => {
+    const main = memoryStore()
+    for (const day of [1, 3, 5]) await putBackup(main, daily(day), { 'users.sql': 'x' }, privateKey)
+    for (const day of [2, 4, 6]) await putBackup(main, daily(day))
+    const job = jobOf(main)
+    const { data, failure } = await prune(job, { plan: 'nightly' })
+    expect(failure).toBeUndefined()
+    expect(actionsOf(data)).toEqual([
+      [daily(1), 'keep'],
+      [daily(2), 'keep'],
+      [daily(3), 'keep'],
+      ...[4, 5, 6].map((day) => [daily(day), 'remove']),
+    ])
+    expect((data as Pruned[])[1]?.reason).toContain('nobody whom the plan trusts has signed it')
+    expect((await openCatalog({ storage: main, plan: 'nightly' }).ids()).committed).toEqual([3, 2, 1].map(daily))
+  })
+
+  test('nothing goes while the newest is not signed', async () => {
+    const main = memoryStore()
+    for (const day of [3, 4, 5]) await putBackup(main, daily(day), { 'users.sql': 'x' }, privateKey)
+    for (const day of [1, 2]) await putBackup(main, daily(day))
+    const before = await keysOf(main)
+    const { failure } = await prune(jobOf(main), { plan: 'nightly' })
+    expect(failure).toMatchObject({ message: expect.stringContaining('is not signed') })
+    expect(await keysOf(main)).toEqual(before)
+  })
+
+  test('one that was copied under the id of another is none that somebody signed', async () => {
+    const main = memoryStore()
+    for (const day of [1, 3, 5]) await putBackup(main, daily(day), { 'users.sql': 'x' }, privateKey)
+    await main.put(`nightly/${daily(2)}.json`, main.objects.get(`nightly/${daily(3)}.json`) as Buffer, {})
+    await prune(jobOf(main), { plan: 'nightly' })
+    expect((await openCatalog({ storage: main, plan: 'nightly' }).ids()).committed).toEqual([3, 2, 1].map(daily))
+  })
 })
 
 test('a storage has the rules that are said for it, in place of the others', async () => {

@@ -1,0 +1,104 @@
+import { generateKeyPairSync } from 'node:crypto'
+import { beforeEach, describe, expect, test } from 'vitest'
+import { openCatalog } from '../../catalog/catalog.ts'
+import { type Copied, copy } from '../../commands/copy.ts'
+import type { Plan } from '../../config.ts'
+import { exitCodeOf } from '../../errors.ts'
+import { keysOf, memoryStore, putBackup, putText, type Store, signal, textAt } from '../catalog/store.ts'
+import { fakeJob, now } from './fake-job.ts'
+
+const daily = (age: number) => String(now.getTime() / 1000 - age * 86_400)
+const parts = { 'users.sql': 'CREATE USER a;\n', 'shop/items.sql': 'INSERT INTO items VALUES (1);\n' }
+
+let main: Store
+let offsite: Store
+
+beforeEach(() => {
+  main = memoryStore({ name: 'main' })
+  offsite = memoryStore({ name: 'offsite' })
+})
+
+const jobOf = (plan: Partial<Plan> = {}) => fakeJob({ storages: [main, offsite], backups: { nightly: plan } })
+const copied = (data: unknown) => (data as { copies: Copied[] }).copies
+const committedIn = async (storage: Store) => (await openCatalog({ storage, plan: 'nightly' }).ids()).committed
+
+async function isWhole(storage: Store, id: string): Promise<void> {
+  const catalog = openCatalog({ storage, plan: 'nightly' })
+  const { problems } = await catalog.verify(await catalog.manifest(id), { level: 'content', signal })
+  expect(problems).toEqual([])
+}
+
+describe('with trust', () => {
+  const { privateKey, publicKey } = generateKeyPairSync('ed25519')
+  const trust = [publicKey.export({ type: 'spki', format: 'pem' }).toString()]
+
+  test('what nobody trusted has signed stays where it is, and the others are copied', async () => {
+    await putBackup(main, daily(2), parts, privateKey)
+    await putBackup(main, daily(1), parts)
+    const { data, failure } = await copy(jobOf({ trust }), { name: 'nightly' })
+    expect(exitCodeOf(failure)).toBe(24)
+    expect(copied(data)).toMatchObject([
+      { backup: daily(1), to: 'offsite', failed: expect.stringContaining('is not signed, and backups.nightly.trust') },
+      { backup: daily(2), to: 'offsite', parts: 2 },
+    ])
+    expect(await committedIn(offsite)).toEqual([daily(2)])
+    expect(await keysOf(offsite, `nightly/${daily(1)}`)).toEqual([])
+    await isWhole(offsite, daily(2))
+  })
+
+  test('an unsigned one is not copied when it is asked for', async () => {
+    await putBackup(main, daily(1), parts)
+    const copying = copy(jobOf({ trust }), { name: 'nightly', pick: daily(1) })
+    await expect(copying).rejects.toMatchObject({ kind: 'verification' })
+    expect(await keysOf(offsite)).toEqual([])
+  })
+})
+
+describe('one backup that cannot be copied does not keep the others from it', () => {
+  test.each(['{}', 'cut'])('its manifest is %s', async (text) => {
+    for (const day of [1, 2, 3]) await putBackup(main, daily(day), parts)
+    await putText(main, `nightly/${daily(2)}.json`, text)
+    const { data, failure } = await copy(jobOf(), { name: 'nightly' })
+    expect(failure).toMatchObject({
+      kind: 'verification',
+      message: expect.stringContaining(`backup ${daily(2)} is not`),
+    })
+    expect(copied(data).map(({ backup, failed }) => [backup, failed !== undefined])).toEqual([
+      [daily(1), false],
+      [daily(2), true],
+      [daily(3), false],
+    ])
+    expect(await committedIn(offsite)).toEqual([daily(3), daily(1)])
+    for (const day of [1, 3]) await isWhole(offsite, daily(day))
+  })
+
+  test('it was pruned a moment ago', async () => {
+    for (const day of [1, 2]) await putBackup(main, daily(day), parts)
+    main.before = (call) => {
+      if (call === `get nightly/${daily(1)}.json`) main.objects.delete(`nightly/${daily(1)}.json`)
+    }
+    const { data, failure } = await copy(jobOf(), { name: 'nightly' })
+    expect(failure).toBeUndefined()
+    expect(copied(data).map(({ backup }) => backup)).toEqual([daily(2)])
+  })
+
+  test('it was asked for, and pruned a moment ago', async () => {
+    await putBackup(main, daily(1), parts)
+    let reads = 0
+    main.before = (call) => {
+      if (call === `get nightly/${daily(1)}.json` && ++reads === 2) main.objects.delete(`nightly/${daily(1)}.json`)
+    }
+    const { failure } = await copy(jobOf(), { name: 'nightly', pick: daily(1) })
+    expect(failure).toMatchObject({ kind: 'nothing-matches' })
+    expect(await keysOf(offsite)).toEqual([])
+  })
+})
+
+test('what was copied is the same, with its pin', async () => {
+  await putBackup(main, daily(1), parts)
+  const { failure } = await copy(jobOf(), { name: 'nightly' })
+  expect(failure).toBeUndefined()
+  const manifest = `nightly/${daily(1)}.json`
+  expect(await textAt(offsite, manifest)).toBe(await textAt(main, manifest))
+  await isWhole(offsite, daily(1))
+})
