@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import { lstat, rmdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
@@ -120,20 +119,23 @@ function intoStream(output: Writable & { isTTY?: boolean }): Destination {
   output.on('error', () => {})
   return async (archive, signal) => {
     let size = 0
-    const stopped = once(signal, 'abort').then(() => signal.throwIfAborted())
-    stopped.catch(() => {})
     for await (const chunk of archive) {
-      await Promise.race([written(output, chunk as Buffer), stopped])
+      await written(output, chunk as Buffer, signal)
       size += (chunk as Buffer).length
     }
     return size
   }
 }
 
-/** Resolves when the chunk is out of our memory. */
-function written(output: Writable, chunk: Buffer): Promise<void> {
+/** Resolves when the chunk is out of our memory. Whoever reads may have gone to sleep: the signal ends the wait. */
+function written(output: Writable, chunk: Buffer, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
+    signal.throwIfAborted()
+    const stop = () => reject(signal.reason)
+    // taken away again: the signal lives as long as the job, and every listener would hold its chunk
+    signal.addEventListener('abort', stop, { once: true })
     output.write(chunk, (cause) => {
+      signal.removeEventListener('abort', stop)
       if (!cause) return resolve()
       const gone = (cause as NodeJS.ErrnoException).code === 'EPIPE' || output.destroyed
       if (!gone) return reject(new JobError('storage', 'standard output cannot be written', { cause }))
