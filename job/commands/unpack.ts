@@ -74,27 +74,49 @@ async function carryOut(
       job.progress.add(copy.where, size)
     })
     job.signal.throwIfAborted()
-  } catch (error) {
+    await moveUp(parts.map(ownPath), folder)
+    await changing(join(folder, manifestFile), (file) => writeFile(file, copy.bytes))
+  } finally {
     await rm(staging, { recursive: true, force: true })
-    throw error
   }
-  for (const part of parts) await moveUp(ownPath(part), folder)
-  await writeFile(join(folder, manifestFile), copy.bytes)
-  await rm(staging, { recursive: true, force: true })
 }
 
-/** What is in the way in a folder that had something already is replaced; nothing is written through a link. */
-async function moveUp(path: string, folder: string): Promise<void> {
-  const above = path.split('/').slice(0, -1)
-  for (let depth = 1; depth <= above.length; depth++) {
-    const at = join(folder, ...above.slice(0, depth))
-    const there = await lstat(at).catch(() => undefined)
-    if (!there) await mkdir(at)
-    else if (!there.isDirectory())
-      throw new JobError('target-not-empty', `${at} is no folder`, { hint: 'unpack into an empty folder' })
-  }
-  await rename(join(folder, partial, path), join(folder, path)).catch((cause) => {
-    throw new JobError('storage', `${join(folder, path)} cannot be written`, { cause })
+/** Files of the same name are replaced. Whether all can be is known before the first is; without a manifest the folder is not complete. */
+async function moveUp(paths: string[], folder: string): Promise<void> {
+  const above = new Set(paths.flatMap(foldersAbove))
+  for (const at of above) await requireFolder(join(folder, at))
+  for (const path of [...paths, manifestFile]) await requireNoFolder(join(folder, path))
+  await changing(join(folder, manifestFile), (file) => rm(file, { force: true }))
+  for (const at of above) await changing(join(folder, at), (path) => mkdir(path, { recursive: true }))
+  for (const path of paths) await changing(join(folder, path), (file) => rename(join(folder, partial, path), file))
+}
+
+/** Outer ones first: `a` and `a/b` of `a/b/c`. */
+function foldersAbove(path: string): string[] {
+  const names = path.split('/').slice(0, -1)
+  return names.map((_, depth) => names.slice(0, depth + 1).join('/'))
+}
+
+/** Nothing is written through a link. */
+async function requireFolder(path: string): Promise<void> {
+  const there = await lstat(path).catch(() => undefined)
+  if (there && !there.isDirectory()) throw inTheWay(`${path} is no folder`)
+}
+
+async function requireNoFolder(path: string): Promise<void> {
+  if ((await lstat(path).catch(() => undefined))?.isDirectory()) throw inTheWay(`${path} is a folder`)
+}
+
+function inTheWay(message: string): JobError {
+  return new JobError('target-not-empty', message, { hint: 'nothing was changed; unpack into an empty folder' })
+}
+
+async function changing(path: string, change: (path: string) => Promise<unknown>): Promise<void> {
+  await change(path).catch((cause) => {
+    throw new JobError('storage', `${path} cannot be written`, {
+      hint: `the folder is not complete, which is why it has no ${manifestFile}: mend what is wrong, and unpack again with --overwrite`,
+      cause,
+    })
   })
 }
 

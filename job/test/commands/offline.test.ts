@@ -1,8 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto'
+import { getEventListeners, once } from 'node:events'
 import { access, cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough, Readable } from 'node:stream'
+import { queryObjects } from 'node:v8'
 import { pack } from 'tar-stream'
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { openCatalog } from '../../catalog/catalog.ts'
@@ -229,6 +231,32 @@ describe('export', () => {
       kind: 'storage',
       message: 'whoever reads standard output has stopped before its end',
     })
+  })
+
+  test('through a pipe keeps nothing of the chunks that it has sent', async () => {
+    const job = jobOf(store)
+    let chunks = 0
+    const archive = async () => {
+      const stdout = new PassThrough()
+      stdout.on('data', () => (chunks += 1))
+      await exportBackup(job, { plan, pick: id, file: '-', stdout })
+    }
+    await archive()
+    const before = queryObjects(Promise, { format: 'count' })
+    chunks = 0
+    for (let i = 0; i < 20; i++) await archive()
+    expect(queryObjects(Promise, { format: 'count' }) - before).toBeLessThan(chunks)
+    expect(getEventListeners(job.signal, 'abort')).toEqual([])
+  })
+
+  test('that waits for a reader ends when the run is stopped', async () => {
+    const stop = new AbortController()
+    const stdout = new PassThrough({ highWaterMark: 1 })
+    const job = fakeJob({ storages: [store], backups: { [plan]: {} }, signal: stop.signal })
+    const exporting = exportBackup(job, { plan, pick: id, file: '-', stdout })
+    await once(stdout, 'readable')
+    stop.abort(new Error('stopped'))
+    await expect(exporting).rejects.toThrow('stopped')
   })
 
   test('writes no archive onto a terminal', async () => {
@@ -520,7 +548,29 @@ describe('unpack', () => {
       kind: 'target-not-empty',
     })
     expect(await readdir(join(dir, 'elsewhere'))).toEqual([])
-    expect(await readdir(to())).toContain('.holdfast-partial')
+    expect(await readdir(to())).toEqual(['shop'])
+  })
+
+  test.each<[string, () => Promise<unknown>, string]>([
+    ['a file where a folder must be', () => writeFile(join(to(), 'shop'), 'mine'), 'shop is no folder'],
+    [
+      'a folder where a file must be',
+      () => mkdir(join(to(), 'shop/tables/orders.sql'), { recursive: true }),
+      'orders.sql is a folder',
+    ],
+    ['a folder where the manifest must be', () => mkdir(join(to(), 'manifest.json')), 'manifest.json is a folder'],
+  ])('changes nothing when there is %s', async (_, putInTheWay, message) => {
+    await mkdir(to())
+    await writeFile(join(to(), 'users.sql'), 'old')
+    await putInTheWay()
+    const before = await treeOf(to())
+    await expect(unpack(jobOf(store), { to: to(), plan, overwrite: true })).rejects.toMatchObject({
+      kind: 'target-not-empty',
+      message: expect.stringContaining(message),
+      hint: expect.stringContaining('nothing was changed'),
+    })
+    expect(await treeOf(to())).toEqual(before)
+    expect(await readdir(to())).not.toContain('.holdfast-partial')
   })
 
   test('what a killed run left is no content, and goes', async () => {
