@@ -7,7 +7,7 @@ import { formatManifest, type Manifest, parseManifest, requireTrust, SourceFacts
 import { isMissing, readAll, type Storage } from '../storage.ts'
 import { putOnce } from './commit.ts'
 import { type FindOptions, findBackup } from './find.ts'
-import { type Guards, isGuard, openGuards } from './guards.ts'
+import { type Guarded, type Guards, isGuard, openGuards } from './guards.ts'
 import {
   byAge,
   dateOf,
@@ -77,13 +77,15 @@ export interface Catalog {
   /** When the backup was started. Reads the manifest only for ids that tell no time (adopted ones). */
   startOf(id: string, signal?: AbortSignal): Promise<Date>
 
+  /** Rejects with `storage` when it says that it does not have what the manifest says was sent. */
+  confirm(manifest: Manifest, signal: AbortSignal): Promise<void>
   /** Compares the stored parts with the manifest; resolves to everything that is wrong. */
   verify(manifest: Manifest, options: VerifyOptions): Promise<Verified>
   /** Pins and holds. */
   readonly guards: Guards
   /**
    * Removes a backup: the manifest, its siblings, the parts. A crash in between leaves a leftover that `leftovers` finds; where a lock or a missing
-   * right keeps the manifest, nothing else goes either. False, and nothing removed, when it was pinned or held meanwhile.
+   * right keeps the manifest, nothing else goes either. False, and it is there, when it was pinned or held meanwhile.
    */
   remove(id: string, now: Date): Promise<boolean>
   /**
@@ -92,8 +94,8 @@ export interface Catalog {
    * of ours began, such as those rondb-helm wrote, are never removed. `uncommitted`: as `ids` gave them.
    */
   leftovers(options: LeftoverOptions): Promise<Leftover[]>
-  /** Removes a leftover. False, and nothing removed, when it has become a backup meanwhile. */
-  sweep(id: string): Promise<boolean>
+  /** Removes a leftover. False, and nothing removed, when it has become a backup meanwhile, was begun anew or is held. */
+  sweep(id: string, patience: Patience): Promise<boolean>
 }
 
 /** All sorted, oldest first. */
@@ -105,8 +107,12 @@ export interface Ids {
   guards: Map<string, string[]>
 }
 
-export interface LeftoverOptions {
+export interface LeftoverOptions extends Patience {
   uncommitted: readonly string[]
+}
+
+/** How long an unfinished run is left alone. */
+export interface Patience {
   keepFailedSeconds: number
   deadlineSeconds: number
   now: Date
@@ -130,6 +136,7 @@ export interface CatalogOptions {
 const claimTries = 60
 const readersAtOnce = 8
 const failMs = 10_000
+const putBackMs = 60_000
 
 export function openCatalog({ storage, plan, trust, waits = [500, 2000, 5000] }: CatalogOptions): Catalog {
   const catalog: Catalog = {
@@ -235,19 +242,32 @@ export function openCatalog({ storage, plan, trust, waits = [500, 2000, 5000] }:
       return isTime(id) ? dateOf(id) : new Date((await catalog.manifest(id, signal)).started)
     },
 
+    async confirm(manifest, signal) {
+      const [first] = (await catalog.verify(manifest, { level: 'present', signal })).problems
+      if (!first) return
+      const text = `storage ${storage.name} does not have what was sent: ${first.path} ${first.says}`
+      throw new JobError('storage', text)
+    },
+
     verify: (manifest, options) => verifyParts({ storage, plan, manifest, ...options }),
 
     guards: openGuards(storage, plan),
 
     async remove(id, now) {
       // again, and as late as can be: a reader may have come since it was planned
-      const { pin, holds } = await catalog.guards.read(id, await catalog.guards.names(id), now)
-      if (pin || holds.length > 0) return false
+      if (await isGuarded(id, now)) return false
       // An adopted folder was begun by no run of ours, and such are not swept: after a crash in here this file says that it may be.
       const begun = await storage.head(startedKey(plan, id))
       if (!begun) await catalog.fail(id, { reason: 'was being removed', kind: 'removed', finished: now.toISOString() })
       const beside = await keysBelow(manifestPrefix(plan, id))
+      const manifest = await readAll(storage, manifestKey(plan, id)).catch(noneWhenMissing)
       await storage.delete([manifestKey(plan, id)])
+      // whoever guards it looks for the manifest afterwards: so one of the two sees the other
+      if (manifest && (await isGuarded(id, now))) {
+        await putBack(manifestKey(plan, id), manifest)
+        if (!begun) await storage.delete([failedKey(plan, id)])
+        return false
+      }
       await discard(beside.filter((key) => key !== manifestKey(plan, id)))
       await removeFolder(id)
       return true
@@ -255,7 +275,11 @@ export function openCatalog({ storage, plan, trust, waits = [500, 2000, 5000] }:
 
     leftovers: (options) => inParallel(options.uncommitted, readersAtOnce, (id) => judge(id, options)),
 
-    async sweep(id) {
+    async sweep(id, patience) {
+      // again, and as late as can be: a copy may have begun it anew since it was planned
+      if (!(await judge(id, patience)).remove) return false
+      const { holds } = await guardsOf(id, patience.now)
+      if (holds.length > 0) return false
       if (await storage.head(manifestKey(plan, id))) return false
       await discard(await keysBelow(manifestPrefix(plan, id)))
       await removeFolder(id)
@@ -287,7 +311,7 @@ export function openCatalog({ storage, plan, trust, waits = [500, 2000, 5000] }:
     return bytes && parseRunFile(schema, bytes)
   }
 
-  async function judge(id: string, { keepFailedSeconds, deadlineSeconds, now }: LeftoverOptions): Promise<Leftover> {
+  async function judge(id: string, { keepFailedSeconds, deadlineSeconds, now }: Patience): Promise<Leftover> {
     const started = await catalog.started(id)
     let ours = started !== undefined
     let lastSign = beginning(id, started).getTime()
@@ -301,6 +325,20 @@ export function openCatalog({ storage, plan, trust, waits = [500, 2000, 5000] }:
     if (quiet <= deadlineSeconds) return { id, remove: false, reason: 'may still be running' }
     if (quiet <= keepFailedSeconds) return { id, remove: false, reason: 'failed, kept for --resume and for a look' }
     return { id, remove: true, reason: `unfinished, nothing happened to it for ${Math.floor(quiet / 3600)} h` }
+  }
+
+  async function guardsOf(id: string, now: Date): Promise<Guarded> {
+    return catalog.guards.read(id, await catalog.guards.names(id), now)
+  }
+
+  async function isGuarded(id: string, now: Date): Promise<boolean> {
+    const { pin, holds } = await guardsOf(id, now)
+    return pin !== undefined || holds.length > 0
+  }
+
+  /** A run that is ended now must not leave a backup without its manifest. */
+  async function putBack(key: string, bytes: Buffer): Promise<void> {
+    await putOnce({ storage, key, bytes, signal: AbortSignal.timeout(putBackMs), waits })
   }
 
   /** The run's own files go last: what is left after a crash still says whose it is. */

@@ -1,12 +1,21 @@
 import { type Catalog, openCatalog } from '../catalog/catalog.ts'
-import { bytesOf, folderKey, manifestPrefix, partKey, pathOf, startedKey } from '../catalog/layout.ts'
+import {
+  bytesOf,
+  folderKey,
+  manifestKey,
+  manifestPrefix,
+  partKey,
+  pathOf,
+  siblingKey,
+  startedKey,
+} from '../catalog/layout.ts'
 import { JobError, textOf } from '../errors.ts'
 import { type Copy, openShelf, type Shelf } from '../io/copies.ts'
 import { type Destinations, openDestinations } from '../io/destinations.ts'
 import { inParallel } from '../io/parallel.ts'
 import { readPart } from '../io/parts.ts'
 import { store } from '../io/pipeline.ts'
-import type { Manifest, Part } from '../manifest.ts'
+import type { Part } from '../manifest.ts'
 import { readAll } from '../storage.ts'
 import { asStored, begin, bringerOf, claim, commit } from './bring.ts'
 import { catalogOf } from './destinations.ts'
@@ -52,9 +61,11 @@ export async function carry(job: Job, { source, held, targets: them, failures }:
     })
     await to.each(async (one) => {
       const catalog = catalogOf({ catalogs: targets }, one)
-      await confirm(job, catalog, manifest)
+      await catalog.confirm(manifest, signal)
       await bringSiblings(job, source.catalog, { catalog, id })
       await commit(catalog, { manifest, bytes, signal })
+      // a prune that took it for a leftover may have been at it
+      await catalog.confirm(manifest, signal)
     })
   } catch (error) {
     for (const { storage } of to.live()) failures.set(storage.name, error)
@@ -88,6 +99,10 @@ async function prepare(job: Job, catalog: Catalog, source: Held): Promise<Map<st
   const run = bringerOf(source, 'copy')
   const there = await catalog.started(id, job.signal)
   if (there && there.run !== run && (await isItsRun(job, source, there.run))) {
+    if (await catalog.storage.head(manifestKey(catalog.plan, id)))
+      throw new JobError('busy', `storage ${catalog.storage.name} got backup ${id} a moment ago`, {
+        hint: 'run it again: it looks at what is there now',
+      })
     await clear(catalog, id)
     await begin(job, catalog, { manifest, run })
     return new Map()
@@ -160,15 +175,6 @@ function copiesOf(held: Held[], { path, size, sha256 }: Part): Copy[] {
   })
 }
 
-async function confirm(job: Job, catalog: Catalog, manifest: Manifest): Promise<void> {
-  const [first] = (await catalog.verify(manifest, { level: 'present', signal: job.signal })).problems
-  if (first)
-    throw new JobError(
-      'storage',
-      `storage ${catalog.storage.name} does not have what was sent: ${first.path} ${first.says}`,
-    )
-}
-
 /** Its keys for newer recipients, and its pin: later facts that are true of every copy. */
 async function bringSiblings(
   job: Job,
@@ -179,6 +185,10 @@ async function bringSiblings(
   for await (const { key } of storage.list(manifestPrefix(plan, to.id), { delimiter: '/' })) {
     if (!/\.(keys-\d+|pin)\.json$/.test(key)) continue
     const bytes = await readAll(storage, key, signal)
-    await to.catalog.storage.put(key, bytes, { size: bytes.length, signal })
+    await to.catalog.storage.put(key, bytes, {
+      size: bytes.length,
+      signal,
+      unlocked: key === siblingKey(plan, to.id, 'pin'),
+    })
   }
 }

@@ -70,8 +70,9 @@ async function carryOut(job: Job, { catalog, archive, where }: Importing): Promi
     }
     for (const { key, bytes } of archive.siblings)
       await storage.put(key, bytes, { size: bytes.length, signal: job.signal })
-    await confirm(catalog, manifest, job.signal)
+    await catalog.confirm(manifest, job.signal)
     await commit(catalog, { manifest, bytes, signal: job.signal })
+    await catalog.confirm(manifest, job.signal)
   } catch (error) {
     const { kind } = error instanceof JobError ? error : { kind: 'bug' }
     await catalog.fail(id, { reason: textOf(error), kind, finished: job.now().toISOString() })
@@ -80,15 +81,6 @@ async function carryOut(job: Job, { catalog, archive, where }: Importing): Promi
     job.progress.end()
   }
   job.log.info({ plan, backup: id, storage: storage.name, bytes: bytesOf(parts) }, 'backup imported')
-}
-
-async function confirm(catalog: Catalog, manifest: Manifest, signal: AbortSignal): Promise<void> {
-  const [first] = (await catalog.verify(manifest, { level: 'present', signal })).problems
-  if (first)
-    throw new JobError(
-      'storage',
-      `storage ${catalog.storage.name} does not have what was sent: ${first.path} ${first.says}`,
-    )
 }
 
 function result(manifest: Manifest, { storage, there }: { storage: string; there: boolean }): Result {

@@ -27,6 +27,10 @@ export async function pin(job: Job, { note, ...options }: PinOptions): Promise<R
   const pinned = job.now().toISOString()
   return changeEach(job, options, async (catalog) => {
     await catalog.guards.pin(options.id, { pinned, ...(note ? { note } : {}) }, job.signal)
+    if (!(await isThere(catalog, options.id))) {
+      await catalog.guards.unpin(options.id)
+      return undefined
+    }
     return { pinned: true, ...(note ? { note } : {}) }
   })
 }
@@ -43,7 +47,7 @@ export async function unpin(job: Job, options: PinOptions): Promise<Result> {
 async function changeEach(
   job: Job,
   { plan, id, storages }: PinOptions,
-  change: (catalog: Catalog) => Promise<Pick<Pinned, 'pinned' | 'note'>>,
+  change: (catalog: Catalog) => Promise<Pick<Pinned, 'pinned' | 'note'> | undefined>,
 ): Promise<Result> {
   if (!isId(id)) {
     throw new JobError('configuration', `"${id}" is no id of a backup`, {
@@ -52,8 +56,8 @@ async function changeEach(
   }
   const names = storagesOf(job.config, plan, storages)
   const { answers, unreachable } = await askEach({ job, plan, storages: names }, async (catalog) => {
-    if (!(await catalog.storage.head(manifestKey(plan, id)))) return undefined
-    return { plan, storage: catalog.storage.name, id, ...(await change(catalog)) }
+    const changed = (await isThere(catalog, id)) ? await change(catalog) : undefined
+    return changed && { plan, storage: catalog.storage.name, id, ...changed }
   })
   const rows: Pinned[] = answers.flatMap(({ answer }) => answer ?? [])
   return {
@@ -64,6 +68,10 @@ async function changeEach(
     },
     failure: failureOf(unreachable) ?? (rows.length === 0 ? nowhere(plan, id, names) : undefined),
   }
+}
+
+async function isThere({ storage, plan }: Catalog, id: string): Promise<boolean> {
+  return (await storage.head(manifestKey(plan, id))) !== undefined
 }
 
 function nowhere(plan: string, id: string, storages: string[]): JobError {

@@ -1,4 +1,4 @@
-import type { Catalog } from '../catalog/catalog.ts'
+import type { Catalog, Patience } from '../catalog/catalog.ts'
 import { byAge } from '../catalog/layout.ts'
 import { type Plan, seconds } from '../config.ts'
 import { exitCodeOf, JobError, textOf } from '../errors.ts'
@@ -94,6 +94,7 @@ async function pruneStorages(job: Job, { plan, dryRun = false, storages }: Prune
 
 interface Decision {
   catalog: Catalog
+  values: Plan
   rows: Pruned[]
   /** Holds that are over. */
   expired: { id: string; run: string }[]
@@ -106,9 +107,7 @@ async function decide(job: Job, catalog: Catalog, values: Plan): Promise<Decisio
   if (remove.length > 0) await requireRestorable(job, catalog, [newest, ids.committed.at(-1)])
   const leftovers = await catalog.leftovers({
     uncommitted: ids.uncommitted,
-    keepFailedSeconds: seconds(values.keepFailed),
-    deadlineSeconds: seconds(values.deadline),
-    now: job.now(),
+    ...patienceOf(job, values),
   })
   const rows: Pruned[] = [
     ...keep.map(({ id, reasons }) => ({ ...where, id, action: 'keep' as const, reason: reasons.join(', ') })),
@@ -120,7 +119,11 @@ async function decide(job: Job, catalog: Catalog, values: Plan): Promise<Decisio
       reason,
     })),
   ]
-  return { catalog, rows: rows.sort((a, b) => byAge(b.id, a.id)), expired }
+  return { catalog, values, rows: rows.sort((a, b) => byAge(b.id, a.id)), expired }
+}
+
+function patienceOf(job: Job, { keepFailed, deadline }: Plan): Patience {
+  return { keepFailedSeconds: seconds(keepFailed), deadlineSeconds: seconds(deadline), now: job.now() }
 }
 
 /** Nothing older goes while the newest is one that no restore would take: its manifest cannot be read, or parts are missing. */
@@ -137,12 +140,12 @@ async function requireRestorable(job: Job, catalog: Catalog, newest: (string | u
 }
 
 /** The oldest first: when it is cut short, what is left is what would have been kept longest. */
-async function carryOut(job: Job, { catalog, rows, expired }: Decision): Promise<void> {
+async function carryOut(job: Job, { catalog, values, rows, expired }: Decision): Promise<void> {
   for (const row of rows.toReversed()) {
     if (row.action !== 'remove' && row.action !== 'sweep') continue
     job.signal.throwIfAborted()
     try {
-      await removeOne(job, catalog, row)
+      await removeOne(job, { catalog, values, row })
     } catch (error) {
       job.signal.throwIfAborted()
       if (exitCodeOf(error) === 1) throw error
@@ -152,11 +155,19 @@ async function carryOut(job: Job, { catalog, rows, expired }: Decision): Promise
   for (const { id, run } of expired) await catalog.guards.release(id, run).catch(() => undefined)
 }
 
-async function removeOne(job: Job, catalog: Catalog, row: Pruned): Promise<void> {
+interface Removing {
+  catalog: Catalog
+  values: Plan
+  row: Pruned
+}
+
+async function removeOne(job: Job, { catalog, values, row }: Removing): Promise<void> {
   const { action, plan, storage, id, reason } = row
   const about = { plan, storage, id, reason }
   if (action === 'sweep') {
-    if (await catalog.sweep(id)) job.log.info(about, 'leftovers swept')
+    if (await catalog.sweep(id, patienceOf(job, values))) return job.log.info(about, 'leftovers swept')
+    row.action = 'leave'
+    row.reason = 'taken up again a moment ago'
   } else if (await catalog.remove(id, job.now())) {
     job.log.info(about, 'backup removed')
   } else {

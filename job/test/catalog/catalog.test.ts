@@ -285,17 +285,37 @@ describe('remove', () => {
   )
 
   async function sweepAll(catalog: Catalog): Promise<void> {
-    const leftovers = await catalog.leftovers({
-      ...(await catalog.ids()),
-      keepFailedSeconds: 60,
-      deadlineSeconds: 60,
-      now: hours(9),
-    })
+    const patience = { keepFailedSeconds: 60, deadlineSeconds: 60, now: hours(9) }
+    const leftovers = await catalog.leftovers({ ...(await catalog.ids()), ...patience })
     for (const { id, remove } of leftovers) {
       expect(remove).toBe(true)
-      expect(await catalog.sweep(id)).toBe(true)
+      expect(await catalog.sweep(id, patience)).toBe(true)
     }
   }
+})
+
+describe('a removal that somebody was faster than', () => {
+  const hold = { run: 'restore-1', by: 'restore a', since: hours(1).toISOString(), expires: hours(9).toISOString() }
+  test.each<[string, (catalog: Catalog) => Promise<void>]>([
+    ['a hold', (catalog) => catalog.guards.hold(first, hold)],
+    ['a pin', (catalog) => catalog.guards.pin(first, { pinned: hours(1).toISOString() })],
+  ])('leaves the backup as it was, with %s', async (_, guard) => {
+    for (const begun of [true, false]) {
+      const store = memoryStore()
+      const catalog = openCatalog({ storage: store, plan: 'nightly' })
+      await putBackup(store, first, { 'users.sql': 'x' })
+      if (!begun) await store.delete([`nightly/${first}/started.json`])
+      const before = new Map(store.objects)
+      store.before = async (call) => {
+        if (call !== `delete nightly/${first}.json`) return
+        store.before = () => {}
+        await guard(catalog)
+      }
+      expect(await catalog.remove(first, hours(2))).toBe(false)
+      for (const key of await keysOf(store, `nightly/${first}.`)) if (/hold|pin/.test(key)) store.objects.delete(key)
+      expect(store.objects).toEqual(before)
+    }
+  })
 })
 
 describe('leftovers', () => {
@@ -347,8 +367,34 @@ describe('leftovers', () => {
     const catalog = openCatalog({ storage: store, plan: 'nightly' })
     await putBackup(store, first, { 'users.sql': 'x' })
     const before = await keysOf(store)
-    expect(await catalog.sweep(first)).toBe(false)
+    expect(await catalog.sweep(first, { ...limits, now: hours(99) })).toBe(false)
     expect(await keysOf(store)).toEqual(before)
+  })
+
+  test('one that was begun anew since it was judged is not swept', async () => {
+    const store = memoryStore()
+    const catalog = openCatalog({ storage: store, plan: 'nightly' })
+    const patience = { ...limits, now: hours(99) }
+    await putText(store, `nightly/${first}/started.json`, JSON.stringify(startedOf(first)))
+    await putText(store, `nightly/${first}/users.sql`, 'x')
+    expect(await catalog.leftovers({ ...(await catalog.ids()), ...patience })).toMatchObject([{ remove: true }])
+    const again = { ...startedOf(first), started: hours(98).toISOString() }
+    await putText(store, `nightly/${first}/started.json`, JSON.stringify(again))
+    const before = await keysOf(store)
+    expect(await catalog.sweep(first, patience)).toBe(false)
+    expect(await keysOf(store)).toEqual(before)
+  })
+
+  test('one that is held is not swept before the hold is over', async () => {
+    const store = memoryStore()
+    const catalog = openCatalog({ storage: store, plan: 'nightly' })
+    await putText(store, `nightly/${first}/started.json`, JSON.stringify(startedOf(first)))
+    const hold = { run: 'copy-1', by: 'copy away', since: hours(98).toISOString(), expires: hours(100).toISOString() }
+    await catalog.guards.hold(first, hold)
+    expect(await catalog.sweep(first, { ...limits, now: hours(99) })).toBe(false)
+    expect(await keysOf(store)).toHaveLength(2)
+    expect(await catalog.sweep(first, { ...limits, now: hours(101) })).toBe(true)
+    expect(await keysOf(store)).toEqual([])
   })
 
   test('sweep takes siblings along', async () => {
@@ -356,7 +402,7 @@ describe('leftovers', () => {
     const catalog = openCatalog({ storage: store, plan: 'nightly' })
     await putText(store, `nightly/${first}/started.json`, '{}')
     await putText(store, `nightly/${first}.pin.json`, '{}')
-    expect(await catalog.sweep(first)).toBe(true)
+    expect(await catalog.sweep(first, { ...limits, now: hours(99) })).toBe(true)
     expect(await keysOf(store)).toEqual([])
   })
 })

@@ -4,7 +4,9 @@ import { openCatalog } from '../../catalog/catalog.ts'
 import { type Copied, copy } from '../../commands/copy.ts'
 import type { Plan } from '../../config.ts'
 import { exitCodeOf } from '../../errors.ts'
-import { keysOf, memoryStore, putBackup, putText, type Store, signal, textAt } from '../catalog/store.ts'
+import { formatManifest } from '../../manifest.ts'
+import type { PutOptions } from '../../storage.ts'
+import { keysOf, manifestOf, memoryStore, putBackup, putText, type Store, signal, textAt } from '../catalog/store.ts'
 import { fakeJob, now } from './fake-job.ts'
 
 const daily = (age: number) => String(now.getTime() / 1000 - age * 86_400)
@@ -94,11 +96,56 @@ describe('one backup that cannot be copied does not keep the others from it', ()
   })
 })
 
-test('what was copied is the same, with its pin', async () => {
-  await putBackup(main, daily(1), parts)
-  const { failure } = await copy(jobOf(), { name: 'nightly' })
-  expect(failure).toBeUndefined()
-  const manifest = `nightly/${daily(1)}.json`
-  expect(await textAt(offsite, manifest)).toBe(await textAt(main, manifest))
-  await isWhole(offsite, daily(1))
+describe('somebody else is at the folder', () => {
+  test('which has become a backup: it stays as it is', async () => {
+    await putBackup(main, daily(1), parts)
+    await putBackup(offsite, daily(1), parts)
+    const manifest = offsite.objects.get(`nightly/${daily(1)}.json`) as Buffer
+    offsite.objects.delete(`nightly/${daily(1)}.json`)
+    offsite.before = (call) => {
+      if (call === `get nightly/${daily(1)}/started.json`) offsite.objects.set(`nightly/${daily(1)}.json`, manifest)
+    }
+    const { failure } = await copy(jobOf(), { name: 'nightly' })
+    expect(failure).toMatchObject({ kind: 'busy', hint: expect.stringContaining('run it again') })
+    await isWhole(offsite, daily(1))
+  })
+
+  test('which is swept in the last moment: the copy says that it is hollow', async () => {
+    await putBackup(main, daily(1), parts)
+    offsite.before = (call) => {
+      if (call === `put nightly/${daily(1)}.json`) offsite.objects.delete(`nightly/${daily(1)}/users.sql`)
+    }
+    const { data, failure } = await copy(jobOf(), { name: 'nightly' })
+    expect(exitCodeOf(failure)).toBe(23)
+    expect(copied(data)).toMatchObject([{ failed: expect.stringContaining('does not have what was sent: users.sql') }])
+  })
+})
+
+describe('what the rules would remove', () => {
+  const retention = { last: 1 }
+
+  test('is not copied, unless it is pinned where it is', async () => {
+    for (const day of [1, 2, 3]) await putBackup(main, daily(day), parts)
+    await openCatalog({ storage: main, plan: 'nightly' }).guards.pin(daily(3), { pinned: now.toISOString() })
+    const pin = `nightly/${daily(3)}.pin.json`
+    const options: PutOptions[] = []
+    const { put } = offsite
+    offsite.put = (key, body, given) => {
+      if (key === pin) options.push(given)
+      return put(key, body, given)
+    }
+    const { failure } = await copy(jobOf({ retention }), { name: 'nightly' })
+    expect(failure).toBeUndefined()
+    expect(await committedIn(offsite)).toEqual([daily(3), daily(1)])
+    expect(await textAt(offsite, pin)).toBe(await textAt(main, pin))
+    expect(options).toMatchObject([{ unlocked: true }])
+  })
+
+  test('is told by the manifest of an adopted backup where it is', async () => {
+    await putBackup(main, daily(1), parts)
+    const started = new Date(Number(daily(2)) * 1000).toISOString()
+    await main.put('nightly/265371530.json', formatManifest(manifestOf('265371530', { started, adopted: true })), {})
+    expect((await copy(jobOf({ retention }), { name: 'nightly' })).failure).toBeUndefined()
+    expect(await committedIn(offsite)).toEqual([daily(1)])
+  })
 })

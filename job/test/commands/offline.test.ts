@@ -332,6 +332,17 @@ describe('import', () => {
     }
   })
 
+  test('that was swept in the last moment says so', async () => {
+    const archive = await exportTo()
+    vault.before = (call) => {
+      if (call === `put ${plan}/${id}.json`) vault.objects.delete(`${plan}/${id}/users.sql.zst`)
+    }
+    await expect(bringIn(archive)).rejects.toMatchObject({
+      kind: 'storage',
+      message: 'storage vault does not have what was sent: users.sql.zst is missing',
+    })
+  })
+
   test('that failed says why in failed.json, which the next one takes away', async () => {
     const archive = await exportTo()
     await expect(bringIn(archive.subarray(0, 100_000))).rejects.toMatchObject({ kind: 'verification' })

@@ -39,6 +39,17 @@ test('a pinned backup stays until it is unpinned, in every storage that has it',
   for (const store of [main, offsite]) expect(await keysOf(store, `nightly/${daily(3)}`)).toEqual([])
 })
 
+test('one that a prune was faster to remove is not said to be pinned', async () => {
+  const main = await stored('main', [1, 2])
+  main.before = (call) => {
+    if (call === `put nightly/${daily(2)}.pin.json`) main.objects.delete(`nightly/${daily(2)}.json`)
+  }
+  const { data, failure } = await pin(fakeJob({ storages: [main], backups }), { plan: 'nightly', id: daily(2) })
+  expect(data).toEqual([])
+  expect(failure).toMatchObject({ kind: 'nothing-matches' })
+  expect(await keysOf(main, `nightly/${daily(2)}.`)).toEqual([])
+})
+
 test('list and show say that it is pinned, and why', async () => {
   const main = await stored('main', [1, 2])
   const job = fakeJob({ storages: [main], backups })
