@@ -6,6 +6,7 @@ import type { OtherRuns, RunContext, SourceRun, SourceState } from '../engine.ts
 import { engineOf } from '../engines/index.ts'
 import { JobError, textOf } from '../errors.ts'
 import type { Destination } from '../io/destinations.ts'
+import { requireEncrypted } from '../io/keys.ts'
 import { together } from '../io/parallel.ts'
 import { type Result, sizeText } from '../io/print.ts'
 import { openSink, type SourceSink } from '../io/sink.ts'
@@ -177,6 +178,7 @@ interface Finished {
 function manifestOf({ run, done, finished, warnings }: Finished, { storage }: Destination): Manifest {
   const { job, name, id, started } = run
   const parts = done.flatMap(({ sink }) => sink.parts(storage)).sort((a, b) => (a.path < b.path ? -1 : 1))
+  requireEncrypted(parts, storage)
   return run.sign({
     format: formatOf(parts),
     id,

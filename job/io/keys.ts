@@ -81,6 +81,21 @@ export async function requireKeys(
   if (failures.length > 0) throw failures[0]
 }
 
+/**
+ * Throws `configuration` for a part that is plain, or for others, in a storage that encrypts: its manifest would say that it is as the
+ * values want it. A run that is taken up again has parts of before the values were changed.
+ */
+export function requireEncrypted(parts: readonly Part[], { name, encryption }: Storage): void {
+  if (!encryption) return
+  const wanted = new Set(encryption.recipients)
+  const other = parts.find(({ age }) => wanted.symmetricDifference(new Set(age?.recipients)).size > 0)
+  if (!other) return
+  const when = other.age ? 'for other recipients' : 'before encryption was set'
+  throw new JobError('configuration', `storages.${name}.encryption: ${other.path} was stored ${when}`, {
+    hint: 'take a new backup instead of one with --resume',
+  })
+}
+
 const known = new WeakMap<Source, Map<string, Promise<KeysFile[]>>>()
 
 /** Bytes of a file of keys that is read: no backup has so many parts, but whoever can write there could put anything. */

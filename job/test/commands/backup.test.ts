@@ -168,6 +168,23 @@ describe('a storage that cannot be reached at the start', () => {
   })
 })
 
+test('no manifest says that a storage encrypts what was stored there before', async () => {
+  const { stores, run } = await setUp()
+  const stored = () => [...stores[0].objects.keys()].some((key) => key.endsWith('tree.tar.zst'))
+  const encryption = {
+    recipients: ['age15qkw4vchk87slqc30jaxt4fuqe9g829dwahgw9tnyqy58tpej4nst8rcfx'],
+    at: 'here',
+    identities: () => [],
+  }
+  Object.defineProperty(stores[0], 'encryption', { get: () => (stored() ? encryption : undefined) })
+  await run().catch(() => {})
+  expect(has(stores[0])).toBe(false)
+  expect(JSON.parse(await textAt(stores[0], `nightly/${id}/failed.json`))).toMatchObject({
+    kind: 'configuration',
+    reason: expect.stringMatching(/^storages.main.encryption: .* was stored before encryption was set$/),
+  })
+})
+
 test('an id that a further storage has already is passed over, and said to have come to nothing', async () => {
   const { stores, run } = await setUp()
   await putText(stores[1], `nightly/${id}/started.json`, '{}')

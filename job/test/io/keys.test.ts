@@ -1,7 +1,7 @@
 import { generateX25519Identity, identityToRecipient } from 'age-encryption'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { wrapKey } from '../../io/age.ts'
-import { KeysFile, keyOf } from '../../io/keys.ts'
+import { KeysFile, keyOf, requireEncrypted } from '../../io/keys.ts'
 import type { Part } from '../../manifest.ts'
 import type { Storage } from '../../storage.ts'
 import { type MemoryStorage, memoryStorage } from '../fakes/memory.ts'
@@ -93,6 +93,21 @@ test('a file too large for keys is not read', async () => {
     },
   }
   await expect(keyOf(part, { ...backup, storage: inflated })).rejects.toMatchObject({ kind: 'configuration' })
+})
+
+describe('a storage that encrypts', () => {
+  const plain: Part = { path: 'users.sql.zst', ...content, codec: 'zstd', plain: content }
+
+  test('has no part that is plain, or for others', () => {
+    expect(() => requireEncrypted([part], encrypting([]))).not.toThrow()
+    expect(() => requireEncrypted([part, plain], encrypting([]))).toThrow('users.sql.zst was stored before encryption')
+    const foreign = { ...part, age: { ...part.age, recipients: [recipient, others] } } as Part
+    expect(() => requireEncrypted([foreign], encrypting([]))).toThrow(`${path} was stored for other recipients`)
+  })
+
+  test('is not every one', () => {
+    expect(() => requireEncrypted([plain], memoryStorage())).not.toThrow()
+  })
 })
 
 function encrypting(identities: string[]): MemoryStorage & Storage {
