@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { createWriteStream } from 'node:fs'
 import { mkdir, statfs } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -25,6 +26,7 @@ const filesAtOnce = 3
 export async function carryOut(desk: Desk, order: Order): Promise<unknown> {
   const failed = desk.unopened.filter(({ storage }) => order.storages?.includes(storage))
   const warnings: string[] = []
+  const lists: Outcome['lists'] = {}
   const { signal } = desk.context
   const working: Working = {
     desk,
@@ -34,10 +36,11 @@ export async function carryOut(desk: Desk, order: Order): Promise<unknown> {
       onDrop: ({ name }, error) => failed.push(failureOf(name, error)),
     }),
     shelf: openShelf({ ...backupOf(desk), warn: (message) => warnings.push(message) }),
+    lists,
   }
   refuseNowhere(desk, order)
   const value = await todo(working, order)
-  return order.storages || order.copies ? ({ value, failed, warnings } satisfies Outcome) : value
+  return order.storages || order.copies ? ({ value, failed, lists, warnings } satisfies Outcome) : value
 }
 
 /** Storages that cannot be opened are passed over as long as there is another one. */
@@ -53,6 +56,7 @@ interface Working {
   desk: Desk
   to: Destinations
   shelf: Shelf
+  lists: Outcome['lists']
 }
 
 function todo(working: Working, order: Order): Promise<unknown> {
@@ -61,7 +65,8 @@ function todo(working: Working, order: Order): Promise<unknown> {
   return work(working, order)
 }
 
-async function upload({ desk, to }: Working, order: UploadOrder): Promise<Part[]> {
+async function upload(working: Working, order: UploadOrder): Promise<Part[]> {
+  const { desk, to } = working
   const { signal, progress } = desk.context
   const beside = await openFolder(desk, order.beside)
   const files = await beside.files(order.folder)
@@ -76,7 +81,7 @@ async function upload({ desk, to }: Working, order: UploadOrder): Promise<Part[]
     const sent = await store({ key, path, data, size, to: missing, signal, onBytes: progress })
     return new Map([...kept, ...sent])
   })
-  await writeLists(desk, to, order.path, parts)
+  await writeLists(working, order.path, parts)
   return parts.map(anyOf)
 }
 
@@ -156,7 +161,8 @@ async function fetchCopy(desk: Desk, { storage, part }: Copy, to: string): Promi
   await pipeline(checked, createWriteStream(to, { highWaterMark: 1024 * 1024 }), { signal })
 }
 
-async function work({ desk, to, shelf }: Working, order: EngineOrder): Promise<unknown> {
+async function work(working: Working, order: EngineOrder): Promise<unknown> {
+  const { desk, to, shelf } = working
   const engine = engineNamed(order.engine)
   if (!engine.work) throw new JobError('bug', `engine ${engine.name} gives orders but carries none out`)
   const beside = order.beside && (await openFolder(desk, order.beside))
@@ -184,15 +190,16 @@ async function work({ desk, to, shelf }: Working, order: EngineOrder): Promise<u
       return shelf.read(copies)
     },
   })
-  if (order.path !== undefined) await writeLists(desk, to, order.path, written)
+  if (order.path !== undefined) await writeLists(working, order.path, written)
   return result
 }
 
-/** Written last, to each storage its own: the coordinator believes it, not what we say. */
-async function writeLists(desk: Desk, to: Destinations, path: string, parts: Copies[]): Promise<void> {
+/** Written last, to each storage its own: the coordinator reads it there, and compares it with the hash that we say. */
+async function writeLists({ desk, to, lists }: Working, path: string, parts: Copies[]): Promise<void> {
   const key = partsKey(desk.hello.plan, desk.hello.backupId, path)
   await to.each(async ({ storage, out }) => {
     const list = listOf(parts.flatMap((copies) => copies.get(storage.name) ?? []))
+    lists[storage.name] = createHash('sha256').update(list).digest('hex')
     await storage.put(key, list, { size: list.length, signal: AbortSignal.any([desk.context.signal, out]) })
   })
 }

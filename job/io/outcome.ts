@@ -6,6 +6,8 @@ export interface Outcome {
   value: unknown
   /** Storages that failed while it was carried out, and got no list of parts. */
   failed: Failure[]
+  /** Of the list of parts that each other storage got, by its name: SHA-256. */
+  lists: Record<string, string>
   /** What the run has to warn of. */
   warnings: string[]
 }

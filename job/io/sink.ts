@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import { z } from 'zod'
 import type { Catalog } from '../catalog/catalog.ts'
@@ -50,9 +51,9 @@ export function openSink({ catalogs, to, id, source, engine, level, workers, pro
     return unwrapped(part)
   }
 
-  /** Of every storage: workers write their lists last, and those are believed instead of what they said. */
-  async function takeLists(key: string): Promise<Part[]> {
-    const lists = await to.each(({ storage }) => readParts(storage, key))
+  /** Of every storage: workers write their lists last, and those count, when they are still what was written. */
+  async function takeLists(key: string, hashes?: Outcome['lists']): Promise<Part[]> {
+    const lists = await to.each(({ storage }) => readParts(storage, key, hashes))
     return together(lists, key).map(keep)
   }
 
@@ -61,9 +62,9 @@ export function openSink({ catalogs, to, id, source, engine, level, workers, pro
     const path = pathOf(order.path)
     const live = to.live()
     const storages = live.map(({ storage }) => storage.name)
-    const { value, failed } = (await workers.order({ ...order, path, storages })) as Outcome
+    const { value, failed, lists } = (await workers.order({ ...order, path, storages })) as Outcome
     for (const failure of failed) to.drop(named(live, failure.storage), errorOf(failure))
-    const stored = await takeLists(partsKey(plan, id, path))
+    const stored = await takeLists(partsKey(plan, id, path), lists)
     return (order.do === 'upload' ? stored : value) as never
   }
 
@@ -110,8 +111,14 @@ export function listOf(parts: readonly Part[]): Buffer {
   return Buffer.from(`${JSON.stringify(parts, null, 1)}\n`)
 }
 
-async function readParts(storage: Storage, key: string): Promise<Part[]> {
-  return z.array(Part).parse(JSON.parse((await readAll(storage, key)).toString('utf8')))
+async function readParts(storage: Storage, key: string, hashes?: Outcome['lists']): Promise<Part[]> {
+  const bytes = await readAll(storage, key)
+  // what is listed gets into the manifest, under its signature
+  if (hashes && createHash('sha256').update(bytes).digest('hex') !== hashes[storage.name])
+    throw new JobError('storage', `storage ${storage.name}: ${key} is not what the worker wrote there`, {
+      hint: 'something else writes to this folder of the storage: find out what, then take a new backup',
+    })
+  return z.array(Part).parse(JSON.parse(bytes.toString('utf8')))
 }
 
 /** The copies of each part; all storages must have the same ones, of the same content. */

@@ -5,6 +5,7 @@ import { backup } from '../../commands/backup.ts'
 import { copy } from '../../commands/copy.ts'
 import type { Plan } from '../../config.ts'
 import { JobError } from '../../errors.ts'
+import type { Part } from '../../manifest.ts'
 import { keysOf, memoryStore, putText, type Store, signal, textAt } from '../catalog/store.ts'
 import { now } from './fake-job.ts'
 import { folderWith, planJob, planOf } from './plan-job.ts'
@@ -183,6 +184,21 @@ test('no manifest says that a storage encrypts what was stored there before', as
     kind: 'configuration',
     reason: expect.stringMatching(/^storages.main.encryption: .* was stored before encryption was set$/),
   })
+})
+
+test('a list of parts that somebody changed is not believed', async () => {
+  const { stores, run } = await setUp({ require: 'any' })
+  stores[0].after = (call) => {
+    if (!/^put .*parts\.json$/.test(call)) return
+    const key = call.slice('put '.length)
+    const list = JSON.parse(stores[0].objects.get(key)?.toString() ?? '') as Part[]
+    for (const part of list) part.sha256 = 'a'.repeat(64)
+    stores[0].objects.set(key, Buffer.from(JSON.stringify(list)))
+  }
+  const { data } = await run()
+  const why = expect.stringMatching(/^storage main: .*parts\.json is not what the worker wrote there$/)
+  expect(data).toMatchObject({ storages: ['offsite'], without: { main: why } })
+  expect(has(stores[0])).toBe(false)
 })
 
 test('an id that a further storage has already is passed over, and said to have come to nothing', async () => {
