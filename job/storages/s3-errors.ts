@@ -233,7 +233,7 @@ function byStatus(error: ServerError, { at, bucket }: Asked): Trouble | undefine
 }
 
 function accessHint(bucket: string): string {
-  return `the key needs s3:ListBucket on ${bucket}, and s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload on its objects`
+  return `the key needs s3:ListBucket on ${bucket}, and s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload on its objects; with objectLock s3:PutObjectRetention as well`
 }
 
 function hostHint(at: string): string {

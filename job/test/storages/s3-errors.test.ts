@@ -5,6 +5,7 @@ import { promisify } from 'node:util'
 import { afterAll, describe, expect, test } from 'vitest'
 import { JobError } from '../../errors.ts'
 import { readAll } from '../../storage.ts'
+import { S3Error } from '../../storages/s3-errors.ts'
 import { startS3Proxy } from '../fakes/s3-proxy.ts'
 import { selfSigned } from '../servers/certificate.ts'
 import { type S3Server, startS3 } from '../servers/s3.ts'
@@ -106,6 +107,21 @@ describe.skipIf(!found)('s3 errors', () => {
       { bucket: 'bucket', endpoint },
       { kind: 'configuration', message: expect.stringContaining('does not speak TLS') },
     )
+  })
+
+  test('a refusal says what object lock needs beside the rest', async () => {
+    const asked = {
+      name: 'main',
+      at: 'storages.main',
+      bucket: 'b',
+      endpoint: undefined,
+      operation: 'put a',
+      reached: true,
+    }
+    for (const name of ['AccessDenied', 'Forbidden']) {
+      const error = Object.assign(new Error(name), { name, $metadata: { httpStatusCode: 403 } })
+      expect(new S3Error(error, asked).hint).toContain('with objectLock s3:PutObjectRetention')
+    }
   })
 
   test.each([
