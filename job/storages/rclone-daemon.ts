@@ -28,7 +28,7 @@ export interface Rclone {
   readonly spool: string
   /** `remote:path` */
   readonly root: string
-  /** Removes the config file, which rclone has read at the first call: what is killed leaves no secrets behind. */
+  /** Removes the config file, which has a name and which rclone has read at the first call: what is killed leaves no secrets behind. */
   hideConfig(): Promise<void>
   /** Resolves when it has ended, whyever. */
   readonly ended: Promise<unknown>
@@ -84,7 +84,10 @@ export async function startRclone(options: RcloneOptions, texts: RcloneTexts, se
   }
 }
 
-/** As variables of rclone's: in argv everybody could read them. What the pod sets beside these applies too. */
+/**
+ * As variables of rclone's: in argv everybody could read them. RCLONE_CONFIG_PASS, and RCLONE_RC_PASS beside these, are secret: rclone takes
+ * no nameless file for them (docs/security.md). What the pod sets applies too.
+ */
 function settings(
   { timeoutSeconds, tls }: RcloneOptions,
   folder: string,
