@@ -1,9 +1,18 @@
 import { createHash } from 'node:crypto'
 import type { Catalog, Started } from '../catalog/catalog.ts'
 import { putOnce } from '../catalog/commit.ts'
-import { failedKey, folderKey, manifestKey, startedKey } from '../catalog/layout.ts'
+import {
+  failedKey,
+  folderKey,
+  keysKey,
+  keysNumber,
+  manifestKey,
+  manifestPrefix,
+  startedKey,
+} from '../catalog/layout.ts'
 import { formatRunFile } from '../catalog/runs.ts'
 import { JobError } from '../errors.ts'
+import type { Sibling } from '../io/exported.ts'
 import type { Manifest } from '../manifest.ts'
 import { isMissing, readAll, type Storage } from '../storage.ts'
 import type { Job } from './job.ts'
@@ -84,6 +93,29 @@ function startedOf(job: Job, { plan, cluster, sources }: Manifest, run: string):
     started: job.now().toISOString(),
     sources: sources.map(({ name }) => name),
   }
+}
+
+interface Keys {
+  id: string
+  files: readonly Sibling[]
+  signal: AbortSignal
+}
+
+/**
+ * Brings what `rewrap` wrote beside the backup elsewhere, and resolves to how many files that were. A file of the same name stays, for
+ * it may be for others: then it gets the next number.
+ */
+export async function bringKeys({ storage, plan }: Catalog, { id, files, signal }: Keys): Promise<number> {
+  if (files.length === 0) return 0
+  const there: Buffer[] = []
+  for await (const { key } of storage.list(manifestPrefix(plan, id)))
+    if (keysNumber(plan, id, key) !== undefined) there.push(await readAll(storage, key, signal))
+  const missing = files.filter(({ bytes }) => !there.some((held) => held.equals(bytes)))
+  for (const { key, bytes } of missing) {
+    let number = keysNumber(plan, id, key) ?? 1
+    while ((await putOnce({ storage, key: keysKey(plan, id, number), bytes, signal, waits })) === 'theirs') number++
+  }
+  return missing.length
 }
 
 /** The very bytes that it has elsewhere. */

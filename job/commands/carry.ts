@@ -2,6 +2,7 @@ import { type Catalog, openCatalog } from '../catalog/catalog.ts'
 import {
   bytesOf,
   folderKey,
+  keysNumber,
   manifestKey,
   manifestPrefix,
   partKey,
@@ -12,12 +13,13 @@ import {
 import { JobError, textOf } from '../errors.ts'
 import { type Copy, openShelf, type Shelf } from '../io/copies.ts'
 import { type Destinations, openDestinations } from '../io/destinations.ts'
+import type { Sibling } from '../io/exported.ts'
 import { inParallel } from '../io/parallel.ts'
 import { readPart } from '../io/parts.ts'
 import { store } from '../io/pipeline.ts'
 import type { Part } from '../manifest.ts'
 import { readAll } from '../storage.ts'
-import { asStored, begin, bringerOf, claim, commit } from './bring.ts'
+import { asStored, begin, bringerOf, bringKeys, claim, commit } from './bring.ts'
 import { catalogOf } from './destinations.ts'
 import type { Job } from './job.ts'
 import type { Held } from './missing.ts'
@@ -182,13 +184,14 @@ async function bringSiblings(
   to: { catalog: Catalog; id: string },
 ): Promise<void> {
   const { signal } = job
+  const files: Sibling[] = []
+  const pin = siblingKey(plan, to.id, 'pin')
   for await (const { key } of storage.list(manifestPrefix(plan, to.id), { delimiter: '/' })) {
-    if (!/\.(keys-\d+|pin)\.json$/.test(key)) continue
+    const isKeys = keysNumber(plan, to.id, key) !== undefined
+    if (!isKeys && key !== pin) continue
     const bytes = await readAll(storage, key, signal)
-    await to.catalog.storage.put(key, bytes, {
-      size: bytes.length,
-      signal,
-      unlocked: key === siblingKey(plan, to.id, 'pin'),
-    })
+    if (isKeys) files.push({ key, bytes })
+    else await to.catalog.storage.put(key, bytes, { size: bytes.length, signal, unlocked: true })
   }
+  await bringKeys(to.catalog, { id: to.id, files, signal })
 }

@@ -150,9 +150,41 @@ describe('a backup goes from one storage to another as a file', () => {
     await importBackup(jobOf(vault), { file: file(), storage: 'vault' })
     vault.calls.length = 0
     const { data, notes } = await importBackup(jobOf(vault), { file: file(), storage: 'vault' })
-    expect(data).toMatchObject({ written: false })
-    expect(notes).toEqual(['it was there already: nothing was read or written'])
+    expect(data).toMatchObject({ written: false, brought: { parts: 0, keys: 0 } })
+    expect(notes).toEqual(['it was there already: nothing was written'])
     expect(vault.calls.filter((call) => call.startsWith('put'))).toEqual([])
+  })
+
+  test('again brings the parts that were lost since, and nothing else', async () => {
+    await exportTo()
+    const vault = memoryStore({ name: 'vault' })
+    await importBackup(jobOf(vault), { file: file(), storage: 'vault' })
+    const whole = new Map(vault.objects)
+    const lost = [`${plan}/${id}/rondb/1/BACKUP-1.Data`, `${plan}/${id}/users.sql.zst`] as const
+    vault.objects.delete(lost[0])
+    vault.objects.set(lost[1], Buffer.from('x'))
+    vault.calls.length = 0
+    const job = jobOf(vault)
+    const { data, notes } = await importBackup(job, { file: file(), storage: 'vault' })
+    expect(data).toMatchObject({ written: false, brought: { parts: 2, keys: 0 } })
+    expect(notes).toEqual(['it was there already: 2 parts that were missing were added'])
+    expect(job.warnings.join()).toContain('BACKUP-1.Data is missing')
+    expect(vault.objects).toEqual(whole)
+    const puts = vault.calls.filter((call) => call.startsWith('put') && !call.includes('.hold-import-'))
+    expect(puts.toSorted()).toEqual(lost.map((key) => `put ${key}`))
+  })
+
+  test('again, from an archive that lacks its end, says so and leaves the backup as it was', async () => {
+    const archive = await exportTo()
+    const vault = memoryStore({ name: 'vault' })
+    await importBackup(jobOf(vault), { file: file(), storage: 'vault' })
+    vault.objects.delete(`${plan}/${id}/shop/tables/items.sql.zst`)
+    const before = new Map(vault.objects)
+    const input = Readable.from(archive.subarray(0, 100_000), { objectMode: false })
+    await expect(importBackup(jobOf(vault), { file: '-', storage: 'vault', input })).rejects.toMatchObject({
+      kind: 'verification',
+    })
+    expect(vault.objects).toEqual(before)
   })
 })
 
@@ -172,6 +204,22 @@ describe('an encrypted backup that was rewrapped', () => {
     expect(vault.objects.has(`${plan}/${id}.keys-1.json`)).toBe(true)
     for (const [key, bytes] of vault.objects)
       if (!key.endsWith('started.json')) expect((await readAll(from, key)).equals(bytes), key).toBe(true)
+  })
+
+  test('brings them to a storage that had the backup before, beside other keys', async () => {
+    const from = await encrypted()
+    await exportTo(file(), from)
+    const vault = memoryStore({ name: 'vault' })
+    for (const key of await keysOf(from, `${plan}/`))
+      if (!key.includes('.keys-')) await vault.put(key, await readAll(from, key), {})
+    const bring = () => importBackup(jobOf(vault), { file: file(), storage: 'vault' })
+    await putText(vault, `${plan}/${id}.keys-1.json`, 'of somebody else')
+    const keys = await readAll(from, `${plan}/${id}.keys-1.json`)
+    expect((await bring()).data).toMatchObject({ written: false, brought: { parts: 0, keys: 1 } })
+    expect(await textAt(vault, `${plan}/${id}.keys-1.json`)).toBe('of somebody else')
+    expect(vault.objects.get(`${plan}/${id}.keys-2.json`)).toEqual(keys)
+    expect((await bring()).data).toMatchObject({ brought: { keys: 0 } })
+    expect(await keysOf(vault, `${plan}/${id}.keys-3`)).toEqual([])
   })
 
   test.each(['identity.txt', 'identity-2.txt'])('is opened from its archive with %s', async (name) => {
