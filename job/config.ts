@@ -50,7 +50,7 @@ const Plan = z.strictObject({
   compression: Compression.optional(),
   signing: SigningValues.optional(),
   trust: TrustValues.optional().describe(
-    'whose signatures count when backups of this plan are verified, or restored into its own sources',
+    'whose signatures count when backups of this plan are verified, copied, exported, unpacked, pruned, or restored into its own sources',
   ),
   limits: Limits.optional().describe('how fast runs of the plan may move bytes; without it as fast as they can'),
   hooks: Hooks.optional(),
@@ -266,6 +266,11 @@ export function parseValues(values: unknown, file: string): Values {
   }
   for (const [restore, { from, targets, hooks, trust }] of Object.entries(parsed.data.restores)) {
     trustIn(trust, `restores.${restore}.trust`)
+    if (!trust && parsed.data.backups[from.plan]?.trust)
+      throw new JobError(
+        'configuration',
+        `restores.${restore}.trust: missing; backups.${from.plan} names whose signatures count, so name the same keys, or others`,
+      )
     refuseScaledTwice(`restores.${restore}`, [hooks, ...targets.map((target) => target.hooks)])
     knowStorages(`restores.${restore}.from.storages`, from.storages, parsed.data)
     refuseTwice(

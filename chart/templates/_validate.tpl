@@ -158,6 +158,9 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- include "holdfast.validateLimits" (dict "at" (print $at ".limits") "limits" .restore.limits) }}
 {{- include "holdfast.validateRun" (dict "at" $at "of" .restore "workload" $workload) }}
 {{- include "holdfast.validateTrust" (dict "at" $at "keys" .restore.trust) }}
+{{- if and (not .restore.trust) (dig .restore.from.plan "trust" "" .root.Values.backups) }}
+{{- fail (printf "%s.trust: missing; backups.%s names whose signatures count, so name the same keys, or others" $at .restore.from.plan) }}
+{{- end }}
 {{- if and .restore.schedule (not .restore.overwrite) }}
 {{- fail (printf "%s.overwrite: a restore with a schedule meets its own last one in the target; set %s.overwrite: true, or leave out the schedule" $at $at) }}
 {{- end }}

@@ -9,12 +9,13 @@ import { JobError } from '../errors.ts'
 import { openExported } from '../io/exported.ts'
 import type { Source } from '../io/keys.ts'
 import { inParallel } from '../io/parallel.ts'
-import { type Manifest, type Part, parseManifest } from '../manifest.ts'
+import { type Manifest, type Part, parseManifest, requireTrust } from '../manifest.ts'
 import { type Identities, type Listed, readAll, type Storage } from '../storage.ts'
 import { filesystemStorage } from '../storages/filesystem.ts'
+import { trustOf } from './catalogs.ts'
 import { holding } from './hold.ts'
 import type { Job } from './job.ts'
-import { findNewest } from './show.ts'
+import { findNewest, type Search } from './show.ts'
 
 /** A backup wherever it lies: in a storage, in a folder that somebody copied, in an exported file. */
 export interface Copy {
@@ -58,11 +59,7 @@ export async function openCopy(job: Job, options: Options): Promise<Copy> {
 }
 
 async function inStorage(job: Job, { plan = '', pick = 'latest', storages }: Options): Promise<Copy> {
-  const found = await findNewest(job, { plan, pick, storages })
-  const storage = await job.storage(found.storage)
-  const key = manifestKey(plan, found.manifest.id)
-  const bytes = await readAll(storage, key, job.signal)
-  const manifest = parseManifest(bytes, `${key} in storage ${storage.name}`)
+  const { storage, bytes, manifest } = await findStored(job, { plan, pick, storages })
   const each = fromEach(storage)
   const held = { job, storage, plan, id: manifest.id, by: 'unpack' }
   return {
@@ -72,6 +69,21 @@ async function inStorage(job: Job, { plan = '', pick = 'latest', storages }: Opt
     each: (parts, work) => underHold(held, () => each(parts, work)),
     close: async () => {},
   }
+}
+
+/** The backup that a pick asks for, of those whose signatures count, with the bytes of its manifest. */
+export async function findStored(job: Job, search: Omit<Search, 'trust'>) {
+  const { plan } = search
+  const trust = trustOf(job.config, plan)
+  const found = await findNewest(job, { ...search, trust })
+  const storage = await job.storage(found.storage)
+  const key = manifestKey(plan, found.manifest.id)
+  const where = `${key} in storage ${storage.name}`
+  const bytes = await readAll(storage, key, job.signal)
+  const manifest = parseManifest(bytes, where)
+  // read again: what was found need not be there any more
+  if (trust) requireTrust(manifest, trust, where)
+  return { storage, bytes, manifest }
 }
 
 interface Held {

@@ -2,17 +2,16 @@ import { lstat, rmdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { openCatalog } from '../catalog/catalog.ts'
-import { bytesOf, keysNumber, manifestKey, manifestPrefix, partKey } from '../catalog/layout.ts'
+import { bytesOf, keysNumber, manifestPrefix, partKey } from '../catalog/layout.ts'
 import { JobError } from '../errors.ts'
 import { exported, type Sibling } from '../io/exported.ts'
 import { verified } from '../io/pipeline.ts'
 import { type Result, sizeText } from '../io/print.ts'
-import { type Manifest, parseManifest } from '../manifest.ts'
+import type { Manifest } from '../manifest.ts'
 import { readAll, type Storage } from '../storage.ts'
 import { filesystemStorage } from '../storages/filesystem.ts'
-import { underHold } from './copies.ts'
+import { findStored, underHold } from './copies.ts'
 import type { Job } from './job.ts'
-import { findNewest } from './show.ts'
 
 export interface ExportOptions {
   plan: string
@@ -31,7 +30,8 @@ type Destination = (archive: Readable, signal: AbortSignal) => Promise<number>
 export async function exportBackup(job: Job, options: ExportOptions): Promise<Result> {
   const { plan, file, overwrite = false, stdout = process.stdout } = options
   const send = file === '-' ? intoStream(stdout) : await intoFile(file, overwrite)
-  const { storage, manifest, bytes, siblings } = await find(job, options)
+  const { storage, manifest, bytes } = await findStored(job, options)
+  const siblings = await keysBeside(storage, manifest, job.signal)
   const { id, parts } = manifest
   job.about({ plan, id })
   await requireParts(storage, manifest, job.signal)
@@ -57,16 +57,6 @@ export async function exportBackup(job: Job, options: ExportOptions): Promise<Re
       yield chunk
     }
   }
-}
-
-/** The manifest with its own bytes: those are what goes along. */
-async function find(job: Job, { plan, pick, storages }: ExportOptions) {
-  const found = await findNewest(job, { plan, pick, storages })
-  const storage = await job.storage(found.storage)
-  const key = manifestKey(plan, found.manifest.id)
-  const bytes = await readAll(storage, key, job.signal)
-  const manifest = parseManifest(bytes, `${key} in storage ${storage.name}`)
-  return { storage, bytes, manifest, siblings: await keysBeside(storage, manifest, job.signal) }
 }
 
 /** Without them an identity that the backup was rewrapped for would not open it. */

@@ -37,7 +37,7 @@ export async function show(job: Job, { plan, pick, storages, format }: ShowOptio
   return { data, table: { columns: ['what', 'value'], rows }, notes }
 }
 
-interface Search extends Pick<ShowOptions, 'plan' | 'pick' | 'storages'> {
+export interface Search extends Pick<ShowOptions, 'plan' | 'pick' | 'storages'> {
   /** Whose signatures count; everybody's without it. */
   trust?: Trust | undefined
 }
@@ -51,8 +51,8 @@ export async function findNewest(job: Job, { plan, pick, storages, trust }: Sear
   const answers: { storage: string; answer: Manifest }[] = []
   const failures: Unreachable[] = []
   for (const name of storagesOf(job.config, plan, storages)) {
-    const asked = await askEach({ job, plan, storages: [name] }, ({ storage }) =>
-      openCatalog({ storage, plan, trust }).find({ pick, signal: job.signal }),
+    const asked = await askEach({ job, plan, storages: [name], trust }, (catalog) =>
+      catalog.find({ pick, signal: job.signal }),
     )
     answers.push(...asked.answers)
     failures.push(...asked.unreachable)

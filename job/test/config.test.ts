@@ -213,6 +213,11 @@ describe('a wrong value', () => {
       `${nightly}.require: 3 of 2 storages`,
     ],
     [
+      'a restore without trust from a plan with trust',
+      (v) => (v.backups.nightly.trust = ['MCowBQYDK2VwAyEAdnTsAmeGGB0l27CdyefwDrVvRB/7nbOQPJyxkcBosgI=']),
+      'restores.once.trust: missing; backups.nightly names whose signatures count, so name the same keys, or others',
+    ],
+    [
       'a copy to a storage that is not there',
       (v) => (v.copies = { away: { plan: 'nightly', to: ['x'] } }),
       'copies.away.to: no storage named "x" (there are: main, s3)',

@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto'
 import { getEventListeners, once } from 'node:events'
 import { access, cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -13,7 +13,7 @@ import { importBackup } from '../../commands/import.ts'
 import { unpack } from '../../commands/unpack.ts'
 import { anyOf } from '../../io/destinations.ts'
 import { writePart } from '../../io/parts.ts'
-import { formatManifest, type Manifest, type Part } from '../../manifest.ts'
+import { formatManifest, type Manifest, type Part, signManifest } from '../../manifest.ts'
 import { readAll, type Storage } from '../../storage.ts'
 import { filesystemStorage } from '../../storages/filesystem.ts'
 import { keysOf, manifestOf, memoryStore, putText, type Store, signal, startedOf, textAt } from '../catalog/store.ts'
@@ -185,6 +185,41 @@ describe('a backup goes from one storage to another as a file', () => {
       kind: 'verification',
     })
     expect(vault.objects).toEqual(before)
+  })
+})
+
+describe('of a plan with trust', () => {
+  const [own, stranger] = [generateKeyPairSync('ed25519'), generateKeyPairSync('ed25519')]
+  const trust = [own.publicKey.export({ type: 'spki', format: 'pem' }).toString()]
+  const job = () => fakeJob({ storages: [store], backups: { [plan]: { trust } } })
+  const verbs: [string, () => Promise<unknown>][] = [
+    ['export', () => exportBackup(job(), { plan, pick: 'latest', file: file() })],
+    ['unpack', () => unpack(job(), { plan, to: join(dir, 'files') })],
+  ]
+
+  test.each(verbs)('%s takes only what its keys signed', async (_, run) => {
+    const put = (one: Manifest) => store.put(`${plan}/${id}.json`, formatManifest(one), {})
+    const refused = { kind: 'verification', message: expect.stringContaining(`backups.${plan}.trust`) }
+    await expect(run()).rejects.toMatchObject(refused)
+    await put(signManifest(manifest, stranger.privateKey))
+    await expect(run()).rejects.toMatchObject(refused)
+    expect(await readdir(dir)).toEqual([])
+    await put(signManifest(manifest, own.privateKey))
+    await run()
+    expect(await readdir(dir)).toHaveLength(1)
+  })
+
+  test.each(verbs)('%s looks at what it reads, not at what was found before', async (_, run) => {
+    const key = `${plan}/${id}.json`
+    await store.put(key, formatManifest(signManifest(manifest, own.privateKey)), {})
+    let reads = 0
+    store.before = (call) => {
+      if (call !== `get ${key}`) return
+      reads += 1
+      if (reads > 1) store.objects.set(key, formatManifest(manifest))
+    }
+    await expect(run()).rejects.toMatchObject({ kind: 'verification' })
+    expect(reads).toBe(2)
   })
 })
 
