@@ -102,7 +102,7 @@ export async function heldBackup(job: Job, { id, catalogs }: { id: string; catal
 export function fitting(held: readonly Held[], { storage }: Catalog): Held {
   const { recipients } = storage.encryption ?? {}
   const fits = ({ manifest }: Held) =>
-    !recipients || manifest.parts.every(({ age }) => isSame(age?.recipients ?? [], recipients))
+    !recipients || manifest.parts.every(({ age }) => isFor(age?.recipients ?? [], recipients))
   const found = held.find(fits)
   if (found) return found
   const [{ manifest, catalog }] = held as [Held]
@@ -113,6 +113,7 @@ export function fitting(held: readonly Held[], { storage }: Catalog): Held {
   )
 }
 
-function isSame(some: readonly string[], others: readonly string[]): boolean {
+/** The same recipients, in whatever order. */
+export function isFor(some: readonly string[], others: readonly string[]): boolean {
   return new Set(some).symmetricDifference(new Set(others)).size === 0
 }
