@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto'
 import type { Catalog } from '../catalog/catalog.ts'
 import { bytesOf } from '../catalog/layout.ts'
 import { mergeRuns } from '../catalog/runs.ts'
@@ -20,7 +21,7 @@ import { catalogOf, openPlan, tooFew } from './destinations.ts'
 import { type Around, between, repair } from './hooks.ts'
 import type { Job } from './job.ts'
 import { pruneAfterBackup } from './prune.ts'
-import { signerOf } from './signing.ts'
+import { signerOf, signingKeyOf } from './signing.ts'
 
 export interface BackupOptions {
   plan: string
@@ -33,6 +34,8 @@ interface Run extends Begun {
   /** What was found out about the first source just now; later ones begin when it may have changed. */
   checked?: SourceState | undefined
   sign(manifest: Manifest): Manifest
+  /** What it signs with, when it does. */
+  key: KeyObject | undefined
 }
 
 type Source = Plan['sources'][number]
@@ -51,18 +54,18 @@ const freshIds = 3
 export async function backup(job: Job, options: BackupOptions): Promise<Result> {
   const { plan: name } = options
   const plan = planNamed(job.config, name)
-  const sign = signerOf(job, name)
+  const signing = { sign: signerOf(job, name), key: signingKeyOf(job, name) }
   if (!options.dryRun) await repair(job, hooksOf(name, plan))
   const opening = openPlan(job, name, plan)
   if (options.resume !== undefined && !options.dryRun)
-    return runOnce({ ...(await takeUp({ job, name, plan, storages: await opening }, options.resume)), sign })
+    return runOnce({ ...(await takeUp({ job, name, plan, storages: await opening }, options.resume)), ...signing })
   const [storages, sources] = await together([opening, checkSources(job, name)])
   if (options.dryRun) return planned(name, plan, sources)
   let checked = sources[0]?.state
   for (let tries = 1; ; tries++) {
     const run = await begin({ job, name, plan, storages })
     try {
-      return await runOnce({ ...run, checked, sign })
+      return await runOnce({ ...run, checked, ...signing })
     } catch (error) {
       if (!(error instanceof JobError && error.kind === 'busy' && error.retryable) || tries === freshIds) throw error
       job.log.info({ backup: run.id, because: textOf(error) }, 'taking a fresh id')
@@ -215,12 +218,13 @@ async function backUp({
     source: source.name,
     engine: engine.name,
     level: run.plan.compression?.level,
+    key: run.key,
     workers,
     progress: job.progress,
     signal: job.signal,
   })
   const resumed = run.resumed[source.name]
-  if (resumed) await sink.takeUp()
+  if (resumed) await sink.takeUp(resumed)
   // written again: a prune must see that this run is alive
   if (resumed) await sink.keepFacts(resumed)
   for (const warning of resumed?.warnings ?? []) job.warn(warning)

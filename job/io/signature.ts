@@ -30,7 +30,12 @@ export interface Signature {
 
 export function signatureOf(content: object, key: KeyObject): Signature {
   const value = sign(null, canonical(content), key).toString('base64')
-  return { key: textOfKey(createPublicKey(key)), value }
+  return { key: publicKeyIn(key), value }
+}
+
+/** The public half of a private key, in the form that signatures name it in. */
+export function publicKeyIn(key: KeyObject): string {
+  return textOfKey(createPublicKey(key))
 }
 
 /** True when whoever has the key signed exactly this content. */

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { createHash, type KeyObject } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import { z } from 'zod'
 import type { Catalog } from '../catalog/catalog.ts'
@@ -9,6 +9,7 @@ import { Part } from '../manifest.ts'
 import { readAll, type Storage } from '../storage.ts'
 import { anyOf, type Copies, type Destination, type Destinations } from './destinations.ts'
 import { externalPlace, takeIn } from './external.ts'
+import { keptList, readKept } from './kept.ts'
 import { errorOf, type Outcome } from './outcome.ts'
 import { contentOf, ownPath, unwrapped, writePart } from './parts.ts'
 import type { Progress } from './progress.ts'
@@ -23,6 +24,8 @@ interface Options {
   engine: string
   /** Of compression, when the plan says one. */
   level?: number | undefined
+  /** Of a plan that signs: what a failed run kept counts only with its signature. */
+  key?: KeyObject | undefined
   workers: Workers
   progress: Progress
   signal: AbortSignal
@@ -32,11 +35,22 @@ export interface SourceSink extends Sink {
   /** All parts so far as this storage has them, under their paths in the backup. */
   parts(storage: Storage): Part[]
   /** Takes over what a failed run of the same id had written before it kept its facts. */
-  takeUp(): Promise<void>
+  takeUp(facts: BackupFacts): Promise<void>
 }
 
 /** The sink of one source on every storage of the plan. */
-export function openSink({ catalogs, to, id, source, engine, level, workers, progress, signal }: Options): SourceSink {
+export function openSink({
+  catalogs,
+  to,
+  id,
+  source,
+  engine,
+  level,
+  key,
+  workers,
+  progress,
+  signal,
+}: Options): SourceSink {
   const plan = catalogs[0]?.plan as string
   const written = new Map<string, Copies>()
   const pathOf = (path: string) => sourcePath({ source, engine, path })
@@ -52,7 +66,7 @@ export function openSink({ catalogs, to, id, source, engine, level, workers, pro
   }
 
   /** Of every storage: workers write their lists last, and those count, when they are still what was written. */
-  async function takeLists(key: string, hashes?: Outcome['lists']): Promise<Part[]> {
+  async function takeLists(key: string, hashes: Outcome['lists']): Promise<Part[]> {
     const lists = await to.each(({ storage }) => readParts(storage, key, hashes))
     return together(lists, key).map(keep)
   }
@@ -86,14 +100,18 @@ export function openSink({ catalogs, to, id, source, engine, level, workers, pro
     },
     keepFacts: async (facts: BackupFacts) => {
       await to.each(async ({ storage }) => {
-        const list = listOf(partsIn(storage))
+        const list = keptList({ plan, id, source, parts: partsIn(storage), facts }, key)
         await storage.put(listKey, list, { size: list.length, signal })
         await catalogOf(catalogs, storage).keepFacts({ id, source, facts, signal })
       })
     },
     parts: partsIn,
-    takeUp: async () => {
-      await takeLists(listKey)
+    takeUp: async (facts) => {
+      const lists = await to.each(async ({ storage }) => {
+        const where = `storage ${storage.name}: ${listKey}`
+        return readKept(await readAll(storage, listKey, signal), { plan, id, source, facts, key, where })
+      })
+      together(lists, listKey).map(keep)
     },
   }
 }
@@ -106,15 +124,10 @@ function named(destinations: readonly Destination[], name: string): Destination 
   return destinations.find(({ storage }) => storage.name === name) as Destination
 }
 
-/** A list of parts as it lies in a storage. */
-export function listOf(parts: readonly Part[]): Buffer {
-  return Buffer.from(`${JSON.stringify(parts, null, 1)}\n`)
-}
-
-async function readParts(storage: Storage, key: string, hashes?: Outcome['lists']): Promise<Part[]> {
+async function readParts(storage: Storage, key: string, hashes: Outcome['lists']): Promise<Part[]> {
   const bytes = await readAll(storage, key)
   // what is listed gets into the manifest, under its signature
-  if (hashes && createHash('sha256').update(bytes).digest('hex') !== hashes[storage.name])
+  if (createHash('sha256').update(bytes).digest('hex') !== hashes[storage.name])
     throw new JobError('storage', `storage ${storage.name}: ${key} is not what the worker wrote there`, {
       hint: 'something else writes to this folder of the storage: find out what, then take a new backup',
     })
