@@ -18,6 +18,7 @@ import {
   isId,
   isRunFile,
   isTime,
+  keysNumber,
   manifestKey,
   manifestPrefix,
   missedKey,
@@ -105,6 +106,8 @@ export interface Ids {
   uncommitted: string[]
   /** Siblings that guard a backup, by its id: `pin`, `hold-<run>`. */
   guards: Map<string, string[]>
+  /** Siblings with keys for other recipients, by its id: `keys-<n>`. */
+  keys: Map<string, string[]>
 }
 
 export interface LeftoverOptions extends Patience {
@@ -195,17 +198,21 @@ export function openCatalog({ storage, plan, trust, waits = [500, 2000, 5000] }:
       const committed = new Set<string>()
       const folders = new Set<string>()
       const guards = new Map<string, string[]>()
+      const keys = new Map<string, string[]>()
       for await (const { key } of storage.list(planPrefix(plan), { delimiter: '/' })) {
         const named = parseName(plan, key)
         if (named?.kind === 'manifest') committed.add(named.id)
         if (named?.kind === 'folder') folders.add(named.id)
-        if (named?.kind === 'sibling' && isGuard(named.word))
-          guards.set(named.id, [...(guards.get(named.id) ?? []), named.word])
+        if (named?.kind !== 'sibling') continue
+        const { id, word } = named
+        if (isGuard(word)) guards.set(id, [...(guards.get(id) ?? []), word])
+        else if (keysNumber(plan, id, key) !== undefined) keys.set(id, [...(keys.get(id) ?? []), word])
       }
       return {
         committed: [...committed].sort(byAge),
         uncommitted: [...folders.difference(committed)].sort(byAge),
         guards,
+        keys,
       }
     },
 

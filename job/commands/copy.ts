@@ -1,14 +1,16 @@
 import type { Catalog } from '../catalog/catalog.ts'
-import { bytesOf } from '../catalog/layout.ts'
+import { bytesOf, siblingKey } from '../catalog/layout.ts'
 import { exitCodeOf, JobError, textOf } from '../errors.ts'
 import { type Result, sizeText } from '../io/print.ts'
 import type { Manifest } from '../manifest.ts'
+import { readAll } from '../storage.ts'
+import { bringKeys } from './bring.ts'
 import { carry } from './carry.ts'
 import { askEach, failureOf, trustOf, type Unreachable } from './catalogs.ts'
 import { type CopyOptions, type CopyRequest, copyRequestOf } from './copy-request.ts'
 import { holding } from './hold.ts'
 import type { Job } from './job.ts'
-import { fitting, type Held, heldBackup, missingIn } from './missing.ts'
+import { fitting, type Held, heldBackup, type Late, lateKeysIn, missingIn } from './missing.ts'
 
 /** One backup that a storage did not have; also what `--output json` gives. */
 export interface Copied {
@@ -16,6 +18,8 @@ export interface Copied {
   to: string
   parts: number
   bytes: number
+  /** It was there, and lacked so many files of keys that `rewrap` wrote elsewhere. */
+  keys?: number
   /** Why it does not have it now, either. */
   failed?: string
 }
@@ -42,6 +46,11 @@ export async function copy(job: Job, options: CopyOptions): Promise<Result> {
   for (const { id, targets: names } of missing) {
     const targets = names.map((name) => seen.get(name)?.catalog as Catalog)
     const outcome = await copyBackup(job, { request, id, sources, targets, dryRun })
+    rows.push(...outcome.rows)
+    errors.push(...outcome.errors)
+  }
+  for (const late of lateKeysIn({ request, seen })) {
+    const outcome = await copyKeys(job, { late, dryRun })
     rows.push(...outcome.rows)
     errors.push(...outcome.errors)
   }
@@ -72,6 +81,25 @@ async function copyBackup(job: Job, { request, id, sources, targets, dryRun }: B
   const names = targets.map(({ storage }) => storage.name).filter((to) => !isGone(to))
   const rows = names.map((to) => rowOf({ id, parts: held[0]?.manifest.parts ?? [] }, { to, failures }))
   return { rows, errors: names.flatMap((to) => failures.get(to) ?? []) }
+}
+
+/** Only between the same bytes: storages that encrypted by themselves have keys of their own. */
+async function copyKeys(job: Job, { late: { id, source, target, words }, dryRun }: { late: Late; dryRun: boolean }) {
+  const { signal } = job
+  const row = { backup: id, to: target.storage.name, parts: 0, bytes: 0, keys: words.length }
+  try {
+    const manifests = [await source.manifest(id, signal), await target.manifest(id, signal)]
+    const [theirs, ours] = manifests.map(({ parts }) => parts.map(({ path, sha256 }) => `${sha256} ${path}`))
+    if (new Set(theirs).symmetricDifference(new Set(ours)).size > 0) return { rows: [], errors: [] }
+    const files = words.map((word) => siblingKey(source.plan, id, word))
+    const read = files.map(async (key) => ({ key, bytes: await readAll(source.storage, key, signal) }))
+    const keys = dryRun ? words.length : await bringKeys(target, { id, files: await Promise.all(read), signal })
+    return { rows: keys > 0 ? [{ ...row, keys }] : [], errors: [] }
+  } catch (error) {
+    signal.throwIfAborted()
+    if (exitCodeOf(error) === 1) throw error
+    return { rows: [{ ...row, failed: textOf(error) }], errors: [error] }
+  }
 }
 
 interface Copying {
@@ -123,8 +151,8 @@ function rowOf(
 }
 
 function failed(rows: Copied[], errors: unknown[], unreachable: readonly Unreachable[]): unknown {
-  const texts = rows.flatMap(({ backup, to, failed }) =>
-    failed ? [`backup ${backup} is not on ${to}: ${failed}`] : [],
+  const texts = rows.flatMap(({ backup, to, keys, failed }) =>
+    failed ? [`${keys ? 'keys of ' : ''}backup ${backup} ${keys ? 'are' : 'is'} not on ${to}: ${failed}`] : [],
   )
   if (texts.length === 0) return failureOf(unreachable)
   const [first] = errors
@@ -145,7 +173,8 @@ interface Done {
 }
 
 function result({ request: { plan }, rows, dryRun, failure }: Done): Result {
-  const outcome = ({ failed }: Copied) => (failed ? `FAILED: ${failed}` : dryRun ? 'missing' : 'copied')
+  const outcome = ({ keys, failed }: Copied) =>
+    [keys ? 'keys ' : '', failed ? `FAILED: ${failed}` : dryRun ? 'missing' : 'copied'].join('')
   return {
     data: { plan, copies: rows },
     table: {

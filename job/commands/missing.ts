@@ -43,6 +43,29 @@ export async function missingIn({ job, request, seen }: Looking): Promise<{ id: 
   return [...missing].map(([id, targets]) => ({ id, targets })).sort((a, b) => byAge(b.id, a.id))
 }
 
+/** Where a backup is already, but lacks keys that `rewrap` wrote for it elsewhere since. */
+export interface Late {
+  id: string
+  source: Catalog
+  target: Catalog
+  words: string[]
+}
+
+export function lateKeysIn({ request: { from, to, pick }, seen }: Omit<Looking, 'job'>): Late[] {
+  const each = (names: string[]) => names.flatMap((name) => seen.get(name) ?? [])
+  return each(to).flatMap((target) =>
+    each(from).flatMap((source) => {
+      const ids = target.ids.committed.filter((id) => pick === undefined || String(pick) === id)
+      return ids.flatMap((id) => {
+        const known = target.ids.keys.get(id) ?? []
+        const words = (source.ids.keys.get(id) ?? []).filter((word) => !known.includes(word))
+        const isLate = words.length > 0 && source.ids.committed.includes(id)
+        return isLate ? [{ id, source: source.catalog, target: target.catalog, words }] : []
+      })
+    }),
+  )
+}
+
 /** The newest that matches in any of the storages. */
 async function picked(job: Job, { pick = 'latest' }: CopyRequest, sources: { catalog: Catalog }[]): Promise<string[]> {
   const errors: unknown[] = []

@@ -91,6 +91,8 @@ describe.each(storages)('over $kind', ({ open }) => {
     await putBackup(storage, first)
     await putBackup(storage, '265371530', { 'users.sql': 'x' })
     await putText(storage, `nightly/${first}.pin.json`, '{}')
+    await putText(storage, `nightly/${first}.keys-2.json`, '{}')
+    await putText(storage, `nightly/${first}.missed.json`, '{}')
     await putText(storage, `nightly/${second}/started.json`, '{}')
     await putText(storage, 'nightly/notes.txt', 'x')
     await putText(storage, `nightly-2/${third}.json`, '{}')
@@ -98,6 +100,7 @@ describe.each(storages)('over $kind', ({ open }) => {
       committed: ['265371530', first],
       uncommitted: [second],
       guards: new Map([[first, ['pin']]]),
+      keys: new Map([[first, ['keys-2']]]),
     })
   })
 

@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import { openCatalog } from '../../catalog/catalog.ts'
 import { type Copied, copy } from '../../commands/copy.ts'
 import type { Plan } from '../../config.ts'
-import { exitCodeOf } from '../../errors.ts'
+import { exitCodeOf, JobError } from '../../errors.ts'
 import { formatManifest } from '../../manifest.ts'
 import type { PutOptions } from '../../storage.ts'
 import { keysOf, manifestOf, memoryStore, putBackup, putText, type Store, signal, textAt } from '../catalog/store.ts'
@@ -118,6 +118,44 @@ describe('somebody else is at the folder', () => {
     const { data, failure } = await copy(jobOf(), { name: 'nightly' })
     expect(exitCodeOf(failure)).toBe(23)
     expect(copied(data)).toMatchObject([{ failed: expect.stringContaining('does not have what was sent: users.sql') }])
+  })
+})
+
+describe('keys that were written for new recipients where the backup is', () => {
+  const keys = `nightly/${daily(1)}.keys-1.json`
+
+  test('are brought to where it was copied before, once', async () => {
+    await putBackup(main, daily(1), parts)
+    await copy(jobOf(), { name: 'nightly' })
+    await putText(main, keys, 'for others')
+    const dry = await copy(jobOf(), { name: 'nightly', dryRun: true })
+    expect(copied(dry.data)).toEqual([{ backup: daily(1), to: 'offsite', parts: 0, bytes: 0, keys: 1 }])
+    expect(offsite.objects.has(keys)).toBe(false)
+    const { table, failure } = await copy(jobOf(), { name: 'nightly' })
+    expect(failure).toBeUndefined()
+    expect(table.rows).toEqual([[daily(1), 'offsite', '0', expect.any(String), 'keys copied']])
+    expect(await textAt(offsite, keys)).toBe('for others')
+    expect(copied((await copy(jobOf(), { name: 'nightly' })).data)).toEqual([])
+  })
+
+  test('stay where they are when the other storage encrypted by itself', async () => {
+    await putBackup(main, daily(1), parts)
+    await putBackup(offsite, daily(1), { ...parts, 'users.sql': 'other bytes' })
+    await putText(main, keys, 'for others')
+    const { data, failure } = await copy(jobOf(), { name: 'nightly' })
+    expect([copied(data), failure]).toEqual([[], undefined])
+    expect(offsite.objects.has(keys)).toBe(false)
+  })
+
+  test('that cannot be written fail the copy', async () => {
+    for (const store of [main, offsite]) await putBackup(store, daily(1), parts)
+    await putText(main, keys, 'for others')
+    offsite.before = (call) => {
+      if (call === `put ${keys}`) throw new JobError('storage', 'is full')
+    }
+    const { failure } = await copy(jobOf(), { name: 'nightly' })
+    expect(exitCodeOf(failure)).toBe(23)
+    expect(failure).toMatchObject({ message: expect.stringContaining(`keys of backup ${daily(1)} are not on offsite`) })
   })
 })
 
