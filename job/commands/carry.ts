@@ -19,7 +19,7 @@ import { readPart } from '../io/parts.ts'
 import { store } from '../io/pipeline.ts'
 import type { Part } from '../manifest.ts'
 import { readAll } from '../storage.ts'
-import { asStored, begin, bringerOf, bringKeys, claim, commit } from './bring.ts'
+import { asStored, begin, bringerOf, bringKeys, claim, commit, isThere } from './bring.ts'
 import { catalogOf } from './destinations.ts'
 import type { Job } from './job.ts'
 import type { Held } from './missing.ts'
@@ -94,11 +94,12 @@ async function tellFailed(job: Job, { source, targets, failures }: Omit<Carrying
   )
 }
 
-/** Takes the folder; resolves to the sizes of what an earlier try has brought. */
+/** Takes the folder, but that of the backup itself, which has lost parts; resolves to the sizes of what an earlier try has brought. */
 async function prepare(job: Job, catalog: Catalog, source: Held): Promise<Map<string, number>> {
   const { manifest } = source
   const { id } = manifest
   const run = bringerOf(source, 'copy')
+  if (await isThere(catalog, source)) return sizesIn(catalog, id)
   const there = await catalog.started(id, job.signal)
   if (there && there.run !== run && (await isItsRun(job, source, there.run))) {
     if (await catalog.storage.head(manifestKey(catalog.plan, id)))

@@ -5,7 +5,7 @@ import type { Manifest } from '../manifest.ts'
 import { isMissing } from '../storage.ts'
 import type { CopyRequest } from './copy-request.ts'
 import type { Job } from './job.ts'
-import { planFor } from './retained.ts'
+import { planFor, whenReadable } from './retained.ts'
 
 /** A backup as a storage has it. */
 export interface Held {
@@ -37,10 +37,24 @@ export async function missingIn({ job, request, seen }: Looking): Promise<{ id: 
     const target = seen.get(name)
     if (!target) continue
     const lacks = [...(wanted ?? there)].filter((id) => !target.ids.committed.includes(id))
-    const kept = wanted ? lacks : await worthwhile(job, { request, target, lacks, sources })
+    const kept = wanted
+      ? [...lacks, ...(await hollowIn(job, target, wanted))]
+      : await worthwhile(job, { request, target, lacks, sources })
     for (const id of kept) missing.set(id, [...(missing.get(id) ?? []), name])
   }
   return [...missing].map(([id, targets]) => ({ id, targets })).sort((a, b) => byAge(b.id, a.id))
+}
+
+/** Those asked for that are there, but have lost parts. */
+async function hollowIn(job: Job, { catalog, ids }: Seen, wanted: readonly string[]): Promise<string[]> {
+  const hollow: string[] = []
+  for (const id of wanted.filter((one) => ids.committed.includes(one))) {
+    const manifest = await whenReadable(catalog.manifest(id, job.signal))
+    if (!manifest) continue
+    const { problems } = await catalog.verify(manifest, { level: 'present', signal: job.signal })
+    if (problems.length > 0) hollow.push(id)
+  }
+  return hollow
 }
 
 /** Where a backup is already, but lacks keys that `rewrap` wrote for it elsewhere since. */

@@ -85,7 +85,8 @@ function timeOf(id: string, manifest: Manifest | undefined): Date | undefined {
   return manifest && new Date(manifest.started)
 }
 
-async function whenReadable(reading: Promise<Manifest>): Promise<Manifest | undefined> {
+/** Undefined when it is gone, or damaged, or not to be trusted. */
+export async function whenReadable(reading: Promise<Manifest>): Promise<Manifest | undefined> {
   try {
     return await reading
   } catch (error) {

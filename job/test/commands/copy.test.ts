@@ -121,6 +121,19 @@ describe('somebody else is at the folder', () => {
   })
 })
 
+test('one that is asked for gets back the parts that it has lost, and nothing else is touched', async () => {
+  for (const store of [main, offsite]) await putBackup(store, daily(1), parts)
+  const whole = new Map(offsite.objects)
+  offsite.calls.length = 0
+  offsite.objects.delete(`nightly/${daily(1)}/users.sql`)
+  const { data, failure } = await copy(jobOf(), { name: 'nightly', pick: daily(1) })
+  expect(failure).toBeUndefined()
+  expect(copied(data)).toMatchObject([{ backup: daily(1), to: 'offsite' }])
+  expect(offsite.objects).toEqual(whole)
+  const puts = offsite.calls.filter((call) => call.startsWith(`put nightly/${daily(1)}/`))
+  expect(puts).toEqual([`put nightly/${daily(1)}/users.sql`])
+})
+
 describe('keys that were written for new recipients where the backup is', () => {
   const keys = `nightly/${daily(1)}.keys-1.json`
 
