@@ -65,7 +65,7 @@ after_upload() {
 order_upload() { # FOLDER ENDPOINT
   cat >"$work/order" <<JSON
 {"type":"hello","hello":{"version":"$(node -p 'require("./package.json").version')","plan":"bench","backupId":"1795218000","storages":{"main":{"s3":{"endpoint":"$2","bucket":"bench","credentials":{"secret":"s3-keys"}}}},"secretsDir":"$work/secrets","volumesDir":"$work","staging":"$work"}}
-{"type":"order","id":1,"order":{"do":"upload","worker":"node-1","beside":{"access":"local","folder":"${1%/*}"},"folder":"${1##*/}","path":"rondb/1","resume":false}}
+{"type":"order","id":1,"order":{"do":"upload","worker":"node-1","beside":{"access":"local","folder":"${1%/*}"},"folder":"${1##*/}","path":"rondb/1","resume":false,"storages":["main"]}}
 JSON
 }
 

@@ -53,25 +53,27 @@ describe.skipIf(missing !== undefined)('files in Kubernetes', () => {
     const groups = await inside('web', 'stat -c %g /data /data/tree/sub/file')
     const parts = await withTeam(async (team) => {
       const source: Place = { access: 'claim', claim: 'data', folder: 'tree', readOnly: true }
-      await team.order({ ...order(source, { do: 'pack', exclude: [], oneFileSystem: true }), path: 'web/files' })
+      await team.order({
+        ...order(source, { do: 'pack', exclude: [], oneFileSystem: true }),
+        path: 'web/files',
+        storages: ['backups'],
+      })
       return JSON.parse(await inside('web', `cat /backups/nightly/${id}/web/files/parts.json`)) as Part[]
     })
     expect(parts.map(({ path }) => path)).toEqual(['web/files/tree.tar.zst', 'web/files/list.jsonl.zst'])
     await withTeam(async (team) => {
       const target: Place = { access: 'claim', claim: 'unused', folder: 'restored/here', readOnly: false }
-      const reading = { parts, strip: 'web/files/' }
+      const reading = { copies: parts.map((part) => [{ storage: 'backups', part }]), strip: 'web/files/' }
       const marker = { request: 'r', backupId: id, plan: 'nightly', state: 'begun' as const, creates: [] }
       expect(await team.order(order(target, { do: 'look' }))).toMatchObject({ there: false, count: 0, uid: 1000 })
       await team.order(order(target, { do: 'mark', marker }))
       const unpack: Work = { do: 'unpack', choice: { exclude: [] }, owner: 'runner' }
       expect(await team.order({ ...order(target, unpack), ...reading })).toMatchObject({
-        counts: { files: 3, links: 2 },
+        value: { counts: { files: 3, links: 2 } },
       })
       const prove: Work = { do: 'prove', choice: { exclude: [] }, owner: 'runner' }
       expect(await team.order({ ...order(target, prove), ...reading })).toMatchObject({
-        files: 3,
-        folders: 3,
-        others: 1,
+        value: { files: 3, folders: 3, others: 1 },
       })
       expect(await team.order(order(target, { do: 'look' }))).toMatchObject({ there: true, markers: [marker] })
     })
