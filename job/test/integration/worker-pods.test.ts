@@ -82,7 +82,7 @@ describe.skipIf(missing !== undefined)('worker pods', () => {
 
   test("upload from the volume of a running pod, with that pod's ids", async () => {
     start()
-    expect(byPath((await team.order(upload('small'))) as Part[])).toEqual(await partsIn('small'))
+    expect(byPath(uploaded(await team.order(upload('small'))))).toEqual(await partsIn('small'))
     expect(await owner(`/volumes/backups/nightly/${id}/rondb/1/parts.json`)).toBe('1000')
     await team.close()
     expect(await workerPods()).toEqual([])
@@ -95,7 +95,7 @@ describe.skipIf(missing !== undefined)('worker pods', () => {
       onBytes = () => {}
       proxy.cut()
     }
-    expect(byPath((await team.order(upload('large'))) as Part[])).toEqual(await partsIn('large'))
+    expect(byPath(uploaded(await team.order(upload('large'))))).toEqual(await partsIn('large'))
     expect(proxy.connections).toBeGreaterThan(before)
     expect(await log('worker-pods-worker-0')).toHaveLength(1)
   })
@@ -153,14 +153,20 @@ describe.skipIf(missing !== undefined)('worker pods', () => {
     await heldUp.close()
     await way.stop()
     expect(await workerPods()).toEqual(after)
-    expect(byPath((await team.order(upload('small'))) as Part[])).toEqual(await partsIn('small'))
+    expect(byPath(uploaded(await team.order(upload('small'))))).toEqual(await partsIn('small'))
     expect(await log('worker-pods-worker-0')).toHaveLength(2)
   })
 
   test('get a volume of their own for what they download', async () => {
     start()
-    const parts = (await team.order(upload('small'))) as Part[]
-    await team.order({ do: 'download', worker: 'restore-0', parts, strip: 'rondb/', room: 3 * 2 ** 30 })
+    const parts = uploaded(await team.order(upload('small')))
+    await team.order({
+      do: 'download',
+      worker: 'restore-0',
+      copies: parts.map((part) => [{ storage: 'volume', part }]),
+      strip: 'rondb/',
+      room: 3 * 2 ** 30,
+    })
     const claims = await kubectl([
       '-n',
       namespace,
@@ -263,7 +269,7 @@ describe.skipIf(missing !== undefined)('worker pods', () => {
       const orders = names.map((name) =>
         team.order(exec(name)).then((parts) => {
           begunBefore.push(began.length)
-          return parts as Part[]
+          return uploaded(parts)
         }),
       )
       const wanted = await partsIn('medium')
@@ -317,7 +323,7 @@ function start({ image = cluster.image, by = config }: { image?: string | undefi
 
 function upload(folder: string, { volume = 'data', address: at = address } = {}): Order {
   const beside: Place = { access: 'volume', pod: { address: at, selector }, volume, folder: 'backups/BACKUP' }
-  return { do: 'upload', worker: 'node-1', beside, folder, path: 'rondb/1', resume: false }
+  return { do: 'upload', worker: 'node-1', beside, folder, path: 'rondb/1', resume: false, storages: ['volume'] }
 }
 
 function claim(name: string) {
@@ -372,6 +378,12 @@ async function partsIn(set: string): Promise<Part[]> {
       return { path: `rondb/1/${path}`, size: Number(size), sha256 }
     })
   return byPath(parts)
+}
+
+/** What a worker stored, as the one storage has it. */
+function uploaded(answer: unknown): Part[] {
+  const { value } = answer as { value: Part[] }
+  return value
 }
 
 function byPath(parts: Part[]): Part[] {
