@@ -110,7 +110,7 @@ describe.skipIf(missing !== undefined)('worker pods', () => {
     }
     await eventually(async () => (await log('worker-pods-worker-0')).length === 2)
     proxy.open()
-    expect(byPath((await order) as Part[])).toEqual(await partsIn('large'))
+    expect(byPath(uploaded(await order))).toEqual(await partsIn('large'))
   })
 
   test.each([
