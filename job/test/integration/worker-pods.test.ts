@@ -163,6 +163,7 @@ describe.skipIf(missing !== undefined)('worker pods', () => {
     await team.order({
       do: 'download',
       worker: 'restore-0',
+      parts,
       copies: parts.map((part) => [{ storage: 'volume', part }]),
       strip: 'rondb/',
       room: 3 * 2 ** 30,
