@@ -17,6 +17,8 @@ export interface Cursor {
   string(): void
   /** The string that was passed last. */
   text(): Buffer
+  /** Bytes of it, as it is written. */
+  size(): number
 }
 
 export const incomplete = new Error('more bytes are needed')
@@ -28,6 +30,7 @@ export function broken(why: string): JobError {
 export function openCursor(): Cursor {
   /** The last string: its bytes, or where its special encoding begins. */
   let from = 0
+  let to = 0
   let encoded = false
   const cursor: Cursor = {
     buffer: Buffer.alloc(0),
@@ -59,9 +62,10 @@ export function openCursor(): Cursor {
       const bytes = cursor.length()
       encoded = cursor.special
       from = encoded ? begin : cursor.at
-      cursor.need(bytes)
+      to = cursor.need(bytes) + bytes
     },
-    text: () => (encoded ? decode(cursor.buffer, from) : cursor.buffer.subarray(from, cursor.at)),
+    text: () => (encoded ? decode(cursor.buffer, from) : cursor.buffer.subarray(from, to)),
+    size: () => to - from,
   }
 
   function specialLength(kind: number): number {

@@ -14,7 +14,10 @@ export interface Head {
   /** Seconds since its last use, and how often it is used: servers with such a policy write one of them. */
   idle: number | undefined
   frequency: number | undefined
+  /** Made when it is asked for. */
   key(): Buffer
+  /** Bytes of the key as it is written: compressed, or as a number, it may be shorter than `key`. */
+  keySize(): number
 }
 
 /** Positions in the buffer that is being read: they mean nothing later. */
@@ -70,6 +73,7 @@ export function scan(listener: Listener): Scanner {
     idle: undefined,
     frequency: undefined,
     key: cursor.text,
+    keySize: cursor.size,
   }
 
   function since(from: number): Span {
@@ -100,7 +104,7 @@ export function scan(listener: Listener): Scanner {
         read(code)
         return
       }
-      if (code === 0xfc) head.expires = Number(cursor.buffer.readBigInt64LE(cursor.need(8)))
+      if (code === 0xfc) head.expires = milliseconds(cursor.buffer, cursor.need(8))
       else if (code === 0xfd) head.expires = cursor.buffer.readInt32LE(cursor.need(4)) * 1000
       else if (code === 0xf8) head.idle = cursor.length()
       else if (code === 0xf9) head.frequency = cursor.byte()
@@ -189,6 +193,11 @@ export function scan(listener: Listener): Scanner {
       return state === 'complete'
     },
   }
+}
+
+/** 64 bits with a sign: a BigInt for each key would be garbage faster than it is collected. */
+function milliseconds(buffer: Buffer, at: number): number {
+  return buffer.readInt32LE(at + 4) * 2 ** 32 + buffer.readUInt32LE(at)
 }
 
 const kinds: Record<number, Other['kind']> = {

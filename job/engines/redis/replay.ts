@@ -72,6 +72,35 @@ export function replayTo(wire: Wire, { now, readsEnds }: Options): Replay {
     filled += data.length
   }
 
+  /** As DUMP would give it: type, value, version, checksum. */
+  function putSerialized({ type, value, size }: Entry, rdbVersion: number): void {
+    const whole = 1 + size + 10
+    if (whole > copyBelow) {
+      putLarge({ type, value }, rdbVersion)
+      return
+    }
+    if (filled + whole > block.length) turn(whole)
+    const from = filled
+    filled = block.writeUInt8(type, filled)
+    for (const piece of value) filled += piece.copy(block, filled)
+    filled = block.writeUInt16LE(rdbVersion, filled)
+    checksum.reset()
+    checksum.update(block, from, filled)
+    checksum.write(block, filled)
+    filled += 8
+    bytes += whole
+  }
+
+  function putLarge({ type, value }: Pick<Entry, 'type' | 'value'>, rdbVersion: number): void {
+    const head = Buffer.from([type])
+    const foot = Buffer.alloc(10)
+    foot.writeUInt16LE(rdbVersion)
+    checksum.reset()
+    for (const piece of [head, ...value, foot.subarray(0, 2)]) checksum.update(piece)
+    checksum.write(foot, 2)
+    for (const piece of [head, ...value, foot]) put(piece)
+  }
+
   /** What is filled becomes a piece; at least `room` bytes are free then. */
   function turn(room: number): void {
     if (filled > 0) pieces.push(block.subarray(0, filled))
@@ -145,13 +174,7 @@ export function replayTo(wire: Wire, { now, readsEnds }: Options): Replay {
       text(`*${6 + access.count}${restore}${entry.key.length}\r\n`)
       put(entry.key)
       text(`\r\n$${ttl.length}\r\n${ttl}\r\n$${1 + entry.size + 10}\r\n`)
-      const type = Buffer.from([entry.type])
-      const foot = Buffer.alloc(10)
-      foot.writeUInt16LE(rdbVersion)
-      checksum.reset()
-      for (const piece of [type, ...entry.value, foot.subarray(0, 2)]) checksum.update(piece)
-      checksum.write(foot, 2)
-      for (const piece of [type, ...entry.value, foot]) put(piece)
+      putSerialized(entry, rdbVersion)
       text(`${options}${access.text}`)
       commands.push({ key: entry.key })
       if (readsEnds && entry.expires !== undefined) readEnd(entry.key, entry.expires)

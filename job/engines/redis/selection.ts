@@ -46,6 +46,17 @@ export function isMarker(database: number, key: Buffer): boolean {
   return database === 0 && key.length === markerKey.length && key.toString('latin1') === markerKey
 }
 
+interface Found {
+  database: number
+  key(): Buffer
+  keySize(): number
+}
+
+/** In an RDB. The marker's key is too short to be compressed: others are told apart by their size, without being made. */
+export function isMarkerThere({ database, key, keySize }: Found): boolean {
+  return database === 0 && keySize() === markerKey.length && isMarker(database, key())
+}
+
 /** Pure: a pattern as KEYS takes it, for keys as latin1 texts: `?` is one byte. */
 export function glob(pattern: string): RegExp {
   const text = Buffer.from(pattern).toString('latin1')

@@ -87,7 +87,8 @@ export function openWalker(cursor: Cursor): Walker {
       next = 0
       left = 1
       pending = 0
-      outer.length = 0
+      // setting a length costs, also when it is the same
+      if (outer.length > 0) outer.length = 0
     },
     walk: () => {
       for (;;) {
