@@ -38,7 +38,7 @@ beforeAll(async () => {
     }),
   )
   await put(store, 'nightly/1700000200/users.sql', '-- of rondb-helm\n')
-  await putBackup(store, { plan: 'newer', id, change: (manifest) => Object.assign(manifest, { format: 2 }) })
+  await putBackup(store, { plan: 'newer', id, change: (manifest) => Object.assign(manifest, { format: 3 }) })
   await putBackup(store, { plan: 'moved', id, change: (manifest) => Object.assign(manifest, { plan: 'nightly' }) })
   await putBackup(store, {
     plan: 'locked',
@@ -495,7 +495,7 @@ describe('a manifest', () => {
     manifest(
       'of a newer version',
       'newer',
-      'newer/1700000000.json in storage local has format 2; this version reads format 1',
+      'newer/1700000000.json in storage local has format 3; this version reads formats 1 and 2',
       'use the version of holdfast that wrote it',
     ),
     manifest('that is not JSON', 'torn', 'torn/1700000000.json in storage local is not JSON', 'restore another'),
