@@ -7,7 +7,7 @@ import { openCrowd, paceAmong } from './io/pace.ts'
 import type { Result } from './io/print.ts'
 import { progressTo } from './io/progress.ts'
 import { report, summarise } from './io/report.ts'
-import { eventually, localWorkers, type Workers } from './io/workers.ts'
+import { eventually, type Workers } from './io/workers.ts'
 import { type Coordination, coordinate, uncoordinated } from './kubernetes/run.ts'
 import type { Template } from './kubernetes/template.ts'
 import { limitOver, pacingOf, type Subject } from './limits.ts'
@@ -205,12 +205,15 @@ function openJob({ request, log, stop }: { request: Request; log: Job['log']; st
           pacing,
         }
         const { signal } = stop
-        const local = localWorkers({ hello, progress, crowd, signal, logLevel: request.settings.logLevel })
-        const pods = async () => {
+        const local = eventually(async () => {
+          const { localWorkers } = await import('./io/local-workers.ts')
+          return localWorkers({ hello, progress, crowd, signal, logLevel: request.settings.logLevel })
+        })
+        const pods = eventually(async () => {
           const { podTeam } = await import('./kubernetes/team.ts')
           return podTeam({ template: template as Template, hello, progress, crowd, log, signal, local })
-        }
-        const team = template === undefined || staging !== undefined ? local : eventually(pods)
+        })
+        const team = template === undefined || staging !== undefined ? local : pods
         teams.push(team)
         return team
       },

@@ -5,7 +5,6 @@ import type { Logger } from 'pino'
 import { secretPath, secretReader } from '../config.ts'
 import type { Folder, Place, WorkContext } from '../engine.ts'
 import { JobError } from '../errors.ts'
-import { localFolder } from '../io/folder.ts'
 import { type Failure, failureOf } from '../io/outcome.ts'
 import { openPace } from '../io/pace.ts'
 import type { Backup } from '../io/parts.ts'
@@ -120,7 +119,10 @@ export function backupOf({ hello, context }: Desk): Backup {
 
 /** A volume is reached by a pod beside it, to which it is a local folder; whoever else gets the order cannot carry it out. */
 export async function openFolder(desk: Desk, place: Place): Promise<Folder> {
-  if (place.access === 'local') return localFolder(place.folder, desk.context.signal)
+  if (place.access === 'local') {
+    const { localFolder } = await import('../io/folder.ts')
+    return localFolder(place.folder, desk.context.signal)
+  }
   if (place.access === 'exec') {
     const { containerFolder } = await import('../kubernetes/container.ts')
     return containerFolder(place, { signal: desk.context.signal, scratch: desk.context.folder })

@@ -11,7 +11,7 @@ import { postgres } from './postgres/index.ts'
 import { redis } from './redis/index.ts'
 import { rondb } from './rondb/index.ts'
 
-/** Every engine, in the order of the docs. A new one is one line here. */
+/** Every engine, in the order of the docs. A new one is one line here. Their code is loaded with its first use: a start loads only their values. */
 export const engines: readonly Engine[] = [rondb, mysql, postgres, mongodb, redis, cockroachdb, files, kubernetes]
 
 export function engineNamed(name: string): Engine {

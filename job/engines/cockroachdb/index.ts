@@ -1,9 +1,5 @@
 import type { Engine } from '../../engine.ts'
-import { backup, check } from './backup.ts'
-import { findMarker } from './marker.ts'
-import { mark, restore } from './restore.ts'
-import { checkTarget, planRestore, requestOf, targetOf } from './target.ts'
-import { Source, Target } from './values.ts'
+import { requestOf, Source, Target, targetOf } from './values.ts'
 
 /** CockroachDB: it backs itself up into a bucket and restores itself from there; we start it, watch it, and check what lies there. */
 export const cockroachdb: Engine = {
@@ -11,13 +7,13 @@ export const cockroachdb: Engine = {
   features: { resume: false },
   sourceSchema: Source,
   targetSchema: Target,
-  check,
-  backup,
+  check: async (run) => (await import('./backup.ts')).check(run),
+  backup: async (run, sink) => (await import('./backup.ts')).backup(run, sink),
   targetOf,
   requestOf,
-  findMarker,
-  checkTarget,
-  planRestore,
-  mark,
-  restore,
+  findMarker: async (run) => (await import('./marker.ts')).findMarker(run),
+  checkTarget: async (run) => (await import('./target.ts')).checkTarget(run),
+  planRestore: async (run, state) => (await import('./target.ts')).planRestore(run, state),
+  mark: async (run, marker) => (await import('./restore.ts')).mark(run, marker),
+  restore: async (run, step, reader) => (await import('./restore.ts')).restore(run, step, reader),
 }

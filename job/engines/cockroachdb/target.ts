@@ -5,7 +5,7 @@ import { type Session, withCockroach } from './connection.ts'
 import { type CockroachFacts, factsOf } from './facts.ts'
 import { Creates, readMarkers } from './marker.ts'
 import { quoteName } from './statements.ts'
-import { type Source, Target } from './values.ts'
+import type { Target } from './values.ts'
 
 export interface Detail extends Checked {
   facts: CockroachFacts
@@ -16,18 +16,6 @@ export interface Detail extends Checked {
   clears: string[]
   creates: string[]
   markers: Marker[]
-}
-
-/** A plan's own cluster as the target of its backup. */
-export function targetOf(source: unknown): unknown {
-  const { host, port, credentials, tls, encryption, storageAccess, storageEndpoint } = source as Source
-  const same = { host, port, credentials, tls, encryption, storageAccess, storageEndpoint }
-  return Target.parse(Object.fromEntries(Object.entries(same).filter(([, value]) => value !== undefined)))
-}
-
-export function requestOf(target: unknown): unknown {
-  const { include, exclude, users, at } = target as Target
-  return { include, exclude, users, at }
 }
 
 export async function checkTarget(run: TargetRun): Promise<TargetState> {

@@ -87,3 +87,15 @@ export type Target = z.infer<typeof Target>
 
 /** Databases of the server itself, and ours. */
 export const systemDatabases = ['system', 'holdfast']
+
+/** A plan's own cluster as the target of its backup. */
+export function targetOf(source: unknown): unknown {
+  const { host, port, credentials, tls, encryption, storageAccess, storageEndpoint } = source as Source
+  const same = { host, port, credentials, tls, encryption, storageAccess, storageEndpoint }
+  return Target.parse(Object.fromEntries(Object.entries(same).filter(([, value]) => value !== undefined)))
+}
+
+export function requestOf(target: unknown): unknown {
+  const { include, exclude, users, at } = target as Target
+  return { include, exclude, users, at }
+}

@@ -4,17 +4,7 @@ import { sizeText } from '../../io/print.ts'
 import { lookAt, serverFacts } from './backup.ts'
 import { factsOf } from './facts.ts'
 import { archivePart, folder, type Looked, listPart, nameOf, orderFor, type Work, wholeFolder } from './orders.ts'
-import type { Source, Target } from './values.ts'
-
-export function targetOf(source: unknown): Target {
-  const { access, path, claim, pods, container, clients } = source as Source
-  return { access, path, claim, pods, container, clients, exclude: [], delete: false, owner: 'keep' }
-}
-
-export function requestOf(target: unknown): unknown {
-  const { include, exclude, delete: all, owner } = target as Target
-  return { include, exclude, delete: all, owner }
-}
+import type { Target } from './values.ts'
 
 export async function findMarker(run: RequestRun): Promise<Marker | undefined> {
   const looked = await lookAt(run, run.target as Target, false)

@@ -97,3 +97,13 @@ export const Target = z
   })
   .superRefine(checkPlace)
 export type Target = z.infer<typeof Target>
+
+export function targetOf(source: unknown): Target {
+  const { access, path, claim, pods, container, clients } = source as Source
+  return { access, path, claim, pods, container, clients, exclude: [], delete: false, owner: 'keep' }
+}
+
+export function requestOf(target: unknown): unknown {
+  const { include, exclude, delete: all, owner } = target as Target
+  return { include, exclude, delete: all, owner }
+}

@@ -6,16 +6,7 @@ import { part, serverFacts } from './backup.ts'
 import { clean } from './clean.ts'
 import { chosenOf, factsOf, idOf, type Named } from './facts.ts'
 import { writeMarker } from './marker.ts'
-import type { Source, Target } from './values.ts'
-
-export function targetOf(source: unknown): Target {
-  const { objects } = source as Source
-  return { objects: objects.map(({ resource, names }) => ({ resource, ...(names ? { names } : {}) })) }
-}
-
-export function requestOf(target: unknown): unknown {
-  return target
-}
+import type { Target } from './values.ts'
 
 /** What is there is never in the way: it stays, or `overwrite` replaces it. */
 export async function checkTarget(run: TargetRun): Promise<TargetState> {

@@ -42,3 +42,12 @@ export const Target = z.strictObject({
   objects: z.array(z.strictObject({ resource, names })).min(1).describe('which objects of the backup'),
 })
 export type Target = z.infer<typeof Target>
+
+export function targetOf(source: unknown): Target {
+  const { objects } = source as Source
+  return { objects: objects.map(({ resource, names }) => ({ resource, ...(names ? { names } : {}) })) }
+}
+
+export function requestOf(target: unknown): unknown {
+  return target
+}

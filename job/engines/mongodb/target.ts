@@ -8,7 +8,7 @@ import { factsOf, type MongoFacts, missingParts, namespaceOf } from './facts.ts'
 import { Creates, readMarkers } from './marker.ts'
 import { type Selection, select } from './selection.ts'
 import { examineServer, refuseOlder } from './server.ts'
-import { type Source, Target } from './values.ts'
+import type { Target } from './values.ts'
 
 export interface Detail {
   login: Login
@@ -19,20 +19,6 @@ export interface Detail {
   /** Those of them that are there already. */
   clears: string[]
   markers: Marker[]
-}
-
-/** A plan's own server as the target of its backup. */
-export function targetOf(source: unknown): unknown {
-  const { hosts, srv, replicaSet, credentials, authenticationDatabase, tls, clients, parallelCollections } =
-    source as Source
-  const connection = { hosts, srv, replicaSet, credentials, authenticationDatabase, tls, clients, parallelCollections }
-  return Target.parse(Object.fromEntries(Object.entries(connection).filter(([, value]) => value !== undefined)))
-}
-
-/** What is restored under which names; not how fast, nor where the server is: the marker is in the target. */
-export function requestOf(target: unknown): unknown {
-  const { include, exclude, rename, users } = target as Target
-  return { include, exclude, rename, users }
 }
 
 export async function checkTarget(run: TargetRun): Promise<TargetState> {

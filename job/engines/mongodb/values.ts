@@ -142,3 +142,17 @@ export const Target = z
     })
   })
 export type Target = z.infer<typeof Target>
+
+/** A plan's own server as the target of its backup. */
+export function targetOf(source: unknown): unknown {
+  const { hosts, srv, replicaSet, credentials, authenticationDatabase, tls, clients, parallelCollections } =
+    source as Source
+  const connection = { hosts, srv, replicaSet, credentials, authenticationDatabase, tls, clients, parallelCollections }
+  return Target.parse(Object.fromEntries(Object.entries(connection).filter(([, value]) => value !== undefined)))
+}
+
+/** What is restored under which names; not how fast, nor where the server is: the marker is in the target. */
+export function requestOf(target: unknown): unknown {
+  const { include, exclude, rename, users } = target as Target
+  return { include, exclude, rename, users }
+}

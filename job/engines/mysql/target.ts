@@ -6,7 +6,7 @@ import { type Clears, type Content, Creates, clearsOf, createsOf, foreign, look 
 import { factsOf, type MysqlFacts, missingParts } from './facts.ts'
 import { type Selection, select } from './selection.ts'
 import { fittingClients, isOlder, loginOf, type Server, serverOf } from './server.ts'
-import { type Source, Target } from './values.ts'
+import type { Target } from './values.ts'
 
 export interface Detail {
   login: Login
@@ -17,22 +17,6 @@ export interface Detail {
   clears: Clears
   /** Of the same product, and asked for. */
   accounts: boolean
-}
-
-/** A plan's own server as the target of its backup. */
-export function targetOf(source: unknown): unknown {
-  const { host, port, socket, credentials, tls, clients, accounts, parallel } = source as Source
-  return Target.parse({
-    ...(socket ? { socket } : { host }),
-    ...{ port, credentials, tls, accounts, parallel },
-    ...(clients ? { clients } : {}),
-  })
-}
-
-/** The selection; not how it is loaded, nor where the server is: the marker is in the target. */
-export function requestOf(target: unknown): unknown {
-  const { include, exclude, accounts, skipBinlog } = target as Target
-  return { include, exclude, accounts, skipBinlog }
 }
 
 export async function checkTarget(run: TargetRun): Promise<TargetState> {

@@ -142,3 +142,19 @@ export type Target = z.infer<typeof Target>
 
 /** Databases of the server itself, and where a restore keeps its marker. */
 export const systemDatabases = ['mysql', 'information_schema', 'performance_schema', 'sys', 'ndbinfo', 'holdfast']
+
+/** A plan's own server as the target of its backup. */
+export function targetOf(source: unknown): unknown {
+  const { host, port, socket, credentials, tls, clients, accounts, parallel } = source as Source
+  return Target.parse({
+    ...(socket ? { socket } : { host }),
+    ...{ port, credentials, tls, accounts, parallel },
+    ...(clients ? { clients } : {}),
+  })
+}
+
+/** The selection; not how it is loaded, nor where the server is: the marker is in the target. */
+export function requestOf(target: unknown): unknown {
+  const { include, exclude, accounts, skipBinlog } = target as Target
+  return { include, exclude, accounts, skipBinlog }
+}

@@ -10,7 +10,7 @@ import { type DatabaseFacts, factsOf, missingParts, type PostgresFacts, tableKey
 import { Creates, readMarkers } from './marker.ts'
 import { chooseDatabases, chooseTables } from './selection.ts'
 import { withSession } from './server.ts'
-import { type Source, Target } from './values.ts'
+import type { Target } from './values.ts'
 
 /** One database of the backup, and where it goes. */
 export interface Place {
@@ -33,18 +33,6 @@ export interface Detail {
   clears: Creates['databases']
   /** What is noted in the target. */
   markers: Marker[]
-}
-
-/** A plan's own server as the target of its backup. */
-export function targetOf(source: unknown): unknown {
-  const { host, port, database, credentials, tls, clients, parallel } = source as Source
-  return Target.parse({ host, port, database, credentials, tls, parallel, ...(clients ? { clients } : {}) })
-}
-
-/** What comes back and as what; not how many at once, nor where the server is: the marker is in the target. */
-export function requestOf(target: unknown): unknown {
-  const { include, exclude, rename, globals, ownership } = target as Target
-  return { include, exclude, rename, globals, ownership }
 }
 
 export async function checkTarget(run: TargetRun): Promise<TargetState> {

@@ -104,3 +104,15 @@ export type Connection = Pick<Source, 'host' | 'port' | 'database' | 'credential
 
 /** Our own schema: never backed up, never in the way. */
 export const ownSchema = 'holdfast'
+
+/** A plan's own server as the target of its backup. */
+export function targetOf(source: unknown): unknown {
+  const { host, port, database, credentials, tls, clients, parallel } = source as Source
+  return Target.parse({ host, port, database, credentials, tls, parallel, ...(clients ? { clients } : {}) })
+}
+
+/** What comes back and as what; not how many at once, nor where the server is: the marker is in the target. */
+export function requestOf(target: unknown): unknown {
+  const { include, exclude, rename, globals, ownership } = target as Target
+  return { include, exclude, rename, globals, ownership }
+}

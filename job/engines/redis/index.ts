@@ -1,11 +1,5 @@
 import type { Engine } from '../../engine.ts'
-import { backup } from './backup.ts'
-import { check } from './check.ts'
-import { inspect } from './inspect.ts'
-import { findMarker } from './marker.ts'
-import { mark, release, restore } from './restore.ts'
-import { checkTarget, planRestore, requestOf, targetOf } from './target.ts'
-import { Source, Target } from './values.ts'
+import { requestOf, Source, Target, targetOf } from './values.ts'
 
 /** Redis and Valkey, alone, behind sentinels or as a cluster: snapshots over the wire, and their keys replayed one by one. */
 export const redis: Engine = {
@@ -13,15 +7,15 @@ export const redis: Engine = {
   features: { resume: false },
   sourceSchema: Source,
   targetSchema: Target,
-  check,
-  backup,
+  check: async (run) => (await import('./check.ts')).check(run),
+  backup: async (run, sink) => (await import('./backup.ts')).backup(run, sink),
   targetOf,
   requestOf,
-  findMarker,
-  checkTarget,
-  planRestore,
-  mark,
-  restore,
-  release,
-  inspect,
+  findMarker: async (run) => (await import('./marker.ts')).findMarker(run),
+  checkTarget: async (run) => (await import('./target.ts')).checkTarget(run),
+  planRestore: async (run, state) => (await import('./target.ts')).planRestore(run, state),
+  mark: async (run, marker) => (await import('./restore.ts')).mark(run, marker),
+  restore: async (run, step, reader) => (await import('./restore.ts')).restore(run, step, reader),
+  release: async (run) => (await import('./restore.ts')).release(run),
+  inspect: async (run, reader) => (await import('./inspect.ts')).inspect(run, reader),
 }

@@ -9,7 +9,7 @@ import { Creates } from './marker.ts'
 import { openAll } from './masters.ts'
 import { type Selection, select } from './selection.ts'
 import { loginOf, type Master, mastersOf } from './topology.ts'
-import { type Source, Target } from './values.ts'
+import type { Target } from './values.ts'
 import { type Login, RefusedError, type Wire } from './wire.ts'
 
 /** What is less fits into the memory that the chart gives a job. */
@@ -24,18 +24,6 @@ export interface Detail {
   databases: number[]
   creates: Creates
   content: Content
-}
-
-/** A plan's own server as the target of its backup. */
-export function targetOf(source: unknown): unknown {
-  const { host, port, sentinel, cluster, credentials, tls } = source as Source
-  return Target.parse({ host, port, sentinel, cluster, credentials, tls })
-}
-
-/** What is restored; not where the server is: the marker is in it. */
-export function requestOf(target: unknown): unknown {
-  const { include, exclude, functions, accounts } = target as Target
-  return { include, exclude, functions, accounts }
 }
 
 export async function checkTarget(run: TargetRun): Promise<TargetState> {

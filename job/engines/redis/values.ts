@@ -75,3 +75,15 @@ export const Target = z
   })
   .refine(oneServer, nameOne)
 export type Target = z.infer<typeof Target>
+
+/** A plan's own server as the target of its backup. */
+export function targetOf(source: unknown): unknown {
+  const { host, port, sentinel, cluster, credentials, tls } = source as Source
+  return Target.parse({ host, port, sentinel, cluster, credentials, tls })
+}
+
+/** What is restored; not where the server is: the marker is in it. */
+export function requestOf(target: unknown): unknown {
+  const { include, exclude, functions, accounts } = target as Target
+  return { include, exclude, functions, accounts }
+}

@@ -11,7 +11,7 @@ import { type Cluster, showCluster } from './management.ts'
 import { loginsOf } from './mysql.ts'
 import { type Selection, select } from './selection.ts'
 import { keyOf } from './tables.ts'
-import { type Source, Target } from './values.ts'
+import type { Target } from './values.ts'
 
 export interface Detail {
   cluster: Cluster
@@ -24,23 +24,6 @@ export interface Detail {
   clears: Clears
   markers: Marker[]
   workers: number
-}
-
-/** A plan's own cluster as the target of its backup. */
-export function targetOf(source: unknown): unknown {
-  const { managementServers, clients, mysql, encryption } = source as Source
-  return Target.parse({
-    managementServers,
-    mysql,
-    ...(clients ? { clients } : {}),
-    ...(encryption ? { decryption: encryption } : {}),
-  })
-}
-
-/** The selection and what is made of the accounts; not how many at once, nor where the servers are: the marker is in the target. */
-export function requestOf(target: unknown): unknown {
-  const { include, exclude, accounts, restoreEpoch, diskObjects } = target as Target
-  return { include, exclude, accounts, restoreEpoch, diskObjects }
 }
 
 export async function checkTarget(run: TargetRun): Promise<TargetState> {

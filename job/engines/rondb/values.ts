@@ -166,3 +166,20 @@ export const leftOut = ['heartbeat', 'ycsb', 'dbt2', 'holdfast']
 
 /** Databases of the server itself. */
 export const systemDatabases = ['mysql', 'information_schema', 'performance_schema', 'sys', 'ndbinfo']
+
+/** A plan's own cluster as the target of its backup. */
+export function targetOf(source: unknown): unknown {
+  const { managementServers, clients, mysql, encryption } = source as Source
+  return Target.parse({
+    managementServers,
+    mysql,
+    ...(clients ? { clients } : {}),
+    ...(encryption ? { decryption: encryption } : {}),
+  })
+}
+
+/** The selection and what is made of the accounts; not how many at once, nor where the servers are: the marker is in the target. */
+export function requestOf(target: unknown): unknown {
+  const { include, exclude, accounts, restoreEpoch, diskObjects } = target as Target
+  return { include, exclude, accounts, restoreEpoch, diskObjects }
+}
