@@ -149,7 +149,8 @@ function keep(context: Context, taken: Taken): Held {
       } catch (error) {
         if (!(error instanceof ApiError)) throw error
         if (!failure) log.warn({ lease: context.name }, `the lease is not renewed: ${textOf(error)}`)
-        failure = error
+        // a last try that had hardly any time tells less than what was answered before
+        if (!failure || left >= answerMs || error.status !== undefined) failure = error
       }
       await clock.pause(times.retry, released.signal)
     }

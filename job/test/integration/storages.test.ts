@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, describe, expect, type TestContext, test, vi } from 'vitest'
 import { type S3Proxy, type S3Request, startS3Proxy } from '../fakes/s3-proxy.ts'
@@ -124,17 +124,18 @@ describe.skipIf(!s3)('a backup on two storages', () => {
 
   test.concurrent('is good in the bucket when a volume is lost in the middle', async (context) => {
     const { work, proxy, source } = await setUp(context, { require: 1 })
+    const [volume, nowhere] = [`${work.store}-volume`, `${work.store}-nowhere`]
+    await rename(work.store, volume)
+    await point(work.store, volume)
+    await writeFile(nowhere, '')
     const held = proxy.holdNext((request) => request.part === 2, 'before')
     const run = work.start('backup', 'nightly')
     await held.held
-    const away = `${work.store}-away`
-    await rename(work.store, away)
-    await writeFile(work.store, '')
+    await point(work.store, nowhere)
     held.release()
     const { summary } = await succeeds(run.done)
     expect(summary).toMatchObject({ storages: ['bucket'], without: { local: expect.any(String) } })
-    await rm(work.store)
-    await rename(away, work.store)
+    await point(work.store, volume)
     await repaired(work, source, 'local')
   })
 
@@ -180,6 +181,12 @@ describe.skipIf(!s3)('a backup on two storages', () => {
 /** Such as do not compress: uploads have several parts. */
 function bytesOf(random: (below: number) => number, size: number): Buffer {
   return Buffer.from(Uint8Array.from({ length: size }, () => random(256)))
+}
+
+/** At once: nobody finds nothing there. */
+async function point(link: string, to: string): Promise<void> {
+  await symlink(to, `${link}-next`)
+  await rename(`${link}-next`, link)
 }
 
 async function flip(path: string): Promise<void> {
