@@ -227,7 +227,7 @@ function user(name: string, data: string, script: string, ids: object = { fsGrou
           image: cluster.image,
           imagePullPolicy: 'IfNotPresent',
           command: ['sh', '-c', script],
-          readinessProbe: { exec: { command: ['ls', '/tmp/filled'] }, periodSeconds: 1 },
+          startupProbe: { exec: { command: ['ls', '/tmp/filled'] }, periodSeconds: 1, failureThreshold: 120 },
           volumeMounts: [
             { name: 'data', mountPath: '/data' },
             { name: 'backups', mountPath: '/backups' },

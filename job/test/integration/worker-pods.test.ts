@@ -359,7 +359,7 @@ function database() {
           image: cluster.image,
           imagePullPolicy: 'IfNotPresent',
           command: ['sh', '-c', fill],
-          readinessProbe: { exec: { command: ['ls', '/tmp/filled'] }, periodSeconds: 1 },
+          startupProbe: { exec: { command: ['ls', '/tmp/filled'] }, periodSeconds: 1, failureThreshold: 120 },
           volumeMounts: [{ name: 'data', mountPath: '/data' }],
         },
       ],
