@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
+import type { Outcome } from '../../job/io/outcome.ts'
 import { heartbeatMs } from '../../job/io/protocol.ts'
 
 /** One run. Times in seconds, memory in bytes. */
@@ -121,10 +122,13 @@ async function converse({ stdin, stdout }: ChildProcess, order: string): Promise
       const message = JSON.parse(line)
       if (message.type !== 'result' && message.type !== 'error') continue
       stdin?.end()
-      if (message.type === 'error') console.error(message.message)
-      return message.type === 'error'
-        ? 'failed'
-        : (message.value as { size: number }[]).reduce((sum, part) => sum + part.size, 0)
+      if (message.type === 'error') {
+        console.error(message.message)
+        return 'failed'
+      }
+      const { value, failed } = message.value as Outcome
+      for (const failure of failed) console.error(failure.message)
+      return failed.length > 0 ? 'failed' : (value as { size: number }[]).reduce((sum, part) => sum + part.size, 0)
     }
     return 'failed'
   } finally {
