@@ -1,4 +1,5 @@
 import type { Engine } from '../../engine.ts'
+import { later } from '../../io/later.ts'
 import { requestOf, Source, Target, targetOf } from './values.ts'
 
 /** CockroachDB: it backs itself up into a bucket and restores itself from there; we start it, watch it, and check what lies there. */
@@ -7,13 +8,10 @@ export const cockroachdb: Engine = {
   features: { resume: false },
   sourceSchema: Source,
   targetSchema: Target,
-  check: async (run) => (await import('./backup.ts')).check(run),
-  backup: async (run, sink) => (await import('./backup.ts')).backup(run, sink),
+  ...later(() => import('./backup.ts'), 'check', 'backup'),
   targetOf,
   requestOf,
-  findMarker: async (run) => (await import('./marker.ts')).findMarker(run),
-  checkTarget: async (run) => (await import('./target.ts')).checkTarget(run),
-  planRestore: async (run, state) => (await import('./target.ts')).planRestore(run, state),
-  mark: async (run, marker) => (await import('./restore.ts')).mark(run, marker),
-  restore: async (run, step, reader) => (await import('./restore.ts')).restore(run, step, reader),
+  ...later(() => import('./marker.ts'), 'findMarker'),
+  ...later(() => import('./target.ts'), 'checkTarget', 'planRestore'),
+  ...later(() => import('./restore.ts'), 'mark', 'restore'),
 }

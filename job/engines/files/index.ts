@@ -1,4 +1,5 @@
 import type { Engine } from '../../engine.ts'
+import { later } from '../../io/later.ts'
 import { requestOf, Source, Target, targetOf } from './values.ts'
 
 /** Files of a folder: of this machine, of a volume, or in a container. GNU tar reads and writes them. */
@@ -7,15 +8,10 @@ export const files: Engine = {
   features: { resume: false },
   sourceSchema: Source,
   targetSchema: Target,
-  check: async (run) => (await import('./backup.ts')).check(run),
-  backup: async (run, sink) => (await import('./backup.ts')).backup(run, sink),
+  ...later(() => import('./backup.ts'), 'check', 'backup'),
   targetOf,
   requestOf,
-  findMarker: async (run) => (await import('./restore.ts')).findMarker(run),
-  checkTarget: async (run) => (await import('./restore.ts')).checkTarget(run),
-  planRestore: async (run, state) => (await import('./restore.ts')).planRestore(run, state),
-  mark: async (run, marker) => (await import('./restore.ts')).mark(run, marker),
-  restore: async (run, step, reader) => (await import('./restore.ts')).restore(run, step, reader),
-  inspect: async (run, reader) => (await import('./inspect.ts')).inspect(run, reader),
-  work: async (order, context) => (await import('./work.ts')).work(order, context),
+  ...later(() => import('./restore.ts'), 'findMarker', 'checkTarget', 'planRestore', 'mark', 'restore'),
+  ...later(() => import('./inspect.ts'), 'inspect'),
+  ...later(() => import('./work.ts'), 'work'),
 }

@@ -1,4 +1,5 @@
 import type { Engine } from '../../engine.ts'
+import { later } from '../../io/later.ts'
 import { requestOf, Source, Target, targetOf } from './values.ts'
 
 /** Objects of the namespace, such as Secrets and ConfigMaps, as YAML that kubectl can create. */
@@ -7,13 +8,9 @@ export const kubernetes: Engine = {
   features: { resume: false },
   sourceSchema: Source,
   targetSchema: Target,
-  check: async (run) => (await import('./backup.ts')).check(run),
-  backup: async (run, sink) => (await import('./backup.ts')).backup(run, sink),
+  ...later(() => import('./backup.ts'), 'check', 'backup'),
   targetOf,
   requestOf,
-  findMarker: async (run) => (await import('./marker.ts')).findMarker(run),
-  checkTarget: async (run) => (await import('./restore.ts')).checkTarget(run),
-  planRestore: async (run, state) => (await import('./restore.ts')).planRestore(run, state),
-  mark: async (run, marker) => (await import('./restore.ts')).mark(run, marker),
-  restore: async (run, step, reader) => (await import('./restore.ts')).restore(run, step, reader),
+  ...later(() => import('./marker.ts'), 'findMarker'),
+  ...later(() => import('./restore.ts'), 'checkTarget', 'planRestore', 'mark', 'restore'),
 }

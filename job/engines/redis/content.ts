@@ -58,7 +58,7 @@ export async function* chosenKeys(
 }
 
 function isChosen(database: number, key: Buffer, selection: Selection): boolean {
-  return !isMarker(database, key) && selection.key(key)
+  return !isMarker({ database, key: () => key, keySize: () => key.length }) && selection.key(() => key)
 }
 
 /** Pure: for people. */

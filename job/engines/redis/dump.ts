@@ -3,7 +3,7 @@ import { JobError } from '../../errors.ts'
 import { type Crc64, crc64 } from './crc64.ts'
 import { stringIn } from './cursor.ts'
 import { type Listener, type Scanner, scan } from './rdb.ts'
-import { isMarkerThere, type Selection } from './selection.ts'
+import { isMarker, type Selection } from './selection.ts'
 import type { Snapshot } from './snapshot.ts'
 
 /** What passed, and was kept. */
@@ -110,8 +110,8 @@ function openSieve(selection: Selection, counted: Counted) {
     },
     key: (head, span) => {
       buffer = span.buffer
-      if (isMarkerThere(head)) ours = []
-      const kept = !ours && selection.database(head.database) && (selection.whole || selection.key(head.key()))
+      if (isMarker(head)) ours = []
+      const kept = !ours && selection.database(head.database) && selection.key(head.key)
       if (kept) counter.key?.(head, span)
       else leaveOut(span.from)
     },

@@ -1,7 +1,7 @@
 import type { Reader, TargetRun } from '../../engine.ts'
 import { type Entry, readEntries } from './entries.ts'
 import { replayTo } from './replay.ts'
-import { isMarkerThere } from './selection.ts'
+import { isMarker } from './selection.ts'
 import { slotOf } from './slots.ts'
 import type { Detail } from './target.ts'
 import { allSlots, type Master } from './topology.ts'
@@ -40,8 +40,7 @@ export async function restoreKeys({ run, reader, detail, wires }: Restoring): Pr
   const restored: Restored = { keys: 0, expired: 0, tallies: new Map() }
   for (const { part } of facts.snapshots) {
     await readEntries(await reader.read(part), {
-      wanted: (head) =>
-        selection.database(head.database) && !isMarkerThere(head) && (selection.whole || selection.key(head.key())),
+      wanted: (head) => selection.database(head.database) && !isMarker(head) && selection.key(head.key),
       entry: (entry, rdbVersion) => {
         if (entry.expires !== undefined && entry.expires <= now()) restored.expired += 1
         else {

@@ -11,8 +11,8 @@ export interface Chosen {
 /** What of the databases and keys is meant. */
 export interface Selection {
   database(number: number): boolean
-  /** Of a chosen database. */
-  key(key: Buffer): boolean
+  /** Of a chosen database. The key is made only when patterns look at it. */
+  key(key: () => Buffer): boolean
   /** Databases come as a whole: `key` says yes to every one. */
   readonly whole: boolean
 }
@@ -33,7 +33,7 @@ export function select(...choices: Chosen[]): Selection {
       }),
     key: (key) => {
       if (whole) return true
-      const text = key.toString('latin1')
+      const text = key().toString('latin1')
       const matches = (pattern: RegExp) => pattern.test(text)
       return patterns.every(
         ({ include, exclude }) => (include.length === 0 || include.some(matches)) && !exclude.some(matches),
@@ -42,19 +42,15 @@ export function select(...choices: Chosen[]): Selection {
   }
 }
 
-export function isMarker(database: number, key: Buffer): boolean {
-  return database === 0 && key.length === markerKey.length && key.toString('latin1') === markerKey
-}
-
 interface Found {
   database: number
   key(): Buffer
   keySize(): number
 }
 
-/** In an RDB. The marker's key is too short to be compressed: others are told apart by their size, without being made. */
-export function isMarkerThere({ database, key, keySize }: Found): boolean {
-  return database === 0 && keySize() === markerKey.length && isMarker(database, key())
+/** In an RDB the marker's key is too short to be compressed: others are told apart by their size, without being made. */
+export function isMarker({ database, key, keySize }: Found): boolean {
+  return database === 0 && keySize() === markerKey.length && key().toString('latin1') === markerKey
 }
 
 /** Pure: a pattern as KEYS takes it, for keys as latin1 texts: `?` is one byte. */

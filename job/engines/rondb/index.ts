@@ -1,4 +1,5 @@
 import type { Engine } from '../../engine.ts'
+import { later } from '../../io/later.ts'
 import { requestOf, Source, Target, targetOf } from './values.ts'
 
 /** RonDB and NDB Cluster: native backups of all data nodes, with what only MySQL knows beside them. */
@@ -7,18 +8,14 @@ export const rondb: Engine = {
   features: { resume: true },
   sourceSchema: Source,
   targetSchema: Target,
-  check: async (run) => (await import('./check.ts')).check(run),
-  backup: async (run, sink) => (await import('./backup.ts')).backup(run, sink),
-  afterCommit: async (run, done) => (await import('./backup.ts')).afterCommit(run, done),
+  ...later(() => import('./check.ts'), 'check'),
+  ...later(() => import('./backup.ts'), 'backup', 'afterCommit'),
   targetOf,
   requestOf,
-  findMarker: async (run) => (await import('./marker.ts')).findMarker(run),
-  checkTarget: async (run) => (await import('./target.ts')).checkTarget(run),
-  planRestore: async (run, state) => (await import('./target.ts')).planRestore(run, state),
-  mark: async (run, marker) => (await import('./lock.ts')).mark(run, marker),
-  restore: async (run, step, reader) => (await import('./restore.ts')).restore(run, step, reader),
-  release: async (run) => (await import('./restore.ts')).release(run),
-  inspect: async (run, reader) => (await import('./inspect.ts')).inspect(run, reader),
-  adopt: async (run, reader) => (await import('./inspect.ts')).adopt(run, reader),
-  work: async (order, context) => (await import('./native.ts')).work(order, context),
+  ...later(() => import('./marker.ts'), 'findMarker'),
+  ...later(() => import('./target.ts'), 'checkTarget', 'planRestore'),
+  ...later(() => import('./lock.ts'), 'mark'),
+  ...later(() => import('./restore.ts'), 'restore', 'release'),
+  ...later(() => import('./inspect.ts'), 'inspect', 'adopt'),
+  ...later(() => import('./native.ts'), 'work'),
 }
