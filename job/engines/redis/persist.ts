@@ -7,18 +7,20 @@ import { RefusedError, type Wire } from './wire.ts'
 /** How a server keeps its data. */
 export type Kept = 'append-only file' | 'snapshot' | 'memory only'
 
+/** More than any disk needs for what the server has not yet synced: it does so every second. */
+const syncMs = 30_000
+
 /**
- * What was restored must survive the next restart: the server writes its append-only file anew, or a snapshot when it keeps one, and
- * says that it went well.
+ * What was restored must survive the next restart: the append-only file, which has every key by now, is synced, or the server writes it
+ * anew; one without such a file writes a snapshot when it keeps one. It says that it went well.
  */
 export async function persist(wire: Wire, run: Pick<RunContext, 'signal' | 'warn'>): Promise<Kept> {
-  const info = await atRest(wire, run.signal)
-  if (info.get('aof_enabled') === '1') {
-    await begin(wire, 'BGREWRITEAOF')
-    const after = await atRest(wire, run.signal)
-    refuseFailed(wire, after, ['aof_last_bgrewrite_status', 'aof_last_write_status'])
+  if ((await infoOf(wire)).get('aof_enabled') === '1') {
+    if (!(await isSynced(wire))) await rewrite(wire, run.signal)
+    refuseFailed(wire, await infoOf(wire), ['aof_last_write_status'])
     return 'append-only file'
   }
+  await atRest(wire, run.signal)
   if (await savesSnapshots(wire)) {
     await begin(wire, 'BGSAVE')
     refuseFailed(wire, await atRest(wire, run.signal), ['rdb_last_bgsave_status'])
@@ -26,6 +28,26 @@ export async function persist(wire: Wire, run: Pick<RunContext, 'signal' | 'warn
   }
   run.warn(`${wire.server} keeps nothing on disk (appendonly no, save ""): what was restored is gone when it restarts`)
   return 'memory only'
+}
+
+/** True when all that this connection wrote is on the disk. Servers before 7.2 do not know the question, and some users may not ask it. */
+async function isSynced(wire: Wire): Promise<boolean> {
+  // it would not answer
+  if ((await settingOf(wire, 'appendfsync')) === 'no') return false
+  try {
+    const [local = 0] = (await wire.ask('WAITAOF', 1, 0, syncMs)) as number[]
+    return local >= 1
+  } catch (error) {
+    if (error instanceof RefusedError) return false
+    throw error
+  }
+}
+
+/** A new append-only file is synced before the server uses it. */
+async function rewrite(wire: Wire, signal: AbortSignal): Promise<void> {
+  await atRest(wire, signal)
+  await begin(wire, 'BGREWRITEAOF')
+  refuseFailed(wire, await atRest(wire, signal), ['aof_last_bgrewrite_status'])
 }
 
 /** Another save may have begun between: what it saves has all the keys, too. */
@@ -47,11 +69,16 @@ async function atRest(wire: Wire, signal: AbortSignal): Promise<Info> {
 
 /** Managed services do not tell: they look after it by themselves. */
 async function savesSnapshots(wire: Wire): Promise<boolean> {
+  return (await settingOf(wire, 'save')) !== ''
+}
+
+/** Undefined when the server does not tell. */
+async function settingOf(wire: Wire, name: string): Promise<string | undefined> {
   try {
-    const said = (await wire.ask('CONFIG', 'GET', 'save')) as string[]
-    return (said[1] ?? '') !== ''
+    const said = (await wire.ask('CONFIG', 'GET', name)) as string[]
+    return said[1] ?? ''
   } catch (error) {
-    if (error instanceof RefusedError) return true
+    if (error instanceof RefusedError) return undefined
     throw error
   }
 }

@@ -191,7 +191,7 @@ export async function planRestore(run: TargetRun, state: TargetState): Promise<R
     {
       name: 'persist',
       writes: true,
-      says: 'let the server write its append-only file or snapshot anew, and wait for it',
+      says: 'wait until the server has all on its disk: its append-only file synced, or a new snapshot',
     },
     { name: 'prove', writes: true, says: 'count the keys of the target against what was restored' },
   ]

@@ -95,6 +95,8 @@ describe('a server alone', () => {
     expect(differences(expected, await contents(target, { fieldTtl }))).toEqual([])
     expect(await target.call('FCALL', 'answer', 0)).toBe(42)
     expect(await usersOf(target)).toEqual(await usersOf(source))
+    const asked = await target.info('commandstats')
+    expect([/cmdstat_waitaof:calls=1,/.test(asked), asked.includes('bgrewriteaof')]).toEqual([true, false])
 
     await to.kill()
     await to.start()
