@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { JobError } from '../errors.ts'
 import { isLender, type Lender } from '../storage.ts'
@@ -43,14 +43,14 @@ async function* sealed(source: AsyncIterable<Buffer>, { fileKey, header }: FileK
 
 /** Each number is used once: a Sealing is for one stream. What it yields is lent until the next is asked for. */
 class Sealing {
-  private readonly key: Buffer
+  private readonly key: KeyObject
   private readonly chunk = Buffer.allocUnsafeSlow(chunkSize)
   private filled = 0
   private count = 0
   private readonly loan = Buffer.allocUnsafeSlow(loanBytes)
   private lent = 0
 
-  constructor(key: Buffer) {
+  constructor(key: KeyObject) {
     this.key = key
   }
 
@@ -117,7 +117,7 @@ async function* rest(head: Buffer, pieces: AsyncIterator<Buffer>): AsyncGenerato
 }
 
 interface Chunks {
-  key: Buffer
+  key: KeyObject
   /** Number of the first chunk. */
   first: number
   /** The last of these chunks is the last of all. */
@@ -166,9 +166,9 @@ function broken(where: string, how: string, cause?: unknown): JobError {
   })
 }
 
-/** The key that a file key and a nonce make. */
-export function payloadKey(fileKey: Buffer, nonce: Buffer): Buffer {
-  return Buffer.from(hkdfSync('sha256', fileKey, nonce, 'payload', 32))
+/** The key that a file key and a nonce make. As an object: bytes are made one for each chunk, which takes a fifth of its encryption. */
+export function payloadKey(fileKey: Buffer, nonce: Buffer): KeyObject {
+  return createSecretKey(Buffer.from(hkdfSync('sha256', fileKey, nonce, 'payload', 32)))
 }
 
 /** 11 bytes of number, most significant first, and 1 in the last byte of the last. */
