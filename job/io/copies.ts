@@ -100,7 +100,7 @@ export function openShelf({ warn, ...backup }: Options): Shelf {
       if (only && all.length === 1) return readPart(only.part, { ...backup, storage: only.storage })
       const begun = await open(all)
       const rest = all.slice(all.indexOf(begun.copy) + 1)
-      const stream = Readable.from(goOn(begun, rest), { objectMode: false, highWaterMark: 2 * 1024 * 1024 })
+      const stream = Readable.from(goOn(begun, rest), { objectMode: false, highWaterMark: 512 * 1024 })
       return stream.once('close', () => begun.stream.destroy())
     },
     use,

@@ -10,7 +10,7 @@ export const loanBytes = 512 * 1024
  * read.
  */
 export function lending(loans: AsyncGenerator<Buffer>, of?: Readable): Lender {
-  const stream = Readable.from(copies(loans), { objectMode: false, highWaterMark: 2 * 1024 * 1024 })
+  const stream = Readable.from(copies(loans), { objectMode: false, highWaterMark: 512 * 1024 })
   // whoever reads the loans gets its errors, however late
   of?.on('error', () => {})
   stream.once('close', () => of?.destroy())

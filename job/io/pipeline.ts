@@ -113,8 +113,8 @@ export function verified(source: Readable, part: Pick<Part, 'size' | 'sha256'>, 
   const hash = createHash('sha256')
   let size = 0
   const check = new Transform({
-    readableHighWaterMark: 2 * 1024 * 1024,
-    writableHighWaterMark: 2 * 1024 * 1024,
+    readableHighWaterMark: 512 * 1024,
+    writableHighWaterMark: 512 * 1024,
     transform(chunk: Buffer, _, done) {
       hash.update(chunk)
       size += chunk.length

@@ -153,11 +153,12 @@ async function wellEnded(program: Program, child: Child, errors: Promise<string>
 
 /**
  * A Node child that speaks JSON lines: our own workers. With Node's defaults the garbage of a fast stream grows the process past
- * 300 MiB: a small young generation and one malloc arena keep it below 256 MiB whatever the size (docs/benchmarks.md).
+ * 300 MiB: a small young generation, one malloc arena, and buffers that go back to the system at once keep it below 256 MiB whatever the size
+ * (docs/benchmarks.md).
  */
 export function startWorker({ args, signal }: { args: string[]; signal: AbortSignal }) {
   const child = execa(process.execPath, ['--max-semi-space-size=1', ...args], {
-    env: { MALLOC_ARENA_MAX: '1' },
+    env: { MALLOC_ARENA_MAX: '1', MALLOC_MMAP_THRESHOLD_: '131072' },
     stdin: 'pipe',
     stdout: 'pipe',
     stderr: 'pipe',

@@ -24,8 +24,8 @@ export function tap(source: Readable, onBytes?: (bytes: number) => void): Tap {
 
 function passing(source: Readable, see: (chunk: Buffer) => void): Readable {
   const stream = new Transform({
-    readableHighWaterMark: 2 * 1024 * 1024,
-    writableHighWaterMark: 2 * 1024 * 1024,
+    readableHighWaterMark: 512 * 1024,
+    writableHighWaterMark: 512 * 1024,
     transform(chunk: Buffer, _, done) {
       see(chunk)
       done(null, chunk)

@@ -1,10 +1,10 @@
 import { pipeline, Readable, Transform } from 'node:stream'
 import { promisify } from 'node:util'
-import { constants, type ZstdOptions, zstdCompress, zstdDecompress } from 'node:zlib'
+import { zstdDecompress } from 'node:zlib'
 import { JobError } from '../errors.ts'
+import { type Compressors, compressorsOf } from './compressors.ts'
 import { Frames, formatFrames } from './frames.ts'
 
-const compressed = promisify(zstdCompress)
 const decompressed = promisify(zstdDecompress)
 
 /**
@@ -20,11 +20,14 @@ const wideLevel = 3
 /** That is read: earlier backups have such frames. */
 export const largestFrame = 4 * frameSize
 
-/** Of what comes out of a frame: most in one go, since each costs a turn of the thread pool. */
-const compressedChunk = frameSize / 2
-
-/** Frames at work: Node has four threads for them. Memory is about twice this many frames. */
+/** Frames of a stream at work: Node has four threads for them. Memory is about twice this many frames. */
 const framesAtOnce = 4
+
+/** Of a frame that was read: whole ones would fill the buffers of every stream behind. */
+const pieceSize = 256 * 1024
+
+/** Of all streams that are read: each has one, and may have more while others have not. */
+let spareFrames = framesAtOnce
 
 /** Faster than 3 by a half for more bytes: a dump is bound by the processor, not by the line (docs/benchmarks.md). */
 export const usualLevel = 1
@@ -41,7 +44,7 @@ export function compress(source: Readable, level: number = usualLevel): Readable
 
 /** What the frames held. An early end is told by the part's length and hash, not by this. */
 export function decompress(source: Readable, where = 'the data'): Readable {
-  const stream = Readable.from(plainOf(source, where), { objectMode: false, highWaterMark: frameSize })
+  const stream = Readable.from(plainOf(source, where), { objectMode: false, highWaterMark: pieceSize })
   source.on('error', () => {})
   return stream.once('close', () => source.destroy())
 }
@@ -50,17 +53,30 @@ export function decompress(source: Readable, where = 'the data'): Readable {
 async function* plainOf(source: AsyncIterable<Buffer>, where: string): AsyncGenerator<Buffer> {
   const frames = new Frames(largestFrame)
   const atWork: Promise<Buffer>[] = []
-  for await (const data of source) {
-    for (const frame of frames.add(data, where)) {
-      const work = decompressed(frame, { maxOutputLength: largestFrame, chunkSize: frameSize })
-      // it is awaited in its turn
-      work.catch(() => {})
-      atWork.push(work)
-      if (atWork.length >= framesAtOnce) yield await plain(atWork.shift(), where)
+  let borrowed = 0
+  try {
+    for await (const data of source) {
+      for (const frame of frames.add(data, where)) {
+        const work = decompressed(frame, { maxOutputLength: largestFrame, chunkSize: frameSize })
+        // it is awaited in its turn
+        work.catch(() => {})
+        atWork.push(work)
+        if (atWork.length - borrowed === 1) continue
+        if (spareFrames > 0) {
+          spareFrames -= 1
+          borrowed += 1
+        } else yield* inPieces(await plain(atWork.shift(), where))
+      }
     }
+    for (const work of atWork) yield* inPieces(await plain(work, where))
+    frames.end(where)
+  } finally {
+    spareFrames += borrowed
   }
-  for (const work of atWork) yield await plain(work, where)
-  frames.end(where)
+}
+
+function* inPieces(frame: Buffer): Generator<Buffer> {
+  for (let at = 0; at < frame.length; at += pieceSize) yield frame.subarray(at, at + pieceSize)
 }
 
 async function plain(work: Promise<Buffer> | undefined, where: string): Promise<Buffer> {
@@ -75,20 +91,19 @@ async function plain(work: Promise<Buffer> | undefined, where: string): Promise<
 }
 
 class Compress extends Transform {
-  private readonly options: ZstdOptions
+  private readonly compressors: Compressors
   private readonly frameSize: number
   private frame: Buffer<ArrayBuffer>
   private filled = 0
   private readonly sizes: { stored: number; plain: number }[] = []
   private readonly spare: Buffer<ArrayBuffer>[] = []
-  private readonly atWork: Promise<Buffer>[] = []
+  private readonly atWork: Promise<Buffer[]>[] = []
 
   constructor(level: number) {
-    super({ readableHighWaterMark: 2 * 1024 * 1024, writableHighWaterMark: 2 * 1024 * 1024 })
-    const params = { [constants.ZSTD_c_compressionLevel]: level, [constants.ZSTD_c_checksumFlag]: 1 }
+    super({ readableHighWaterMark: 512 * 1024, writableHighWaterMark: 2 * 1024 * 1024 })
     this.frameSize = level < wideLevel ? frameSize : wideFrameSize
     this.frame = Buffer.allocUnsafeSlow(this.frameSize)
-    this.options = { params, chunkSize: compressedChunk }
+    this.compressors = compressorsOf(level)
   }
 
   override _transform(chunk: Buffer, _: BufferEncoding, done: (error?: Error | null) => void): void {
@@ -112,15 +127,15 @@ class Compress extends Transform {
     const full = this.frame
     const size = { stored: 0, plain: this.filled }
     this.sizes.push(size)
-    const work = compressed(full.subarray(0, this.filled), this.options).finally(() => this.spare.push(full))
+    const work = this.compressors.frame(full.subarray(0, this.filled)).finally(() => this.spare.push(full))
     const counted = work.then((frame) => {
-      size.stored = frame.length
+      size.stored = frame.reduce((sum, piece) => sum + piece.length, 0)
       return frame
     })
     // it is awaited in its turn
     counted.catch(() => {})
     this.atWork.push(counted)
-    if (this.atWork.length >= framesAtOnce) this.push(await this.atWork.shift())
+    if (this.atWork.length >= framesAtOnce) for (const piece of (await this.atWork.shift()) ?? []) this.push(piece)
     this.frame = this.spare.pop() ?? Buffer.allocUnsafeSlow(this.frameSize)
     this.filled = 0
   }
@@ -128,7 +143,7 @@ class Compress extends Transform {
   /** Nothing at all is a frame too: `zstd -d` refuses an empty file. */
   private async finish(): Promise<void> {
     if (this.filled > 0 || this.sizes.length === 0) await this.send()
-    for (const work of this.atWork) this.push(await work)
+    for (const work of this.atWork) for (const piece of await work) this.push(piece)
     this.push(formatFrames(this.sizes))
   }
 }

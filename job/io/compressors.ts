@@ -1,0 +1,77 @@
+import { constants, createZstdCompress } from 'node:zlib'
+
+/** Of what comes out of a frame: most in one go, since each costs a turn of the thread pool. */
+const chunkSize = 512 * 1024
+
+/** As many as Node has threads for them. */
+const most = 4
+
+export interface Compressors {
+  /** One whole frame of zstd, in pieces. The bytes are lent until then. */
+  frame(bytes: Buffer): Promise<Buffer[]>
+}
+
+type Compressor = (bytes: Buffer) => Promise<Buffer[]>
+
+const levels = new Map<number, Compressors>()
+
+/**
+ * The compressors of a level, for all streams together. They are kept: to make one for each frame took a quarter of the processor's
+ * time for compression, and much of the garbage collector's.
+ */
+export function compressorsOf(level: number): Compressors {
+  const known = levels.get(level) ?? together(level)
+  levels.set(level, known)
+  return known
+}
+
+function together(level: number): Compressors {
+  const idle: Compressor[] = []
+  const waiting: ((compressor: Compressor) => void)[] = []
+  let made = 0
+
+  function next(): Compressor | Promise<Compressor> {
+    const free = idle.pop()
+    if (free) return free
+    if (made === most) return new Promise((resolve) => waiting.push(resolve))
+    made += 1
+    return compressor(level)
+  }
+
+  function giveBack(compressor: Compressor): void {
+    const first = waiting.shift()
+    if (first) first(compressor)
+    else idle.push(compressor)
+  }
+
+  return {
+    frame: async (bytes) => {
+      const compress = await next()
+      try {
+        return await compress(bytes)
+      } finally {
+        giveBack(compress)
+      }
+    },
+  }
+}
+
+/** Makes one frame of each write: it ends where the write ends, and has its size in it. */
+function compressor(level: number): Compressor {
+  const params = { [constants.ZSTD_c_compressionLevel]: level, [constants.ZSTD_c_checksumFlag]: 1 }
+  const stream = createZstdCompress({ params, chunkSize, flush: constants.ZSTD_e_end })
+  let pieces: Buffer[] = []
+  stream.on('data', (piece) => pieces.push(piece))
+  return (bytes) => {
+    const { promise, resolve, reject } = Promise.withResolvers<Buffer[]>()
+    pieces = []
+    stream.once('error', reject)
+    stream.write(bytes, (error) => {
+      // it may hold the last of it until somebody asks
+      while (!error && stream.read() !== null);
+      stream.off('error', reject)
+      if (!error) resolve(pieces)
+    })
+    return promise
+  }
+}
