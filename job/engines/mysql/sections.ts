@@ -27,9 +27,12 @@ const kinds: [RegExp, Section['kind']][] = [
   [/^Dumping routines for database (.+)$/, 'routines'],
 ]
 
-const comment = Buffer.from('\n--\n-- ')
+const comment = Buffer.from('--\n-- ')
 const closing = Buffer.from('\n--\n')
-const delimiter = Buffer.from('\nDELIMITER ')
+const delimiter = Buffer.from('DELIMITER ')
+const lineEnd = 0x0a
+const dash = 0x2d
+const letterD = 0x44
 /** More than the longest comment: 64 letters of four bytes, each of them a doubled quote. */
 const longest = 700
 
@@ -71,19 +74,25 @@ interface Mark {
   section?: Section
 }
 
+/** Rows have no line end but the one of their statement: looking for those alone takes little of the time that the dump takes. */
 function nextMark(buffer: Buffer, at: number, inBody: boolean): Mark | undefined {
-  const line = buffer.indexOf(delimiter, at)
-  for (let from = at; !inBody; ) {
-    const start = buffer.indexOf(comment, from)
-    const close = start < 0 ? -1 : buffer.indexOf(closing, start + comment.length - 1)
-    if (close < 0 || (line >= 0 && line < start)) break
-    const section = sectionIn(buffer.toString('utf8', start + comment.length, close))
+  for (let start = buffer.indexOf(lineEnd, at); start >= 0; start = buffer.indexOf(lineEnd, start + 1)) {
+    const from = start + 1
+    if (buffer[from] === letterD && isAt(buffer, delimiter, from)) {
+      const end = buffer.indexOf(lineEnd, from)
+      if (end < 0) return undefined
+      return { start, end, inBody: buffer.toString('latin1', from + delimiter.length, end) !== ';' }
+    }
+    if (inBody || buffer[from] !== dash || !isAt(buffer, comment, from)) continue
+    const close = buffer.indexOf(closing, from + comment.length - 1)
+    const section = close < 0 ? undefined : sectionIn(buffer.toString('utf8', from + comment.length, close))
     if (section) return { start, end: close + closing.length - 1, inBody, section }
-    from = start + 1
   }
-  const end = line < 0 ? -1 : buffer.indexOf('\n', line + 1)
-  if (end < 0) return undefined
-  return { start: line, end, inBody: buffer.toString('latin1', line + delimiter.length, end) !== ';' }
+  return undefined
+}
+
+function isAt(buffer: Buffer, text: Buffer, at: number): boolean {
+  return at + text.length <= buffer.length && buffer.compare(text, 0, text.length, at, at + text.length) === 0
 }
 
 function sectionIn(text: string): Section | undefined {
@@ -102,12 +111,12 @@ function unquoted(name: string): string {
 /** Where at the end of a chunk, behind the last mark, the beginning of one could be; its length when nowhere. */
 function partial(buffer: Buffer, behind: number): number {
   for (
-    let at = buffer.indexOf('\n', Math.max(behind, buffer.length - longest));
+    let at = buffer.indexOf(lineEnd, Math.max(behind, buffer.length - longest));
     at >= 0;
-    at = buffer.indexOf('\n', at + 1)
+    at = buffer.indexOf(lineEnd, at + 1)
   ) {
     const next = buffer[at + 1]
-    if (next === undefined || next === 0x2d || next === 0x44) return at
+    if (next === undefined || next === dash || next === letterD) return at
   }
   return buffer.length
 }
