@@ -5,6 +5,8 @@ export interface Case {
   most?: Record<string, number>
   /** In every run, of every side. */
   seconds?: number
+  /** The ratio to the bytes that the other side stores that is wanted at most. */
+  stored?: Record<string, number>
   /** Of memory, in MiB. */
   memory?: number
 }
@@ -46,6 +48,33 @@ grants, proof of every record and table. By hand: \`rclone copy\`, then \`ndb_re
 sent to both. Against the same to each of them alone; the slower one alone is what it is to be measured by. Both write to one disk here,
 which two storages elsewhere would not.`,
     most: { 'the bucket alone': 1.15 },
+    memory: 256,
+  },
+  zstd: {
+    title: 'Compression',
+    what: `2 GB of text (\`test_scripts/benches/rows.ts\`) from a file into a file, in our frames of 2 MiB, which can each be read alone, at level 3; against
+\`zstd -T2 -3\`, whose frame is one.`,
+    most: { 'zstd -T2 -3': 1.11 },
+    stored: { 'zstd -T2 -3': 1.03 },
+    memory: 256,
+  },
+  encryption_of_text: {
+    title: 'Encryption of what is compressed',
+    what: `\`holdfast backup\` of a folder with 2 GB of text to versitygw, for one recipient of age; against the same without encryption.`,
+    most: { 'not encrypted': 1.1 },
+    memory: 256,
+  },
+  encryption_of_files: {
+    title: "Encryption of a data node's files",
+    what: `A data node's folder of native files (two parts of 1 GiB, random bytes), which are stored as they are, by one worker to versitygw on the same
+machine, encrypted; against the same without encryption. The worker has one core for both, where the S3 server leaves it one.`,
+    most: { 'not encrypted': 1.1 },
+    memory: 256,
+  },
+  sizes: {
+    title: 'Memory of streams of every size',
+    what: `One stream as a backup writes it, compressed and encrypted, half of it random, to a server that counts bytes and keeps none; no other part of the
+job is loaded.`,
     memory: 256,
   },
   mysql_backup: {

@@ -52,7 +52,7 @@ SQL
   fill_table events 50
   fill_table orders 30
   fill_table customers 20
-  root server <<<"SET GLOBAL innodb_max_dirty_pages_pct = 0"
+  root server <<<"SET GLOBAL innodb_max_dirty_pages_pct = 0; SET GLOBAL innodb_io_capacity_max = 20000; SET GLOBAL innodb_io_capacity = 20000"
   until (($(root server <<<"SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_pages_dirty'" | cut -f2) < 100)); do sleep 0.5; done
 }
 

@@ -91,7 +91,7 @@ ${runs.length / rows.length} rounds on ${new Date().toISOString().slice(0, 10)}.
 `
 }
 
-function sectionOf({ title, what, most, seconds, memory }: Case, runs: Run[], versions: string): string {
+function sectionOf({ title, what, most, seconds, stored, memory }: Case, runs: Run[], versions: string): string {
   const sides = Map.groupBy(runs, (run) => run.side)
   const ours = sides.get('holdfast') ?? runs
   const columns: [string, (own: Run[], side: string) => string][] = [
@@ -111,7 +111,7 @@ ${what}
 
 ${[columns.map(([head]) => head), columns.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n')}
 
-${verdict({ ours, sides, most, seconds, memory })}
+${verdict({ ours, sides, most, seconds, stored, memory })}
 ${roundsOf(sides)}${disturbance(runs)} on ${new Date().toISOString().slice(0, 10)}. ${machine()}; ${versions}.
 `.trimStart()
 }
@@ -132,10 +132,11 @@ interface Verdict {
   sides: Map<string, Run[]>
   most: Case['most']
   seconds: Case['seconds']
+  stored: Case['stored']
   memory: Case['memory']
 }
 
-function verdict({ ours, sides, most = {}, seconds, memory }: Verdict): string {
+function verdict({ ours, sides, most = {}, seconds, stored = {}, memory }: Verdict): string {
   const said = (wanted: string, met: boolean) => `Wanted: ${wanted}: **${met ? 'met' : 'missed'}**.`
   const times = Object.entries(most).map(([side, limit]) => {
     const theirs = sides.get(side)
@@ -144,6 +145,12 @@ function verdict({ ours, sides, most = {}, seconds, memory }: Verdict): string {
   })
   const peak = Math.max(...ours.map((run) => mebibytes(run.peak)))
   const slowest = Math.max(...ours.map((run) => run.wall))
+  for (const [side, limit] of Object.entries(stored)) {
+    const theirs = median(sides.get(side) ?? [], (run) => run.stored ?? 0)
+    times.push(
+      said(`at most ${limit} × the bytes of ${side}`, median(ours, (run) => run.stored ?? 0) <= limit * theirs),
+    )
+  }
   if (seconds) times.push(said(`at most ${seconds} s in every run`, slowest <= seconds))
   return [...times, ...(memory ? [said(`at most ${memory} MiB in every run`, peak <= memory)] : [])].join(' ')
 }

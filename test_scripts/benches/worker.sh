@@ -3,7 +3,7 @@
 # shellcheck disable=SC2154 # bench sets what is not set here
 
 # As job/io/process.ts starts it.
-worker=(env MALLOC_ARENA_MAX=1 node --max-semi-space-size=1 job/main.ts worker --log-level warn)
+worker=(env MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=131072 node --max-semi-space-size=1 job/main.ts worker --log-level warn)
 
 require_all() { :; }
 
@@ -62,9 +62,9 @@ after_upload() {
 }
 
 # What the job sends to a worker: hello, then the order.
-order_upload() { # FOLDER ENDPOINT
+order_upload() { # FOLDER ENDPOINT [VALUES-OF-THE-STORAGE]
   cat >"$work/order" <<JSON
-{"type":"hello","hello":{"version":"$(node -p 'require("./package.json").version')","plan":"bench","backupId":"1795218000","storages":{"main":{"s3":{"endpoint":"$2","bucket":"bench","credentials":{"secret":"s3-keys"}}}},"secretsDir":"$work/secrets","volumesDir":"$work","staging":"$work"}}
+{"type":"hello","hello":{"version":"$(node -p 'require("./package.json").version')","plan":"bench","backupId":"1795218000","storages":{"main":{"s3":{"endpoint":"$2","bucket":"bench","credentials":{"secret":"s3-keys"}}${3:+,$3}}},"secretsDir":"$work/secrets","volumesDir":"$work","staging":"$work"}}
 {"type":"order","id":1,"order":{"do":"upload","worker":"node-1","beside":{"access":"local","folder":"${1%/*}"},"folder":"${1##*/}","path":"rondb/1","resume":false,"storages":["main"]}}
 JSON
 }
@@ -76,15 +76,23 @@ bench_memory() {
   mkdir -p "$work/large"
   write_secret s3-keys access-key-id=test secret-access-key=testtesttest
   truncate -s "${gigabytes}G" "$work/large/BACKUP-1795218000-0.1.Data"
-  coproc stub { exec node test_scripts/bench.ts stub; }
-  read -r endpoint <&"${stub[0]}"
-  echo "$stub_PID" >"$work/stub.pid"
+  given_a_stub
   order_upload "$work/large" "$endpoint"
   local round
   for ((round = 1; round <= rounds; round++)); do
     run memory "$round" holdfast measure --order "$work/order" -- "${worker[@]}"
   done
+  end_stub
+  rm -rf "$work/large"
+}
+
+given_a_stub() {
+  coproc stub { exec node test_scripts/bench.ts stub; }
+  read -r endpoint <&"${stub[0]}"
+  echo "$stub_PID" >"$work/stub.pid"
+}
+
+end_stub() {
   kill "$stub_PID"
   rm "$work/stub.pid"
-  rm -rf "$work/large"
 }
