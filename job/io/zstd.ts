@@ -2,6 +2,7 @@ import { pipeline, Readable, Transform } from 'node:stream'
 import { promisify } from 'node:util'
 import { zstdDecompress } from 'node:zlib'
 import { JobError } from '../errors.ts'
+import { isLender } from '../storage.ts'
 import { type Compressors, compressorsOf } from './compressors.ts'
 import { Frames, formatFrames } from './frames.ts'
 
@@ -20,14 +21,16 @@ const wideLevel = 3
 /** That is read: earlier backups have such frames. */
 export const largestFrame = 4 * frameSize
 
-/** Frames of a stream at work: Node has four threads for them. Memory is about twice this many frames. */
-const framesAtOnce = 4
+/** Streams that are compressed or read just now. */
+let streams = 0
+
+/** Frames of a stream at work: Node has four threads for all. Memory is about twice this many frames for each stream. */
+function framesAtOnce(): number {
+  return streams > 1 ? 2 : 4
+}
 
 /** Of a frame that was read: whole ones would fill the buffers of every stream behind. */
 const pieceSize = 256 * 1024
-
-/** Of all streams that are read: each has one, and may have more while others have not. */
-let spareFrames = framesAtOnce
 
 /** Faster than 3 by a half for more bytes: a dump is bound by the processor, not by the line (docs/benchmarks.md). */
 export const usualLevel = 1
@@ -37,9 +40,24 @@ export const usualLevel = 1
  * Errors of the source reach the reader.
  */
 export function compress(source: Readable, level: number = usualLevel): Readable {
-  const stream = new Compress(level)
+  const framing = new Framing(level)
+  if (isLender(source)) {
+    const stream = Readable.from(framed(source.loans(), framing), { objectMode: false, highWaterMark: 512 * 1024 })
+    return stream.once('close', () => source.destroy())
+  }
+  const stream = new Compress(framing)
   pipeline(source, stream, () => {})
   return stream
+}
+
+async function* framed(source: AsyncIterable<Buffer>, framing: Framing): AsyncGenerator<Buffer> {
+  framing.open()
+  try {
+    for await (const data of source) yield* framing.add(data)
+    yield* framing.end()
+  } finally {
+    framing.close()
+  }
 }
 
 /** What the frames held. An early end is told by the part's length and hash, not by this. */
@@ -53,7 +71,7 @@ export function decompress(source: Readable, where = 'the data'): Readable {
 async function* plainOf(source: AsyncIterable<Buffer>, where: string): AsyncGenerator<Buffer> {
   const frames = new Frames(largestFrame)
   const atWork: Promise<Buffer>[] = []
-  let borrowed = 0
+  streams += 1
   try {
     for await (const data of source) {
       for (const frame of frames.add(data, where)) {
@@ -61,17 +79,13 @@ async function* plainOf(source: AsyncIterable<Buffer>, where: string): AsyncGene
         // it is awaited in its turn
         work.catch(() => {})
         atWork.push(work)
-        if (atWork.length - borrowed === 1) continue
-        if (spareFrames > 0) {
-          spareFrames -= 1
-          borrowed += 1
-        } else yield* inPieces(await plain(atWork.shift(), where))
+        while (atWork.length >= framesAtOnce()) yield* inPieces(await plain(atWork.shift(), where))
       }
     }
     for (const work of atWork) yield* inPieces(await plain(work, where))
     frames.end(where)
   } finally {
-    spareFrames += borrowed
+    streams -= 1
   }
 }
 
@@ -91,6 +105,34 @@ async function plain(work: Promise<Buffer> | undefined, where: string): Promise<
 }
 
 class Compress extends Transform {
+  private readonly framing: Framing
+
+  constructor(framing: Framing) {
+    super({ readableHighWaterMark: 512 * 1024, writableHighWaterMark: 512 * 1024 })
+    this.framing = framing
+    framing.open()
+  }
+
+  override _transform(chunk: Buffer, _: BufferEncoding, done: (error?: Error | null) => void): void {
+    this.pass(this.framing.add(chunk)).then(() => done(), done)
+  }
+
+  override _flush(done: (error?: Error | null) => void): void {
+    this.pass(this.framing.end()).then(() => done(), done)
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.framing.close()
+    done(error)
+  }
+
+  private async pass(pieces: AsyncIterable<Buffer>): Promise<void> {
+    for await (const piece of pieces) this.push(piece)
+  }
+}
+
+/** Cuts a stream into frames and compresses several of them at once. What it is given is used only until the next is asked for. */
+class Framing {
   private readonly compressors: Compressors
   private readonly frameSize: number
   private frame: Buffer<ArrayBuffer>
@@ -100,30 +142,40 @@ class Compress extends Transform {
   private readonly atWork: Promise<Buffer[]>[] = []
 
   constructor(level: number) {
-    super({ readableHighWaterMark: 512 * 1024, writableHighWaterMark: 2 * 1024 * 1024 })
     this.frameSize = level < wideLevel ? frameSize : wideFrameSize
     this.frame = Buffer.allocUnsafeSlow(this.frameSize)
     this.compressors = compressorsOf(level)
   }
 
-  override _transform(chunk: Buffer, _: BufferEncoding, done: (error?: Error | null) => void): void {
-    this.fill(chunk).then(() => done(), done)
+  open(): void {
+    streams += 1
   }
 
-  override _flush(done: (error?: Error | null) => void): void {
-    this.finish().then(() => done(), done)
+  /** Once for each that was opened: others may have more frames then. */
+  close(): void {
+    streams -= 1
   }
 
-  private async fill(chunk: Buffer): Promise<void> {
-    for (let at = 0; at < chunk.length; ) {
-      const bytes = chunk.copy(this.frame, this.filled, at)
+  async *add(data: Buffer): AsyncGenerator<Buffer> {
+    for (let at = 0; at < data.length; ) {
+      const bytes = data.copy(this.frame, this.filled, at)
       at += bytes
       this.filled += bytes
-      if (this.filled === this.frameSize) await this.send()
+      if (this.filled < this.frameSize) continue
+      this.send()
+      while (this.atWork.length >= framesAtOnce()) yield* (await this.atWork.shift()) ?? []
+      this.next()
     }
   }
 
-  private async send(): Promise<void> {
+  /** Nothing at all is a frame too: `zstd -d` refuses an empty file. */
+  async *end(): AsyncGenerator<Buffer> {
+    if (this.filled > 0 || this.sizes.length === 0) this.send()
+    for (const work of this.atWork) yield* await work
+    yield formatFrames(this.sizes)
+  }
+
+  private send(): void {
     const full = this.frame
     const size = { stored: 0, plain: this.filled }
     this.sizes.push(size)
@@ -135,15 +187,10 @@ class Compress extends Transform {
     // it is awaited in its turn
     counted.catch(() => {})
     this.atWork.push(counted)
-    if (this.atWork.length >= framesAtOnce) for (const piece of (await this.atWork.shift()) ?? []) this.push(piece)
-    this.frame = this.spare.pop() ?? Buffer.allocUnsafeSlow(this.frameSize)
-    this.filled = 0
   }
 
-  /** Nothing at all is a frame too: `zstd -d` refuses an empty file. */
-  private async finish(): Promise<void> {
-    if (this.filled > 0 || this.sizes.length === 0) await this.send()
-    for (const work of this.atWork) for (const piece of await work) this.push(piece)
-    this.push(formatFrames(this.sizes))
+  private next(): void {
+    this.frame = this.spare.pop() ?? Buffer.allocUnsafeSlow(this.frameSize)
+    this.filled = 0
   }
 }

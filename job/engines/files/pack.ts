@@ -2,9 +2,10 @@ import { createHash, type Hash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Readable } from 'node:stream'
+import type { Readable } from 'node:stream'
 import type { WorkContext } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
+import { lending, loanBytes } from '../../io/lending.ts'
 import { type Member, throughArchive, type Visitor } from './archive.ts'
 import { formatLine, type Listed } from './list.ts'
 import { expand, readMarkers } from './look.ts'
@@ -76,21 +77,21 @@ export function count(counts: Counts, { type, size }: Member): void {
 
 /** Small pieces are put together: a stream of headers would cost more than the files. */
 export function streamOf(pieces: AsyncIterable<Buffer>): Readable {
-  return Readable.from(together(pieces), { objectMode: false, highWaterMark: MiB })
+  return lending(together(pieces))
 }
 
 async function* together(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  let held: Buffer[] = []
-  let bytes = 0
+  const loan = Buffer.allocUnsafeSlow(loanBytes)
+  let lent = 0
   for await (const piece of pieces) {
-    held.push(piece)
-    bytes += piece.length
-    if (bytes < MiB / 4) continue
-    yield Buffer.concat(held)
-    held = []
-    bytes = 0
+    if (lent + piece.length > loanBytes && lent > 0) {
+      yield loan.subarray(0, lent)
+      lent = 0
+    }
+    if (piece.length > loanBytes) yield piece
+    else lent += piece.copy(loan, lent)
   }
-  if (bytes > 0) yield Buffer.concat(held)
+  if (lent > 0) yield loan.subarray(0, lent)
 }
 
 /** The list of a million files would not fit into memory. */

@@ -1,9 +1,13 @@
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { describe, expect, test, vi } from 'vitest'
 import { anyOf } from '../../io/destinations.ts'
+import { fileStream } from '../../io/lending.ts'
 import { readPart, writePart } from '../../io/parts.ts'
 import { frameSize } from '../../io/zstd.ts'
 import { readAll } from '../../storage.ts'
@@ -39,6 +43,17 @@ describe('a compressed part', () => {
     const stored = await readAll(storage, 'nightly/1/shop/orders.sql.zst')
     expect(stored.length).toBe(part.size)
     expect((await unzstd(stored)).equals(content)).toBe(true)
+  })
+
+  test('of a file, which is read into the same memory again and again, comes back', async () => {
+    const content = someBytes(seeded(3), 7_000_001)
+    const folder = mkdtempSync(join(tmpdir(), 'parts-'))
+    writeFileSync(join(folder, 'rows'), content)
+    const storage = memoryStorage()
+    const data = fileStream(join(folder, 'rows'), signal)
+    const part = anyOf(await writePart({ ...backup, path: 'rows', data, to: destinationsOf([storage]), onBytes }))
+    expect((await buffer(await readPart(part, { ...backup, storage }))).equals(content)).toBe(true)
+    rmSync(folder, { recursive: true })
   })
 
   test('of a higher level is smaller, and comes back', async () => {
