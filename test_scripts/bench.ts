@@ -7,15 +7,16 @@
 //   node test_scripts/bench.ts send BYTES ENDPOINT RECIPIENT
 //   node test_scripts/bench.ts report FOLDER DOCUMENT
 
-import { startS3Stub } from '../job/test/fakes/s3-stub.ts'
-import { measure } from './benches/measure.ts'
-import { report } from './benches/report.ts'
-import { compressFile, sendStream } from './benches/streams.ts'
+import { argv, exit } from 'node:process'
 
-const [action, ...args] = process.argv.slice(2)
-if (action === 'measure') process.exit(await measure(args))
-else if (action === 'stub') console.log((await startS3Stub()).endpoint)
-else if (action === 'compress') await compressFile(...(args as [string, string, string]))
-else if (action === 'send') await sendStream(...(args as [string, string, string]))
-else if (action === 'report') report(...(args as [string, string]))
+const [action, ...args] = argv.slice(2)
+
+// each loads only what it needs: some are measured themselves
+if (action === 'measure') exit(await (await import('./benches/measure.ts')).measure(args))
+else if (action === 'stub') console.log((await (await import('../job/test/fakes/s3-stub.ts')).startS3Stub()).endpoint)
+else if (action === 'compress')
+  await (await import('./benches/compress.ts')).compressFile(...(args as [string, string, string]))
+else if (action === 'send')
+  await (await import('./benches/streams.ts')).sendStream(...(args as [string, string, string]))
+else if (action === 'report') (await import('./benches/report.ts')).report(...(args as [string, string]))
 else throw new Error(`no action ${action}`)

@@ -11,7 +11,8 @@ find_programs() {
 }
 
 note_versions() {
-  echo "holdfast $(git describe --always --dirty)"
+  # a page that other cases were written into changes nothing of what is measured
+  echo "holdfast $(git describe --always)$(git diff --quiet HEAD -- job chart holdfast package.json || echo -dirty)"
   echo "Node $(node -p process.versions.node)"
   "$rclone" version | sed -n 1p
   echo "versitygw $("$versitygw" --version | grep -oE '[0-9]+\.[0-9]+\.[0-9]+' | sed -n 1p)"

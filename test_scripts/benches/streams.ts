@@ -1,17 +1,7 @@
-import { createWriteStream } from 'node:fs'
 import { Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
 import { openDestinations } from '../../job/io/destinations.ts'
-import { fileStream } from '../../job/io/lending.ts'
 import { writePart } from '../../job/io/parts.ts'
-import { compress } from '../../job/io/zstd.ts'
 import { openStorage, StorageValues } from '../../job/storages/index.ts'
-
-/** A file through our compression, into another. */
-export async function compressFile(from: string, to: string, level: string): Promise<void> {
-  const { signal } = new AbortController()
-  await pipeline(compress(fileStream(from, signal), Number(level)), createWriteStream(to))
-}
 
 /** One part of so many bytes as a backup writes it, compressed and encrypted, to an S3 server. */
 export async function sendStream(bytes: string, endpoint: string, recipient: string): Promise<void> {
