@@ -7,12 +7,10 @@
 //   node test_scripts/bench.ts send BYTES ENDPOINT RECIPIENT
 //   node test_scripts/bench.ts report FOLDER DOCUMENT
 
-import { argv, exit } from 'node:process'
-
-const [action, ...args] = argv.slice(2)
+const [action, ...args] = process.argv.slice(2)
 
 // each loads only what it needs: some are measured themselves
-if (action === 'measure') exit(await (await import('./benches/measure.ts')).measure(args))
+if (action === 'measure') process.exit(await (await import('./benches/measure.ts')).measure(args))
 else if (action === 'stub') console.log((await (await import('../job/test/fakes/s3-stub.ts')).startS3Stub()).endpoint)
 else if (action === 'compress')
   await (await import('./benches/compress.ts')).compressFile(...(args as [string, string, string]))
