@@ -1,4 +1,5 @@
 import { constants, createZstdCompress } from 'node:zlib'
+import { seats } from './parallel.ts'
 
 /** Of what comes out of a frame: most in one go, since each costs a turn of the thread pool. */
 const chunkSize = 512 * 1024
@@ -26,31 +27,17 @@ export function compressorsOf(level: number): Compressors {
 }
 
 function together(level: number): Compressors {
+  const seat = seats(most)
   const idle: Compressor[] = []
-  const waiting: ((compressor: Compressor) => void)[] = []
-  let made = 0
-
-  function next(): Compressor | Promise<Compressor> {
-    const free = idle.pop()
-    if (free) return free
-    if (made === most) return new Promise((resolve) => waiting.push(resolve))
-    made += 1
-    return compressor(level)
-  }
-
-  function giveBack(compressor: Compressor): void {
-    const first = waiting.shift()
-    if (first) first(compressor)
-    else idle.push(compressor)
-  }
-
   return {
     frame: async (bytes) => {
-      const compress = await next()
+      const leave = await seat()
+      const compress = idle.pop() ?? compressor(level)
       try {
         return await compress(bytes)
       } finally {
-        giveBack(compress)
+        idle.push(compress)
+        leave()
       }
     },
   }

@@ -3,6 +3,7 @@ import { Readable } from 'node:stream'
 import { JobError, textOf } from '../errors.ts'
 import type { Part } from '../manifest.ts'
 import type { Storage } from '../storage.ts'
+import { waitingBytes } from './lending.ts'
 import { type Backup, contentOf, readPart } from './parts.ts'
 import { damaged } from './pipeline.ts'
 
@@ -100,7 +101,7 @@ export function openShelf({ warn, ...backup }: Options): Shelf {
       if (only && all.length === 1) return readPart(only.part, { ...backup, storage: only.storage })
       const begun = await open(all)
       const rest = all.slice(all.indexOf(begun.copy) + 1)
-      const stream = Readable.from(goOn(begun, rest), { objectMode: false, highWaterMark: 512 * 1024 })
+      const stream = Readable.from(goOn(begun, rest), { objectMode: false, highWaterMark: waitingBytes })
       return stream.once('close', () => begun.stream.destroy())
     },
     use,

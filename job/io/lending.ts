@@ -5,12 +5,15 @@ import type { Lender } from '../storage.ts'
 /** Small enough to stay in the processor's cache from the read to the hash and the copy. */
 export const loanBytes = 512 * 1024
 
+/** What waits between two streams of bytes, at most. More is memory of every stream, and makes none faster. */
+export const waitingBytes = 512 * 1024
+
 /**
  * Makes a lender of loans; who reads it as a stream gets copies. What the loans are made `of` ends with it, even when nobody began to
  * read.
  */
 export function lending(loans: AsyncGenerator<Buffer>, of?: Readable): Lender {
-  const stream = Readable.from(copies(loans), { objectMode: false, highWaterMark: 512 * 1024 })
+  const stream = Readable.from(copies(loans), { objectMode: false, highWaterMark: waitingBytes })
   // whoever reads the loans gets its errors, however late
   of?.on('error', () => {})
   stream.once('close', () => of?.destroy())

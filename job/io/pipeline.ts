@@ -4,6 +4,7 @@ import { JobError } from '../errors.ts'
 import type { Part } from '../manifest.ts'
 import { spread } from './branches.ts'
 import { type Copies, type Destination, type Destinations, sameIn } from './destinations.ts'
+import { waitingBytes } from './lending.ts'
 import { type Content, type Outgoing, outgoingTo } from './outgoing.ts'
 import { type Tap, tap } from './tap.ts'
 import { turnIn } from './turns.ts'
@@ -113,8 +114,8 @@ export function verified(source: Readable, part: Pick<Part, 'size' | 'sha256'>, 
   const hash = createHash('sha256')
   let size = 0
   const check = new Transform({
-    readableHighWaterMark: 512 * 1024,
-    writableHighWaterMark: 512 * 1024,
+    readableHighWaterMark: waitingBytes,
+    writableHighWaterMark: waitingBytes,
     transform(chunk: Buffer, _, done) {
       hash.update(chunk)
       size += chunk.length

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { pipeline, type Readable, Transform } from 'node:stream'
 import { isLender, type Lender } from '../storage.ts'
-import { lending } from './lending.ts'
+import { lending, waitingBytes } from './lending.ts'
 
 /** Hashes and counts what passes. */
 export interface Tap {
@@ -24,8 +24,8 @@ export function tap(source: Readable, onBytes?: (bytes: number) => void): Tap {
 
 function passing(source: Readable, see: (chunk: Buffer) => void): Readable {
   const stream = new Transform({
-    readableHighWaterMark: 512 * 1024,
-    writableHighWaterMark: 512 * 1024,
+    readableHighWaterMark: waitingBytes,
+    writableHighWaterMark: waitingBytes,
     transform(chunk: Buffer, _, done) {
       see(chunk)
       done(null, chunk)

@@ -5,6 +5,7 @@ import { JobError } from '../errors.ts'
 import { isLender } from '../storage.ts'
 import { type Compressors, compressorsOf } from './compressors.ts'
 import { Frames, formatFrames } from './frames.ts'
+import { waitingBytes } from './lending.ts'
 
 const decompressed = promisify(zstdDecompress)
 
@@ -42,7 +43,10 @@ export const usualLevel = 1
 export function compress(source: Readable, level: number = usualLevel): Readable {
   const framing = new Framing(level)
   if (isLender(source)) {
-    const stream = Readable.from(framed(source.loans(), framing), { objectMode: false, highWaterMark: 512 * 1024 })
+    const stream = Readable.from(counted(framed(source.loans(), framing)), {
+      objectMode: false,
+      highWaterMark: waitingBytes,
+    })
     return stream.once('close', () => source.destroy())
   }
   const stream = new Compress(framing)
@@ -51,18 +55,22 @@ export function compress(source: Readable, level: number = usualLevel): Readable
 }
 
 async function* framed(source: AsyncIterable<Buffer>, framing: Framing): AsyncGenerator<Buffer> {
-  framing.open()
+  for await (const data of source) yield* framing.add(data)
+  yield* framing.end()
+}
+
+async function* counted(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  streams += 1
   try {
-    for await (const data of source) yield* framing.add(data)
-    yield* framing.end()
+    yield* pieces
   } finally {
-    framing.close()
+    streams -= 1
   }
 }
 
 /** What the frames held. An early end is told by the part's length and hash, not by this. */
 export function decompress(source: Readable, where = 'the data'): Readable {
-  const stream = Readable.from(plainOf(source, where), { objectMode: false, highWaterMark: pieceSize })
+  const stream = Readable.from(counted(plainOf(source, where)), { objectMode: false, highWaterMark: pieceSize })
   source.on('error', () => {})
   return stream.once('close', () => source.destroy())
 }
@@ -71,22 +79,17 @@ export function decompress(source: Readable, where = 'the data'): Readable {
 async function* plainOf(source: AsyncIterable<Buffer>, where: string): AsyncGenerator<Buffer> {
   const frames = new Frames(largestFrame)
   const atWork: Promise<Buffer>[] = []
-  streams += 1
-  try {
-    for await (const data of source) {
-      for (const frame of frames.add(data, where)) {
-        const work = decompressed(frame, { maxOutputLength: largestFrame, chunkSize: frameSize })
-        // it is awaited in its turn
-        work.catch(() => {})
-        atWork.push(work)
-        while (atWork.length >= framesAtOnce()) yield* inPieces(await plain(atWork.shift(), where))
-      }
+  for await (const data of source) {
+    for (const frame of frames.add(data, where)) {
+      const work = decompressed(frame, { maxOutputLength: largestFrame, chunkSize: frameSize })
+      // it is awaited in its turn
+      work.catch(() => {})
+      atWork.push(work)
+      while (atWork.length >= framesAtOnce()) yield* inPieces(await plain(atWork.shift(), where))
     }
-    for (const work of atWork) yield* inPieces(await plain(work, where))
-    frames.end(where)
-  } finally {
-    streams -= 1
   }
+  for (const work of atWork) yield* inPieces(await plain(work, where))
+  frames.end(where)
 }
 
 function* inPieces(frame: Buffer): Generator<Buffer> {
@@ -108,9 +111,9 @@ class Compress extends Transform {
   private readonly framing: Framing
 
   constructor(framing: Framing) {
-    super({ readableHighWaterMark: 512 * 1024, writableHighWaterMark: 512 * 1024 })
+    super({ readableHighWaterMark: waitingBytes, writableHighWaterMark: waitingBytes })
     this.framing = framing
-    framing.open()
+    streams += 1
   }
 
   override _transform(chunk: Buffer, _: BufferEncoding, done: (error?: Error | null) => void): void {
@@ -122,7 +125,7 @@ class Compress extends Transform {
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    this.framing.close()
+    streams -= 1
     done(error)
   }
 
@@ -145,15 +148,6 @@ class Framing {
     this.frameSize = level < wideLevel ? frameSize : wideFrameSize
     this.frame = Buffer.allocUnsafeSlow(this.frameSize)
     this.compressors = compressorsOf(level)
-  }
-
-  open(): void {
-    streams += 1
-  }
-
-  /** Once for each that was opened: others may have more frames then. */
-  close(): void {
-    streams -= 1
   }
 
   async *add(data: Buffer): AsyncGenerator<Buffer> {

@@ -92,7 +92,7 @@ function nextMark(buffer: Buffer, at: number, inBody: boolean): Mark | undefined
 }
 
 function isAt(buffer: Buffer, text: Buffer, at: number): boolean {
-  return at + text.length <= buffer.length && buffer.compare(text, 0, text.length, at, at + text.length) === 0
+  return buffer.subarray(at, at + text.length).equals(text)
 }
 
 function sectionIn(text: string): Section | undefined {
