@@ -5,7 +5,7 @@ import { type Info, infoOf, productOf } from './info.ts'
 import { markersAt, refuseUnfinished } from './marker.ts'
 import { loginOf, type Master, mastersOf } from './topology.ts'
 import type { Source } from './values.ts'
-import { type Login, nameOf, RefusedError, type Wire, withWire } from './wire.ts'
+import { type Login, nameOf, RefusedError, unlessRefused, type Wire, withWire } from './wire.ts'
 
 export interface Checked extends ServerFacts {
   login: Login
@@ -58,11 +58,8 @@ export function refuseUnready(info: Info, server: string): void {
 async function checkRights(wire: Wire, source: Source): Promise<void> {
   await wire.ask('REPLCONF', 'CAPA', 'EOF')
   if (source.accounts) await wire.ask('ACL', 'LIST')
-  const refusal = await dryRun(wire).catch((error) => {
-    // servers before 7.0 cannot tell, and nobody else has to be allowed to ask
-    if (error instanceof RefusedError) return undefined
-    throw error
-  })
+  // servers before 7.0 cannot tell, and nobody else has to be allowed to ask
+  const refusal = await dryRun(wire).catch(unlessRefused)
   if (refusal) throw new RefusedError(wire.server, 'PSYNC', `NOPERM ${refusal}`)
 }
 

@@ -1,5 +1,5 @@
 import type { Product } from './encodings.ts'
-import type { Wire } from './wire.ts'
+import { unlessRefused, type Wire } from './wire.ts'
 
 /** What INFO says, by name; of `module` there is one line for each, so these have the whole line as their name. */
 export type Info = ReadonlyMap<string, string>
@@ -13,6 +13,12 @@ export async function infoOf(wire: Wire): Promise<Info> {
       return [line.slice(0, end), line.slice(end + 1)]
     }),
   )
+}
+
+/** A setting; undefined when the server does not tell. */
+export async function settingOf(wire: Wire, name: string): Promise<string | undefined> {
+  const said = await wire.ask('CONFIG', 'GET', name).catch(unlessRefused)
+  return Array.isArray(said) ? String(said[1] ?? '') : undefined
 }
 
 export function productOf(info: Info): { product: Product; version: string } {

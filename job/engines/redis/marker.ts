@@ -6,7 +6,7 @@ import { openFor } from './masters.ts'
 import { markerKey } from './selection.ts'
 import { loginOf, type Master, mastersOf } from './topology.ts'
 import type { Target } from './values.ts'
-import { type Login, RefusedError, type Wire } from './wire.ts'
+import { type Login, unlessRefused, type Wire } from './wire.ts'
 
 /** What the marker lists as the restore's own. */
 export const Creates = z.object({ databases: z.array(z.int()) })
@@ -25,12 +25,7 @@ export async function markersAt(
   login: Login,
   signal: AbortSignal,
 ): Promise<Marker[] | undefined> {
-  try {
-    return await readAt(masters, login, signal)
-  } catch (error) {
-    if (error instanceof RefusedError) return undefined
-    throw error
-  }
+  return readAt(masters, login, signal).catch(unlessRefused)
 }
 
 async function readAt(masters: readonly Master[], login: Login, signal: AbortSignal): Promise<Marker[]> {

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { RunContext } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
-import { type Info, infoOf } from './info.ts'
-import { RefusedError, type Wire } from './wire.ts'
+import { type Info, infoOf, settingOf } from './info.ts'
+import { RefusedError, unlessRefused, type Wire } from './wire.ts'
 
 /** How a server keeps its data. */
 export type Kept = 'append-only file' | 'snapshot' | 'memory only'
@@ -34,13 +34,8 @@ export async function persist(wire: Wire, run: Pick<RunContext, 'signal' | 'warn
 async function isSynced(wire: Wire): Promise<boolean> {
   // it would not answer
   if ((await settingOf(wire, 'appendfsync')) === 'no') return false
-  try {
-    const [local = 0] = (await wire.ask('WAITAOF', 1, 0, syncMs)) as number[]
-    return local >= 1
-  } catch (error) {
-    if (error instanceof RefusedError) return false
-    throw error
-  }
+  const said = await wire.ask('WAITAOF', 1, 0, syncMs).catch(unlessRefused)
+  return Array.isArray(said) && Number(said[0]) >= 1
 }
 
 /** A new append-only file is synced before the server uses it. */
@@ -70,17 +65,6 @@ async function atRest(wire: Wire, signal: AbortSignal): Promise<Info> {
 /** Managed services do not tell: they look after it by themselves. */
 async function savesSnapshots(wire: Wire): Promise<boolean> {
   return (await settingOf(wire, 'save')) !== ''
-}
-
-/** Undefined when the server does not tell. */
-async function settingOf(wire: Wire, name: string): Promise<string | undefined> {
-  try {
-    const said = (await wire.ask('CONFIG', 'GET', name)) as string[]
-    return said[1] ?? ''
-  } catch (error) {
-    if (error instanceof RefusedError) return undefined
-    throw error
-  }
 }
 
 function refuseFailed(wire: Wire, info: Info, names: string[]): void {

@@ -4,13 +4,13 @@ import { together } from '../../io/parallel.ts'
 import { modulesIn, refuseUnready } from './check.ts'
 import { type Content, contentTexts, look } from './content.ts'
 import { factsOf, missingParts, type RedisFacts } from './facts.ts'
-import { type Info, infoOf, productOf } from './info.ts'
+import { type Info, infoOf, productOf, settingOf } from './info.ts'
 import { Creates } from './marker.ts'
 import { openAll } from './masters.ts'
 import { type Selection, select } from './selection.ts'
 import { loginOf, type Master, mastersOf } from './topology.ts'
 import type { Target } from './values.ts'
-import { type Login, RefusedError, type Wire } from './wire.ts'
+import { type Login, RefusedError, unlessRefused, type Wire } from './wire.ts'
 
 /** What is less fits into the memory that the chart gives a job. */
 const largeValue = 64 * 1024 * 1024
@@ -101,8 +101,7 @@ async function checkServer(wire: Wire, { run, facts }: { run: TargetRun; facts: 
 
 /** A server takes no argument larger than `proto-max-bulk-len`, 512 MB unless told otherwise. */
 async function refuseHuge(wire: Wire, { largestValue }: RedisFacts): Promise<void> {
-  const said = await wire.ask('CONFIG', 'GET', 'proto-max-bulk-len').catch(unlessRefused)
-  const limit = Number(Array.isArray(said) ? (said[1] ?? defaultLimit) : defaultLimit)
+  const limit = Number((await settingOf(wire, 'proto-max-bulk-len')) || defaultLimit)
   if (largestValue + 10 <= limit) return
   throw new JobError(
     'server',
@@ -122,11 +121,6 @@ async function refuseWeak(wire: Wire): Promise<void> {
     if (said === undefined || said === 'OK') continue
     throw new RefusedError(wire.server, command.split(' ')[0] as string, `NOPERM ${said}`)
   }
-}
-
-/** Managed services keep some commands to themselves. */
-function unlessRefused(error: unknown): undefined {
-  if (!(error instanceof RefusedError)) throw error
 }
 
 /** What FUNCTION DUMP ends with, also when there are no functions: the version in two bytes, and a checksum. */

@@ -42,6 +42,11 @@ export class RefusedError extends JobError {
   }
 }
 
+/** Managed services keep some commands to themselves. */
+export function unlessRefused(error: unknown): undefined {
+  if (!(error instanceof RefusedError)) throw error
+}
+
 function hintOf(says: string): string | undefined {
   if (says.startsWith('NOPERM')) return 'docs/engines/redis.md has the least rights that the account needs'
   if (says.startsWith('OOM')) return 'raise maxmemory of the target: it needs the memory of the source'
