@@ -12,9 +12,9 @@ bench_catalog() {
   given_many_backups
   local round
   for ((round = 0; round <= rounds; round++)); do
-    run catalog "$round" list ask list
-    run catalog "$round" find ask show hourly latest
-    run catalog "$round" "prune plan" ask prune hourly --dry-run
+    run catalog "$round" list measure_job list
+    run catalog "$round" find measure_job show hourly latest
+    run catalog "$round" "prune plan" measure_job prune hourly --dry-run
   done
   test_scripts/s3 stop "$work/s3"
   rm -rf "$work/s3"
@@ -34,8 +34,6 @@ backups:
     retention: { hourly: 48, daily: 14, weekly: 8, monthly: 12, yearly: 5 }
 YAML
 }
-
-ask() { measure -- ./holdfast "$@" --config "$work/values.yaml" --secrets-dir "$work/secrets"; }
 
 # All were seen: those that are shown, and those that are only counted.
 after_catalog() {

@@ -16,7 +16,7 @@ bench_encryption() {
   local round side
   given_a_folder_of_text
   for ((round = 0; round <= rounds; round++)); do
-    for side in holdfast "not encrypted"; do run encryption_of_text "$round" "$side" back_up_to "${side// /-}"; done
+    for side in holdfast "not encrypted"; do run encryption_of_text "$round" "$side" measure_job backup "${side// /-}"; done
   done
   rm -rf "$work/source"
   given_a_node_folder
@@ -48,10 +48,6 @@ backups:
 YAML
 }
 
-back_up_to() { # PLAN
-  measure -- ./holdfast backup "$1" --config "$work/values.yaml" --secrets-dir "$work/secrets"
-}
-
 upload_to() { # ENCRYPTION
   order_upload "$node_folder" "$endpoint" "$1"
   measure --order "$work/order" -- "${worker[@]}"
@@ -71,7 +67,7 @@ bench_sizes() {
   given_a_recipient
   given_a_stub
   for size in 1K 1M 100M 1G 20G; do
-    run sizes 1 "${size}B" measure -- node --max-semi-space-size=1 test_scripts/bench.ts send "$(numfmt --from=si "$size")" "$endpoint" "$recipient"
+    run sizes 1 "${size}B" measure -- "${as_job[@]}" test_scripts/bench.ts send "$(numfmt --from=si "$size")" "$endpoint" "$recipient"
   done
   end_stub
 }

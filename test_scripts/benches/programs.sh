@@ -2,6 +2,9 @@
 # The programs that all cases of bench use.
 # shellcheck disable=SC2034,SC2154 # bench sets kit, and reads what is set here
 
+# As job/io/process.ts starts Node, and ./holdfast.
+as_job=(env MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=131072 node --max-semi-space-size=1)
+
 find_programs() {
   rclone=$(test_scripts/rclone) || exit
   s5cmd=$(command -v s5cmd || from_kit s5cmd)

@@ -15,7 +15,7 @@ bench_backup() {
   given_a_seeded_cluster
   local round
   for ((round = 0; round <= rounds; round++)); do
-    run backup "$round" holdfast measure -- ./holdfast backup bench --config "$work/values.yaml" --secrets-dir "$work/secrets"
+    run backup "$round" holdfast measure_job backup bench
     run backup "$round" "by hand" measure -- test_scripts/bench by-hand rondb back_up_by_hand
   done
   test_scripts/ndb destroy "$work/cluster"
@@ -64,7 +64,7 @@ bench_restore() {
   given_a_stored_backup
   local round
   for ((round = 0; round <= rounds; round++)); do
-    run restore "$round" holdfast measure -- ./holdfast restore bench --config "$work/values.yaml" --secrets-dir "$work/secrets"
+    run restore "$round" holdfast measure_job restore bench
     run restore "$round" "by hand" measure -- test_scripts/bench by-hand rondb restore_by_hand "$stored_id"
   done
   test_scripts/ndb destroy "$work/cluster"

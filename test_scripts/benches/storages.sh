@@ -39,7 +39,7 @@ YAML
 
 back_up_to() { # PLAN
   plan=$1
-  measure -- ./holdfast backup "$plan" --config "$work/values.yaml" --secrets-dir "$work/secrets"
+  measure_job backup "$plan"
 }
 
 before_storages() {

@@ -2,8 +2,7 @@
 # A worker beside a data node of RonDB: its upload beside rclone and s5cmd, and its memory.
 # shellcheck disable=SC2154 # bench sets what is not set here
 
-# As job/io/process.ts starts it.
-worker=(env MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=131072 node --max-semi-space-size=1 job/main.ts worker --log-level warn)
+worker=("${as_job[@]}" job/main.ts worker --log-level warn)
 
 require_all() { :; }
 

@@ -13,7 +13,7 @@ bench_zstd() {
   mkdir -p "$bucket"
   node test_scripts/benches/rows.ts events --megabytes 2000 >"$work/rows"
   for ((round = 0; round <= rounds; round++)); do
-    run zstd "$round" holdfast measure -- env MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=131072 node --max-semi-space-size=1 test_scripts/bench.ts compress "$work/rows" "$bucket/rows.zst" 3
+    run zstd "$round" holdfast measure -- "${as_job[@]}" test_scripts/bench.ts compress "$work/rows" "$bucket/rows.zst" 3
     run zstd "$round" "zstd -T2 -3" measure -- zstd -q -T2 -3 "$work/rows" -o "$bucket/rows.zst"
   done
   rm -rf "$work/rows" "$bucket"
