@@ -3,8 +3,9 @@ import { partKey } from '../catalog/layout.ts'
 import { JobError } from '../errors.ts'
 import type { Part } from '../manifest.ts'
 import type { Storage } from '../storage.ts'
+import { chunkSize, sealedChunkSize } from './chunks.ts'
 import { type FrameSizes, footerSize, parseFrames, tableSizeIn } from './frames.ts'
-import { chunkSize, nonceSize, openChunks, payloadKey, sealedChunkSize } from './seal.ts'
+import { nonceSize, openChunks, payloadKey } from './seal.ts'
 import { decompress } from './zstd.ts'
 
 /** Bytes that can be read from anywhere. `end` is the first that is not read any more; there is something to read. */

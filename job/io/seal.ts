@@ -1,21 +1,27 @@
-import { createCipheriv, createDecipheriv, createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:crypto'
+import { createDecipheriv, createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { JobError } from '../errors.ts'
 import { isLender, type Lender } from '../storage.ts'
-import { lending, loanBytes } from './lending.ts'
+import {
+  blockSize,
+  chunkNonce,
+  chunkSize,
+  chunksInBlock,
+  cipher,
+  sealChunks,
+  sealedBlockSize,
+  sealedChunkSize,
+  tagSize,
+} from './chunks.ts'
+import { lending } from './lending.ts'
 
 /**
  * The payload of the age format, version 1: a nonce, then chunks of 64 KiB under ChaCha20-Poly1305, each with its number and whether it
  * is the last, so that one that is cut, changed, moved or missing is found, and any can be read alone.
  */
 
-const cipher = 'chacha20-poly1305'
-const tagSize = 16
 /** Random, so that a key that is used for a second try of an upload makes another stream. */
 export const nonceSize = 16
-/** Bytes in a chunk, before and after. */
-export const chunkSize = 64 * 1024
-export const sealedChunkSize = chunkSize + tagSize
 
 export interface FileKey {
   fileKey: Buffer
@@ -35,52 +41,37 @@ export function sealedSize(plain: number, header: string): number {
 
 async function* sealed(source: AsyncIterable<Buffer>, { fileKey, header }: FileKey): AsyncGenerator<Buffer> {
   const nonce = randomBytes(nonceSize)
-  const chunks = new Sealing(payloadKey(fileKey, nonce))
+  const key = payloadKey(fileKey, nonce)
+  const plain = Buffer.allocUnsafeSlow(blockSize)
+  const loan = Buffer.allocUnsafeSlow(sealedBlockSize)
+  let first = 0
   yield Buffer.concat([Buffer.from(header), nonce])
-  for await (const data of source) yield* chunks.add(data)
-  yield* chunks.end()
+  for await (const { block, ends } of blocksOf(source, () => plain)) {
+    yield loan.subarray(0, sealChunks(block, loan, { key, first, ends }))
+    first += chunksInBlock
+  }
 }
 
-/** Each number is used once: a Sealing is for one stream. What it yields is lent until the next is asked for. */
-class Sealing {
-  private readonly key: KeyObject
-  private readonly chunk = Buffer.allocUnsafeSlow(chunkSize)
-  private filled = 0
-  private count = 0
-  private readonly loan = Buffer.allocUnsafeSlow(loanBytes)
-  private lent = 0
-
-  constructor(key: KeyObject) {
-    this.key = key
-  }
-
-  /** A full chunk waits for what comes next: it may be the last. */
-  *add(data: Buffer): Generator<Buffer> {
+/** Puts a stream into memory that is taken for each block. A full one waits for what comes next: it may be the last. */
+export async function* blocksOf(
+  source: AsyncIterable<Buffer>,
+  take: () => Buffer,
+): AsyncGenerator<{ block: Buffer; ends: boolean }> {
+  let block = take()
+  let filled = 0
+  for await (const data of source) {
     for (let at = 0; at < data.length; ) {
-      if (this.filled === chunkSize) yield* this.next(false)
-      const bytes = data.copy(this.chunk, this.filled, at)
+      if (filled === block.length) {
+        yield { block, ends: false }
+        block = take()
+        filled = 0
+      }
+      const bytes = data.copy(block, filled, at)
       at += bytes
-      this.filled += bytes
+      filled += bytes
     }
   }
-
-  *end(): Generator<Buffer> {
-    yield* this.next(true)
-    yield this.loan.subarray(0, this.lent)
-  }
-
-  private *next(last: boolean): Generator<Buffer> {
-    if (this.lent + this.filled + tagSize > loanBytes) {
-      yield this.loan.subarray(0, this.lent)
-      this.lent = 0
-    }
-    const seal = createCipheriv(cipher, this.key, chunkNonce(this.count, last), { authTagLength: tagSize })
-    this.lent += seal.update(this.chunk.subarray(0, this.filled)).copy(this.loan, this.lent)
-    seal.final()
-    this.lent += seal.getAuthTag().copy(this.loan, this.lent)
-    this.filled = 0
-    this.count += 1
-  }
+  yield { block: block.subarray(0, filled), ends: true }
 }
 
 interface Opening {
@@ -169,12 +160,4 @@ function broken(where: string, how: string, cause?: unknown): JobError {
 /** The key that a file key and a nonce make. As an object: bytes are made one for each chunk, which takes a fifth of its encryption. */
 export function payloadKey(fileKey: Buffer, nonce: Buffer): KeyObject {
   return createSecretKey(Buffer.from(hkdfSync('sha256', fileKey, nonce, 'payload', 32)))
-}
-
-/** 11 bytes of number, most significant first, and 1 in the last byte of the last. */
-function chunkNonce(number: number, last: boolean): Buffer {
-  const nonce = Buffer.alloc(12)
-  nonce.writeUIntBE(number, 5, 6)
-  nonce.writeUInt8(last ? 1 : 0, 11)
-  return nonce
 }

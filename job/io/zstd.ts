@@ -1,13 +1,10 @@
 import { pipeline, Readable, Transform } from 'node:stream'
-import { promisify } from 'node:util'
-import { zstdDecompress } from 'node:zlib'
 import { JobError } from '../errors.ts'
 import { isLender } from '../storage.ts'
-import { type Compressors, compressorsOf } from './compressors.ts'
+import { compressorOf, decompressorOf, type Work } from './compressors.ts'
 import { Frames, formatFrames } from './frames.ts'
 import { waitingBytes } from './lending.ts'
-
-const decompressed = promisify(zstdDecompress)
+import { release } from './memory.ts'
 
 /**
  * Bytes of a frame before compression. Frames are independent, so several are compressed at once, on Node's thread pool. Four times as
@@ -29,9 +26,6 @@ let streams = 0
 function framesAtOnce(): number {
   return streams > 1 ? 2 : 4
 }
-
-/** Of a frame that was read: whole ones would fill the buffers of every stream behind. */
-const pieceSize = 256 * 1024
 
 /** Faster than 3 by a half for more bytes: a dump is bound by the processor, not by the line (docs/benchmarks.md). */
 export const usualLevel = 1
@@ -70,7 +64,7 @@ async function* counted(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
 
 /** What the frames held. An early end is told by the part's length and hash, not by this. */
 export function decompress(source: Readable, where = 'the data'): Readable {
-  const stream = Readable.from(counted(plainOf(source, where)), { objectMode: false, highWaterMark: pieceSize })
+  const stream = Readable.from(counted(plainOf(source, where)), { objectMode: false, highWaterMark: waitingBytes })
   source.on('error', () => {})
   return stream.once('close', () => source.destroy())
 }
@@ -78,27 +72,24 @@ export function decompress(source: Readable, where = 'the data'): Readable {
 /** Not Node's stream: it ends with the first frame after which its own buffer is not full. */
 async function* plainOf(source: AsyncIterable<Buffer>, where: string): AsyncGenerator<Buffer> {
   const frames = new Frames(largestFrame)
-  const atWork: Promise<Buffer>[] = []
+  const plainOfFrame = decompressorOf(largestFrame)
+  const atWork: Promise<Buffer[]>[] = []
   for await (const data of source) {
     for (const frame of frames.add(data, where)) {
-      const work = decompressed(frame, { maxOutputLength: largestFrame, chunkSize: frameSize })
+      const work = plainOfFrame(frame).finally(() => release(frame))
       // it is awaited in its turn
       work.catch(() => {})
       atWork.push(work)
-      while (atWork.length >= framesAtOnce()) yield* inPieces(await plain(atWork.shift(), where))
+      while (atWork.length >= framesAtOnce()) yield* await plain(atWork.shift(), where)
     }
   }
-  for (const work of atWork) yield* inPieces(await plain(work, where))
+  for (const work of atWork) yield* await plain(work, where)
   frames.end(where)
 }
 
-function* inPieces(frame: Buffer): Generator<Buffer> {
-  for (let at = 0; at < frame.length; at += pieceSize) yield frame.subarray(at, at + pieceSize)
-}
-
-async function plain(work: Promise<Buffer> | undefined, where: string): Promise<Buffer> {
+async function plain(work: Promise<Buffer[]> | undefined, where: string): Promise<Buffer[]> {
   try {
-    return (await work) as Buffer
+    return (await work) ?? []
   } catch (cause) {
     throw new JobError('verification', `${where} is not what was compressed`, {
       hint: 'the part is damaged: restore another backup, or from another storage',
@@ -136,7 +127,7 @@ class Compress extends Transform {
 
 /** Cuts a stream into frames and compresses several of them at once. What it is given is used only until the next is asked for. */
 class Framing {
-  private readonly compressors: Compressors
+  private readonly compress: Work
   private readonly frameSize: number
   private frame: Buffer<ArrayBuffer>
   private filled = 0
@@ -147,7 +138,7 @@ class Framing {
   constructor(level: number) {
     this.frameSize = level < wideLevel ? frameSize : wideFrameSize
     this.frame = Buffer.allocUnsafeSlow(this.frameSize)
-    this.compressors = compressorsOf(level)
+    this.compress = compressorOf(level)
   }
 
   async *add(data: Buffer): AsyncGenerator<Buffer> {
@@ -173,7 +164,7 @@ class Framing {
     const full = this.frame
     const size = { stored: 0, plain: this.filled }
     this.sizes.push(size)
-    const work = this.compressors.frame(full.subarray(0, this.filled)).finally(() => this.spare.push(full))
+    const work = this.compress(full.subarray(0, this.filled)).finally(() => this.spare.push(full))
     const counted = work.then((frame) => {
       size.stored = frame.reduce((sum, piece) => sum + piece.length, 0)
       return frame
