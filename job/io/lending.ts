@@ -8,6 +8,9 @@ export const loanBytes = 512 * 1024
 /** What waits between two streams of bytes, at most. More is memory of every stream, and makes none faster. */
 export const waitingBytes = 512 * 1024
 
+/** Settings of a stream that is read piece by piece: of one of bytes, all that waits is copied together for whoever iterates over it. */
+export const inPieces = { readableObjectMode: true, readableHighWaterMark: 2 }
+
 /**
  * Makes a lender of loans; who reads it as a stream gets copies. What the loans are made `of` ends with it, even when nobody began to
  * read.

@@ -3,6 +3,7 @@ import type { Readable } from 'node:stream'
 import { type Part, suffixOf } from '../manifest.ts'
 import type { Storage } from '../storage.ts'
 import { seal, sealedSize } from './seal.ts'
+import { sealAside } from './seal-aside.ts'
 import { tap } from './tap.ts'
 
 export interface Content {
@@ -15,11 +16,16 @@ export interface Outgoing {
   key: string
   /** Bytes as they are stored, when known. */
   size?: number
+  /** It tells by itself what went in: nobody else has to hash it. */
+  tells: boolean
   /** What is stored of the data. Can be called again, with the data from its beginning. */
   open(data: Readable): Readable
   /** The part as it is stored, after its end; `sent` is what went in, which nobody needs to know of what is encrypted. */
   part(sent: Content | undefined): Part
 }
+
+/** Bytes of a part that is not compressed: what is has threads enough. */
+const worthAThread = 4 * 1024 * 1024
 
 interface Leaving {
   key: string
@@ -33,6 +39,7 @@ export async function outgoingTo({ encryption }: Storage, { key, path, size }: L
     return {
       key,
       ...(size === undefined ? {} : { size }),
+      tells: false,
       open: (data) => data,
       part: (sent) => ({ path, ...(sent as Content) }),
     }
@@ -42,20 +49,30 @@ export async function outgoingTo({ encryption }: Storage, { key, path, size }: L
   const place = key + suffixOf({ age: true })
   const fileKey = randomBytes(fileKeySize)
   const header = await wrapKey({ fileKey, recipients, place })
-  let content: () => Content
+  const tells = size !== undefined && size >= worthAThread
+  let content: () => { stored: Content; plain?: Content }
   return {
     key: place,
     ...(size === undefined ? {} : { size: sealedSize(size, header) }),
+    tells,
     open: (data) => {
+      if (tells) {
+        const { stream, result } = sealAside(data, { fileKey, header })
+        content = result
+        return stream
+      }
       const { stream, result } = tap(seal(data, { fileKey, header }))
-      content = result
+      content = () => ({ stored: result() })
       return stream
     },
-    part: (sent) => ({
-      path: path + suffixOf({ age: true }),
-      ...content(),
-      age: { header, recipients: [...recipients] },
-      ...(sent ? { plain: sent } : {}),
-    }),
+    part: (sent) => {
+      const { stored, plain = sent } = content()
+      return {
+        path: path + suffixOf({ age: true }),
+        ...stored,
+        age: { header, recipients: [...recipients] },
+        ...(plain ? { plain } : {}),
+      }
+    },
   }
 }

@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream'
+import { finished } from 'node:stream/promises'
 import { partKey } from '../catalog/layout.ts'
 import { JobError } from '../errors.ts'
 import { type Part, suffixOf } from '../manifest.ts'
@@ -48,10 +49,28 @@ export async function writePart(options: Write): Promise<Copies> {
 }
 
 /** What the part was made of; errors at its end when the stored bytes, or these, are not what the manifest says. */
-export async function readPart(
-  part: Part,
-  { plan, id, signal, storage }: Backup & { storage: Source },
-): Promise<Readable> {
+export async function readPart(part: Part, from: From): Promise<Readable> {
+  const { sound, fileKey, where } = await openPart(part, from)
+  if (!part.plain) return sound
+  const opened = fileKey ? unseal(sound, { fileKey, headerSize: part.age?.header.length ?? 0, where }) : sound
+  return verified(part.codec ? decompress(opened, where) : opened, part.plain, where)
+}
+
+/**
+ * Reads what is stored to its end, and resolves to its bytes. Rejects when it is not what the manifest says, and when nobody here has the
+ * key for it. It is not decompressed: the same bytes were made of the same data.
+ */
+export async function checkPart(part: Part, from: From): Promise<number> {
+  const { sound } = await openPart(part, from)
+  await finished(sound.resume())
+  return part.size
+}
+
+interface From extends Backup {
+  storage: Source
+}
+
+async function openPart(part: Part, { plan, id, signal, storage }: From) {
   const where = `${part.path} in storage ${storage.name}`
   const fileKey = part.age && (await keyOf(part, { plan, id, storage, signal }))
   const stored = await storage.get(partKey(plan, id, part.path), { signal }).catch((error) => {
@@ -60,10 +79,7 @@ export async function readPart(
       hint: 'the backup is damaged: restore another one',
     })
   })
-  const sound = verified(stored, part, where)
-  if (!part.plain) return sound
-  const opened = fileKey ? unseal(sound, { fileKey, headerSize: part.age?.header.length ?? 0, where }) : sound
-  return verified(part.codec ? decompress(opened, where) : opened, part.plain, where)
+  return { sound: verified(stored, part, where), fileKey, where }
 }
 
 /** What was stored, whatever it is stored as: the same of all copies of a part. */

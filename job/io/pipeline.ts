@@ -4,9 +4,9 @@ import { JobError } from '../errors.ts'
 import type { Part } from '../manifest.ts'
 import { spread } from './branches.ts'
 import { type Copies, type Destination, type Destinations, sameIn } from './destinations.ts'
-import { waitingBytes } from './lending.ts'
+import { inPieces, waitingBytes } from './lending.ts'
 import { type Content, type Outgoing, outgoingTo } from './outgoing.ts'
-import { type Tap, tap } from './tap.ts'
+import { counted, type Tap, tap } from './tap.ts'
 import { turnIn } from './turns.ts'
 
 interface Store {
@@ -95,14 +95,15 @@ async function storeInOne(outgoing: Ways, options: Store): Promise<Copies> {
   }
 }
 
-/** Hashes what was compressed only for a storage that gets it as it is. */
+/** Hashes only what somebody needs: of what was compressed, a storage that gets it as it is. */
 function tapIfNeeded(
   outgoing: Ways,
   { whole, onBytes }: Store,
   data: Readable,
 ): Pick<Tap, 'stream'> & Partial<Pick<Tap, 'result'>> {
   const encrypted = [...outgoing.keys()].every(({ storage }) => storage.encryption)
-  return whole && encrypted ? { stream: data } : tap(data, onBytes)
+  if (whole && encrypted) return { stream: data }
+  return [...outgoing.values()].every(({ tells }) => tells) ? { stream: counted(data, onBytes) } : tap(data, onBytes)
 }
 
 function otherSize({ storage }: Destination, { path, size, sent }: { path: string; size: number; sent: number }) {
@@ -114,7 +115,7 @@ export function verified(source: Readable, part: Pick<Part, 'size' | 'sha256'>, 
   const hash = createHash('sha256')
   let size = 0
   const check = new Transform({
-    readableHighWaterMark: waitingBytes,
+    ...inPieces,
     writableHighWaterMark: waitingBytes,
     transform(chunk: Buffer, _, done) {
       hash.update(chunk)

@@ -6,6 +6,7 @@ import { pipeline as pipelined, type Readable, Transform, type Writable } from '
 import { finished } from 'node:stream/promises'
 import { execa } from 'execa'
 import { JobError } from '../errors.ts'
+import { inPieces } from './lending.ts'
 
 export interface Program {
   file: string
@@ -64,7 +65,9 @@ export function output(program: Program, trailer?: RegExp): Readable {
   const errors = collect(child.stderr, 4096, program.onError)
   let tail = ''
   const stream = new Transform({
-    readableHighWaterMark: 1024 * 1024,
+    ...inPieces,
+    // of the size that pipes give: 1 MiB
+    readableHighWaterMark: 16,
     transform(chunk: Buffer, _, done) {
       if (trailer) tail = (tail + chunk.subarray(-256).toString('latin1')).slice(-256)
       done(null, chunk)

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { pipeline, type Readable, Transform } from 'node:stream'
 import { isLender, type Lender } from '../storage.ts'
-import { lending, waitingBytes } from './lending.ts'
+import { inPieces, lending, waitingBytes } from './lending.ts'
 
 /** Hashes and counts what passes. */
 export interface Tap {
@@ -13,18 +13,26 @@ export interface Tap {
 export function tap(source: Readable, onBytes?: (bytes: number) => void): Tap {
   const hash = createHash('sha256')
   let size = 0
-  const see = (chunk: Buffer) => {
+  const stream = watched(source, (chunk) => {
     hash.update(chunk)
     size += chunk.length
     onBytes?.(chunk.length)
-  }
-  const stream = isLender(source) ? lending(seen(source, see), source) : passing(source, see)
+  })
   return { stream, result: () => ({ size, sha256: hash.digest('hex') }) }
+}
+
+/** Tells of what passes, and does not hash it. */
+export function counted(source: Readable, onBytes: ((bytes: number) => void) | undefined): Readable {
+  return onBytes ? watched(source, (chunk) => onBytes(chunk.length)) : source
+}
+
+function watched(source: Readable, see: (chunk: Buffer) => void): Readable {
+  return isLender(source) ? lending(seen(source, see), source) : passing(source, see)
 }
 
 function passing(source: Readable, see: (chunk: Buffer) => void): Readable {
   const stream = new Transform({
-    readableHighWaterMark: waitingBytes,
+    ...inPieces,
     writableHighWaterMark: waitingBytes,
     transform(chunk: Buffer, _, done) {
       see(chunk)

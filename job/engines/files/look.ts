@@ -83,7 +83,7 @@ export function hintFor(said: string): string | undefined {
 /** The output of a small program. */
 export async function said(beside: Folder, file: string, args: string[]): Promise<string> {
   let text = ''
-  for await (const chunk of beside.output({ file, args, env: { LC_ALL: 'C' } })) text += chunk.toString('utf8')
+  for await (const chunk of beside.output({ file, args, env: { LC_ALL: 'C' } }).setEncoding('utf8')) text += chunk
   return text.trim()
 }
 

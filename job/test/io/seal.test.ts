@@ -1,11 +1,13 @@
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { Decrypter, generateHybridIdentity, generateX25519Identity, identityToRecipient } from 'age-encryption'
 import { beforeAll, describe, expect, test, vi } from 'vitest'
 import { fileKeySize, identitiesIn, isKeyOf, recipientOf, unwrapKey, wrapKey } from '../../io/age.ts'
+import { blockSize } from '../../io/chunks.ts'
 import { lending } from '../../io/lending.ts'
 import { seal, unseal } from '../../io/seal.ts'
+import { sealAside } from '../../io/seal-aside.ts'
 import { piecesOf, seeded, someBytes } from '../fakes/seeded.ts'
 
 const place = 'nightly/1795218000/shop/or ders.sql.zst.age'
@@ -32,6 +34,34 @@ describe('a file of age', () => {
     const age = new Decrypter()
     age.addIdentity(mine)
     expect(Buffer.from(await age.decrypt(file)).equals(bytes)).toBe(true)
+  })
+
+  test.each([...sizes, blockSize, blockSize + 1, 9 * blockSize, 10 * blockSize + 5])(
+    'of %i bytes is made by a thread too, which hashes both sides',
+    async (size) => {
+      const bytes = someBytes(seeded(size), size)
+      const source = Readable.from(piecesOf(seeded(size), bytes), { objectMode: false })
+      const { stream, result } = sealAside(source, { fileKey, header })
+      const file = await buffer(stream)
+      expect((await buffer(open(file))).equals(bytes)).toBe(true)
+      expect(result()).toEqual({ plain: contentOf(bytes), stored: contentOf(file) })
+    },
+  )
+
+  test('is made by a thread for many streams at once, of which some fail and some are let go of', async () => {
+    const bytes = someBytes(seeded(4), 5_000_000)
+    const source = () => Readable.from(piecesOf(seeded(5), bytes), { objectMode: false })
+    const whole = Array.from({ length: 6 }, async () => buffer(open(await buffer(aside(source())))))
+    const failing = Promise.allSettled(Array.from({ length: 3 }, () => buffer(aside(failsAfter(2_000_000)))))
+    const unwanted = Array.from({ length: 3 }, endless)
+    for (const one of unwanted) {
+      const stream = aside(one)
+      stream.once('data', () => stream.destroy())
+    }
+    for (const back of await Promise.all(whole)) expect(back.equals(bytes)).toBe(true)
+    for (const one of await failing)
+      expect(one).toMatchObject({ status: 'rejected', reason: { message: 'the dump broke off' } })
+    await vi.waitFor(() => expect(unwanted.map((one) => one.destroyed)).toEqual([true, true, true]))
   })
 
   test('is made of loans as of streams', async () => {
@@ -155,6 +185,24 @@ describe('a file of identities', () => {
 
 async function sealed(bytes: Buffer, random = seeded(1)): Promise<Buffer> {
   return buffer(seal(Readable.from(piecesOf(random, bytes), { objectMode: false }), { fileKey, header }))
+}
+
+function aside(source: Readable): Readable {
+  return sealAside(source, { fileKey, header }).stream
+}
+
+function contentOf(bytes: Buffer) {
+  return { size: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') }
+}
+
+function failsAfter(bytes: number): Readable {
+  return Readable.from(
+    (async function* () {
+      yield Buffer.alloc(bytes)
+      throw new Error('the dump broke off')
+    })(),
+    { objectMode: false },
+  )
 }
 
 function open(file: Buffer): Readable {

@@ -1,0 +1,112 @@
+import { type KeyObject, randomBytes } from 'node:crypto'
+import type { Readable } from 'node:stream'
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
+import { JobError } from '../errors.ts'
+import { isLender, type Lender } from '../storage.ts'
+import { blockSize, sealedBlockSize } from './chunks.ts'
+import { lending } from './lending.ts'
+import type { Content } from './outgoing.ts'
+import { blocksOf, type FileKey, nonceSize, payloadKey } from './seal.ts'
+import type { Block, Opened, Sealed } from './seal-thread.ts'
+
+export interface Aside {
+  stream: Lender
+  /** Call after the end: what went in, and what came out. */
+  result(): { plain: Content; stored: Content }
+}
+
+/** Blocks of a stream that are under way. */
+const blocksAtOnce = 3
+
+/**
+ * As `seal`, on a thread of its own, which hashes too: a stream that nothing else is done to would spend most of its time here. It takes a
+ * few milliseconds to begin.
+ */
+export function sealAside(source: Readable, { fileKey, header }: FileKey): Aside {
+  const nonce = randomBytes(nonceSize)
+  const head = Buffer.concat([Buffer.from(header), nonce])
+  const sizes = { plain: 0, stored: head.length }
+  let hashes: Sealed['hashes']
+  async function* sealed(): AsyncGenerator<Buffer> {
+    const sealing = open(payloadKey(fileKey, nonce), head)
+    const spare = Array.from({ length: blocksAtOnce }, () => new ArrayBuffer(blockSize))
+    const loans = Array.from({ length: blocksAtOnce }, () => new ArrayBuffer(sealedBlockSize))
+    const atWork: Promise<Sealed>[] = []
+    async function* done(): AsyncGenerator<Buffer> {
+      const { plain, sealed, size, stored, ...last } = (await atWork.shift()) as Sealed
+      sizes.plain += size
+      sizes.stored += stored
+      hashes = last.hashes
+      yield Buffer.from(sealed, 0, stored)
+      spare.push(plain)
+      loans.push(sealed)
+    }
+    try {
+      yield head
+      const take = () => Buffer.from(spare.pop() as ArrayBuffer)
+      for await (const { block, ends } of blocksOf(isLender(source) ? source.loans() : source, take)) {
+        const work = sealing.seal({
+          plain: block.buffer as ArrayBuffer,
+          sealed: loans.pop() as ArrayBuffer,
+          size: block.length,
+          ends,
+        })
+        // it is awaited in its turn
+        work.catch(() => {})
+        atWork.push(work)
+        if (atWork.length === blocksAtOnce) yield* done()
+      }
+      while (atWork.length > 0) yield* done()
+    } finally {
+      sealing.close()
+    }
+  }
+  return {
+    stream: lending(sealed(), source),
+    result: () => {
+      if (!hashes) throw new JobError('bug', 'a stream was sealed and not read to its end')
+      return {
+        plain: { size: sizes.plain, sha256: hashes.plain },
+        stored: { size: sizes.stored, sha256: hashes.stored },
+      }
+    },
+  }
+}
+
+let thread: Worker | undefined
+
+/** One for all streams: it keeps up with several disks. It ends with the process, or when it fails, and with it those who wait for it. */
+function threadOf(): Worker {
+  if (thread) return thread
+  const worker = new Worker(new URL('./seal-thread.ts', import.meta.url))
+  const ended = () => {
+    if (thread === worker) thread = undefined
+  }
+  worker.once('error', ended).once('exit', ended).unref()
+  thread = worker
+  return worker
+}
+
+function open(key: KeyObject, head: Buffer) {
+  const { port1: ours, port2: theirs } = new MessageChannel()
+  threadOf().postMessage({ port: theirs, key, head } satisfies Opened, [theirs])
+  return { seal: asker(ours), close: () => ours.close() }
+}
+
+/** Answers come in the order of the questions. */
+function asker(port: MessagePort): (block: Block) => Promise<Sealed> {
+  const waiting: { resolve(sealed: Sealed): void; reject(error: unknown): void }[] = []
+  const ended = new AbortController()
+  port.on('message', (sealed: Sealed) => waiting.shift()?.resolve(sealed))
+  port.once('close', () => {
+    ended.abort(new JobError('bug', 'the thread that encrypts ended'))
+    for (const { reject } of waiting.splice(0)) reject(ended.signal.reason)
+  })
+  return async (block) => {
+    ended.signal.throwIfAborted()
+    const { promise, ...answer } = Promise.withResolvers<Sealed>()
+    waiting.push(answer)
+    port.postMessage(block, [block.plain, block.sealed])
+    return promise
+  }
+}
