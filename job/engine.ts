@@ -264,6 +264,11 @@ export interface WriteOptions {
 export interface Reader {
   /** What was written, no longer compressed; the stream errors at its end when size or hash differ from the manifest. */
   read(path: string): Promise<Readable>
+  /**
+   * Reads what is stored to its end, and resolves to its bytes: before a target is changed. Rejects with `verification` when it is not
+   * what the manifest says.
+   */
+  check(path: string): Promise<number>
   /** For a database that reads what it wrote by itself. Rejects with `configuration` when it cannot get to this storage. */
   external(path: string): Promise<ExternalPlace>
   /** A worker carries the order out. Orders of one worker name go to the same worker, in turn, and it keeps its files between them. */

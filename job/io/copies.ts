@@ -4,7 +4,7 @@ import { JobError, textOf } from '../errors.ts'
 import type { Part } from '../manifest.ts'
 import type { Storage } from '../storage.ts'
 import { waitingBytes } from './lending.ts'
-import { type Backup, contentOf, readPart } from './parts.ts'
+import { type Backup, checkPart, contentOf, readPart } from './parts.ts'
 import { damaged } from './pipeline.ts'
 
 /** A part in one of the storages that have it. */
@@ -17,6 +17,8 @@ export interface Copy {
 export interface Shelf {
   /** What a part was made of, from the first storage that has it. Where one fails on the way, the next goes on. */
   read(copies: readonly Copy[]): Promise<Readable>
+  /** Reads one that is stored as the manifest says, and resolves to its bytes. */
+  check(copies: readonly Copy[]): Promise<number>
   /** Does something with a whole copy, until it goes well with one of them. */
   use<T>(copies: readonly Copy[], work: (copy: Copy) => Promise<T>): Promise<T>
   /** A copy was found to be bad since the last call, and there is another one: what was read in vain can be read again. */
@@ -104,6 +106,7 @@ export function openShelf({ warn, ...backup }: Options): Shelf {
       const stream = Readable.from(goOn(begun, rest), { objectMode: false, highWaterMark: waitingBytes })
       return stream.once('close', () => begun.stream.destroy())
     },
+    check: (copies) => use(copies, ({ part, storage }) => checkPart(part, { ...backup, storage })),
     use,
     helps: () => {
       const did = helped

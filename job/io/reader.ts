@@ -58,6 +58,7 @@ export function openReader({ held, source, workers, signal, warn }: Options): So
 
   return {
     read: async (path) => shelf.read(copies(path)),
+    check: async (path) => shelf.check(copies(path)),
     external: async (path) => {
       const below = `${prefix}${path}/`
       const candidates = held.map(({ storage, manifest }) => ({

@@ -1,5 +1,3 @@
-import { type Readable, Writable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
 import { z } from 'zod'
 import type { Marker, RestoreStep, TargetRun } from '../engine.ts'
 import { JobError } from '../errors.ts'
@@ -135,17 +133,4 @@ export function stepOf<Step>(steps: Record<string, Step>, { name }: RestoreStep)
   const step = steps[name]
   if (step) return step
   throw new JobError('bug', `no step ${name}`)
-}
-
-/** Reads a stream to its end and keeps nothing: a part's hash is compared then. Resolves to its bytes. */
-export async function drain(stream: Readable, signal: AbortSignal): Promise<number> {
-  let bytes = 0
-  const count = new Writable({
-    write(chunk: Buffer, _, done) {
-      bytes += chunk.length
-      done()
-    },
-  })
-  await pipeline(stream, count, { signal })
-  return bytes
 }

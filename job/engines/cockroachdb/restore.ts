@@ -1,7 +1,7 @@
 import type { Marker, Reader, RestoreStep, TargetRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { inParallel } from '../../io/parallel.ts'
-import { drain, stepOf } from '../../io/restores.ts'
+import { stepOf } from '../../io/restores.ts'
 import { collection } from './backup.ts'
 import { type Session, withCockroach } from './connection.ts'
 import type { CockroachFacts } from './facts.ts'
@@ -41,7 +41,7 @@ function detailOf(run: TargetRun): Detail {
 
 /** The database checks what it reads by its own sums; ours say that it is what was backed up. */
 async function verify(run: TargetRun, reader: Reader) {
-  await inParallel(run.parts, 8, async ({ path }) => drain(await reader.read(path), run.signal))
+  await inParallel(run.parts, 8, ({ path }) => reader.check(path))
   return { bytes: run.parts.reduce((sum, { size }) => sum + size, 0) }
 }
 

@@ -73,6 +73,25 @@ describe.each([
     expect((await read()).equals(content)).toBe(true)
   })
 
+  test('is checked where it is sound, and read there afterwards', async () => {
+    const { memories, copies, storages, shelf, warnings, read } = await setUp({ plain })
+    flip(memories[0], 2_500_000)
+    memories[1]?.objects.clear()
+    expect(await shelf.check(copies)).toBe(copies[2]?.part.size)
+    expect([storages.map(gets), warnings.length]).toEqual([[1, 1, 1], 2])
+    expect((await read()).equals(content)).toBe(true)
+    expect(storages.map(gets)).toEqual([1, 1, 2])
+  })
+
+  test.each(['flip', 'cut'])('and a %s everywhere is found when it is checked', async (how) => {
+    const { memories, copies, shelf } = await setUp({ plain })
+    for (const memory of memories) {
+      if (how === 'flip') flip(memory, 2_500_000)
+      else for (const object of memory.objects.values()) object.bytes = object.bytes.subarray(0, -1)
+    }
+    await expect(shelf.check(copies)).rejects.toMatchObject({ kind: 'verification' })
+  })
+
   test('and damaged everywhere is an error that does not help', async () => {
     const { memories, shelf, read } = await setUp({ plain })
     for (const memory of memories) flip(memory, 2_500_000)
