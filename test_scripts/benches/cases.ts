@@ -124,7 +124,7 @@ folder, it is started on it without an append-only file, which is then turned on
   },
   mongodb_backup: {
     title: 'A backup of MongoDB',
-    what: `\`holdfast backup\` of a server with one collection of 500 MB to versitygw: the archive of \`mongodump\`, every collection's end looked for,
+    what: `\`holdfast backup\` of a server with one collection of 1 GB to versitygw: the archive of \`mongodump\`, every collection's end looked for,
 compressed, manifest. By hand: \`mongodump --archive\` through \`zstd -3\`, or with its own \`--gzip\`, into \`rclone rcat\`.`,
     most: { 'mongodump + zstd': 1.05 },
     memory: 256,

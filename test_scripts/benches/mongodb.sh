@@ -6,7 +6,7 @@
 source test_scripts/servers/mongodb.sh
 server_options=()
 
-bench_mongodb() { bench_engine mongodb 500; }
+bench_mongodb() { bench_engine mongodb 1000; }
 
 versions() {
   if command -v mongod >/dev/null; then mongod --version | sed -n 1p; else echo "FerretDB in place of MongoDB"; fi
