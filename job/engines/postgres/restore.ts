@@ -14,7 +14,7 @@ import { createGlobals, type Global, readGlobals } from './globals.ts'
 import { writeMarker } from './marker.ts'
 import { indexParts, neededParts, restoreRows, restoreTables } from './parts.ts'
 import { prove } from './proof.ts'
-import { open, quoteName, type Session, withSession } from './server.ts'
+import { open, quoteName, type Session, SqlError, withSession } from './server.ts'
 import { type Detail, type Place, recheck } from './target.ts'
 import { createExtension, postRestore, preRestore, timescaledb } from './timescale.ts'
 import type { Target } from './values.ts'
@@ -209,8 +209,31 @@ async function openDatabases(state: Progress) {
   return {}
 }
 
-async function analyze({ run, detail }: Progress) {
-  for (const { name } of detail.places)
-    await withSession(detail.login, name, (session) => session.execute('ANALYZE'), run)
-  return {}
+async function analyze({ run, target, detail }: Progress) {
+  let tables = 0
+  for (const { name } of detail.places) {
+    const inDatabase = <T>(work: (session: Session) => Promise<T>) => withSession(detail.login, name, work, run)
+    const all = await inDatabase((session) => session.rows<{ name: string }>(analysable))
+    const rest = all.values()
+    const lanes = Array.from({ length: Math.min(target.parallel, all.length) })
+    await inParallel(lanes, lanes.length, () =>
+      inDatabase(async (session) => {
+        for (const table of rest) await session.execute(`ANALYZE ${table.name}`).catch(unlessGone)
+      }),
+    )
+    tables += all.length
+  }
+  return { tables }
 }
+
+/** What `ANALYZE` of a whole database looks at, the largest first. A partitioned table takes its partitions along. */
+const analysable = `SELECT oid::regclass::text AS name FROM pg_class
+  WHERE relkind IN ('r', 'm', 'p') AND NOT relispartition AND relpersistence <> 't'
+  ORDER BY relkind = 'p' DESC, pg_relation_size(oid) DESC`
+
+/** The database is open again: what lists its tables may be older than they are. */
+function unlessGone(error: unknown): void {
+  if (!(error instanceof SqlError && error.code === undefinedTable)) throw error
+}
+
+const undefinedTable = '42P01'
