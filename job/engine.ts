@@ -265,8 +265,8 @@ export interface Reader {
   /** What was written, no longer compressed; the stream errors at its end when size or hash differ from the manifest. */
   read(path: string): Promise<Readable>
   /**
-   * Reads what is stored to its end, and resolves to its bytes: before a target is changed. Rejects with `verification` when it is not
-   * what the manifest says.
+   * Reads what is stored to its end, before a target is changed, and resolves to the bytes of what was written. Rejects with `verification`
+   * when it is not what the manifest says.
    */
   check(path: string): Promise<number>
   /** For a database that reads what it wrote by itself. Rejects with `configuration` when it cannot get to this storage. */

@@ -2,14 +2,15 @@ import { PassThrough, type Readable } from 'node:stream'
 import { JobError } from '../errors.ts'
 import type { Stored } from '../storage.ts'
 import type { Destination, Destinations } from './destinations.ts'
+import { inPieces } from './lending.ts'
 import type { Outgoing } from './outgoing.ts'
 
 /** A storage that takes nothing for so long, while the others wait for it, is out. */
 const stalledMs = 10 * 60_000
 /** How long the end of an object may take when all of it was sent. */
 const finishMs = 60 * 60_000
-/** Pieces, of half a MiB at most, that a storage may lag behind, besides what it keeps by itself. As objects: see `inPieces`. */
-const lag = 4
+/** What a storage may lag behind, besides what it keeps by itself. */
+const lag = 2 * 1024 * 1024
 
 interface Spread {
   key: string
@@ -57,7 +58,7 @@ export async function spread(source: Readable, options: Spread): Promise<Map<Des
     const { to, signal, outgoing } = options
     const { key, size, open: form } = outgoing.get(destination) as Outgoing
     // a storage that failed before it read does not listen to the error that ends its branch
-    const stream = new PassThrough({ objectMode: true, highWaterMark: lag }).on('error', () => {})
+    const stream = new PassThrough({ ...inPieces, writableHighWaterMark: lag }).on('error', () => {})
     const ends = AbortSignal.any([signal, destination.out])
     const put = destination.storage.put(key, form(stream), { signal: ends, ...(size === undefined ? {} : { size }) })
     const stored = put.catch((error) => {

@@ -11,7 +11,7 @@ export const tagSize = 16
 export const chunkSize = 64 * 1024
 export const sealedChunkSize = chunkSize + tagSize
 
-/** So many are sealed in one go: what comes of them is a loan. */
+/** So many make a loan, and are what a thread seals in one go. */
 export const chunksInBlock = 7
 export const blockSize = chunksInBlock * chunkSize
 export const sealedBlockSize = chunksInBlock * sealedChunkSize

@@ -26,7 +26,7 @@ export function compressorOf(level: number): Work {
   return known
 }
 
-/** Likewise, for frames that hold up to so many bytes. Rejects for what is not one whole frame, or holds more. */
+/** Likewise, for frames that hold up to so many bytes. Of frames as `Frames` cuts them: the rest of one that is cut spoils the next. */
 export function decompressorOf(largest: number): Work {
   const known = decompressors.get(largest) ?? kept(() => decompressor(largest))
   decompressors.set(largest, known)

@@ -17,7 +17,7 @@ export interface Copy {
 export interface Shelf {
   /** What a part was made of, from the first storage that has it. Where one fails on the way, the next goes on. */
   read(copies: readonly Copy[]): Promise<Readable>
-  /** Reads one that is stored as the manifest says, and resolves to its bytes. */
+  /** Looks for one that is stored as the manifest says, and resolves to the bytes of what it was made of. */
   check(copies: readonly Copy[]): Promise<number>
   /** Does something with a whole copy, until it goes well with one of them. */
   use<T>(copies: readonly Copy[], work: (copy: Copy) => Promise<T>): Promise<T>

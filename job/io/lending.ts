@@ -8,7 +8,10 @@ export const loanBytes = 512 * 1024
 /** What waits between two streams of bytes, at most. More is memory of every stream, and makes none faster. */
 export const waitingBytes = 512 * 1024
 
-/** Settings of a stream that is read piece by piece: of one of bytes, all that waits is copied together for whoever iterates over it. */
+/**
+ * Settings of a stream that is read piece by piece: of one of bytes, all that waits is copied together for whoever iterates over it.
+ * Not for `setEncoding` (io/text.ts).
+ */
 export const inPieces = { readableObjectMode: true, readableHighWaterMark: 2 }
 
 /**

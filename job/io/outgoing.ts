@@ -25,7 +25,7 @@ export interface Outgoing {
 }
 
 /** Bytes of a part that is not compressed: what is has threads enough. */
-const worthAThread = 4 * 1024 * 1024
+export const worthAThread = 4 * 1024 * 1024
 
 interface Leaving {
   key: string

@@ -50,20 +50,18 @@ export async function writePart(options: Write): Promise<Copies> {
 
 /** What the part was made of; errors at its end when the stored bytes, or these, are not what the manifest says. */
 export async function readPart(part: Part, from: From): Promise<Readable> {
-  const { sound, fileKey, where } = await openPart(part, from)
-  if (!part.plain) return sound
-  const opened = fileKey ? unseal(sound, { fileKey, headerSize: part.age?.header.length ?? 0, where }) : sound
-  return verified(part.codec ? decompress(opened, where) : opened, part.plain, where)
+  const { opened, where } = await openPart(part, from)
+  return part.plain ? verified(part.codec ? decompress(opened, where) : opened, part.plain, where) : opened
 }
 
 /**
- * Reads what is stored to its end, and resolves to its bytes. Rejects when it is not what the manifest says, and when nobody here has the
- * key for it. It is not decompressed: the same bytes were made of the same data.
+ * Reads what is stored to its end, and resolves to the bytes of what it was made of. Rejects when it is not what the manifest says, and of
+ * what is encrypted, when it is not what somebody with the key sealed. It is not decompressed: the same bytes were made of the same data.
  */
 export async function checkPart(part: Part, from: From): Promise<number> {
-  const { sound } = await openPart(part, from)
-  await finished(sound.resume())
-  return part.size
+  const { opened } = await openPart(part, from)
+  await finished(opened.resume())
+  return contentOf(part).size
 }
 
 interface From extends Backup {
@@ -79,7 +77,9 @@ async function openPart(part: Part, { plan, id, signal, storage }: From) {
       hint: 'the backup is damaged: restore another one',
     })
   })
-  return { sound: verified(stored, part, where), fileKey, where }
+  const sound = verified(stored, part, where)
+  const headerSize = part.age?.header.length ?? 0
+  return { opened: fileKey ? unseal(sound, { fileKey, headerSize, where }) : sound, where }
 }
 
 /** What was stored, whatever it is stored as: the same of all copies of a part. */

@@ -6,7 +6,6 @@ import { pipeline as pipelined, type Readable, Transform, type Writable } from '
 import { finished } from 'node:stream/promises'
 import { execa } from 'execa'
 import { JobError } from '../errors.ts'
-import { inPieces } from './lending.ts'
 
 export interface Program {
   file: string
@@ -65,8 +64,8 @@ export function output(program: Program, trailer?: RegExp): Readable {
   const errors = collect(child.stderr, 4096, program.onError)
   let tail = ''
   const stream = new Transform({
-    ...inPieces,
-    // of the size that pipes give: 1 MiB
+    // as `inPieces`, of what pipes give: 1 MiB
+    readableObjectMode: true,
     readableHighWaterMark: 16,
     transform(chunk: Buffer, _, done) {
       if (trailer) tail = (tail + chunk.subarray(-256).toString('latin1')).slice(-256)

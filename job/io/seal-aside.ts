@@ -74,13 +74,17 @@ export function sealAside(source: Readable, { fileKey, header }: FileKey): Aside
 }
 
 let thread: Worker | undefined
+/** Why the last one ended. */
+let ending: unknown
 
 /** One for all streams: it keeps up with several disks. It ends with the process, or when it fails, and with it those who wait for it. */
 function threadOf(): Worker {
   if (thread) return thread
   const worker = new Worker(new URL('./seal-thread.ts', import.meta.url))
-  const ended = () => {
-    if (thread === worker) thread = undefined
+  const ended = (cause: unknown) => {
+    if (thread !== worker) return
+    thread = undefined
+    ending = cause
   }
   worker.once('error', ended).once('exit', ended).unref()
   thread = worker
@@ -89,7 +93,7 @@ function threadOf(): Worker {
 
 function open(key: KeyObject, head: Buffer) {
   const { port1: ours, port2: theirs } = new MessageChannel()
-  threadOf().postMessage({ port: theirs, key, head } satisfies Opened, [theirs])
+  threadOf().postMessage({ port: theirs, key, head: new Uint8Array(head) } satisfies Opened, [theirs])
   return { seal: asker(ours), close: () => ours.close() }
 }
 
@@ -98,10 +102,13 @@ function asker(port: MessagePort): (block: Block) => Promise<Sealed> {
   const waiting: { resolve(sealed: Sealed): void; reject(error: unknown): void }[] = []
   const ended = new AbortController()
   port.on('message', (sealed: Sealed) => waiting.shift()?.resolve(sealed))
-  port.once('close', () => {
-    ended.abort(new JobError('bug', 'the thread that encrypts ended'))
+  const end = (cause: unknown) => {
+    ended.abort(new JobError('bug', 'the thread that encrypts ended', { cause }))
     for (const { reject } of waiting.splice(0)) reject(ended.signal.reason)
-  })
+  }
+  port.once('messageerror', end)
+  // the thread says a moment later why
+  port.once('close', () => setImmediate(() => end(ending)))
   return async (block) => {
     ended.signal.throwIfAborted()
     const { promise, ...answer } = Promise.withResolvers<Sealed>()

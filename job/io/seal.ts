@@ -2,17 +2,7 @@ import { createDecipheriv, createSecretKey, hkdfSync, type KeyObject, randomByte
 import { Readable } from 'node:stream'
 import { JobError } from '../errors.ts'
 import { isLender, type Lender } from '../storage.ts'
-import {
-  blockSize,
-  chunkNonce,
-  chunkSize,
-  chunksInBlock,
-  cipher,
-  sealChunks,
-  sealedBlockSize,
-  sealedChunkSize,
-  tagSize,
-} from './chunks.ts'
+import { chunkNonce, chunkSize, cipher, sealChunks, sealedBlockSize, sealedChunkSize, tagSize } from './chunks.ts'
 import { lending } from './lending.ts'
 
 /**
@@ -42,14 +32,20 @@ export function sealedSize(plain: number, header: string): number {
 async function* sealed(source: AsyncIterable<Buffer>, { fileKey, header }: FileKey): AsyncGenerator<Buffer> {
   const nonce = randomBytes(nonceSize)
   const key = payloadKey(fileKey, nonce)
-  const plain = Buffer.allocUnsafeSlow(blockSize)
+  const chunk = Buffer.allocUnsafeSlow(chunkSize)
   const loan = Buffer.allocUnsafeSlow(sealedBlockSize)
   let first = 0
+  let lent = 0
   yield Buffer.concat([Buffer.from(header), nonce])
-  for await (const { block, ends } of blocksOf(source, () => plain)) {
-    yield loan.subarray(0, sealChunks(block, loan, { key, first, ends }))
-    first += chunksInBlock
+  for await (const { block, ends } of blocksOf(source, () => chunk)) {
+    if (lent === loan.length) {
+      yield loan
+      lent = 0
+    }
+    lent += sealChunks(block, loan.subarray(lent), { key, first, ends })
+    first += 1
   }
+  yield loan.subarray(0, lent)
 }
 
 /** Puts a stream into memory that is taken for each block. A full one waits for what comes next: it may be the last. */

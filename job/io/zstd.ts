@@ -3,7 +3,7 @@ import { JobError } from '../errors.ts'
 import { isLender } from '../storage.ts'
 import { compressorOf, decompressorOf, type Work } from './compressors.ts'
 import { Frames, formatFrames } from './frames.ts'
-import { waitingBytes } from './lending.ts'
+import { inPieces, waitingBytes } from './lending.ts'
 import { release } from './memory.ts'
 
 /**
@@ -102,7 +102,7 @@ class Compress extends Transform {
   private readonly framing: Framing
 
   constructor(framing: Framing) {
-    super({ readableHighWaterMark: waitingBytes, writableHighWaterMark: waitingBytes })
+    super({ ...inPieces, writableHighWaterMark: waitingBytes })
     this.framing = framing
     streams += 1
   }

@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream'
 import { z } from 'zod'
 import { JobError } from '../../errors.ts'
+import { decoded } from '../../io/text.ts'
 import type { Member } from './archive.ts'
 
 /** One line of the part `list.jsonl`: what `tree.tar` holds, in its order. Sizes are bytes; names that are not UTF-8 are in base64. */
@@ -42,8 +43,7 @@ export function formatLine({ path, type, mode, uid, gid, size, mtime, sha256, li
 /** Lines of a list, one by one. Throws `verification` for what is none. */
 export async function* readList(data: Readable): AsyncGenerator<Listed> {
   let rest = ''
-  data.setEncoding('utf8')
-  for await (const chunk of data) {
+  for await (const chunk of decoded(data)) {
     const lines = (rest + chunk).split('\n')
     rest = lines.pop() ?? ''
     for (const line of lines) yield parseLine(line)

@@ -1,6 +1,7 @@
 import type { Folder, Marker } from '../../engine.ts'
 import { JobError, textOf } from '../../errors.ts'
 import { parseMarkers } from '../../io/restores.ts'
+import { decoded } from '../../io/text.ts'
 import { type Looked, markerName, notOurs, tarOf } from './orders.ts'
 import { byPath, bytesOf, isPlain, nameMatcher } from './patterns.ts'
 
@@ -83,7 +84,7 @@ export function hintFor(said: string): string | undefined {
 /** The output of a small program. */
 export async function said(beside: Folder, file: string, args: string[]): Promise<string> {
   let text = ''
-  for await (const chunk of beside.output({ file, args, env: { LC_ALL: 'C' } }).setEncoding('utf8')) text += chunk
+  for await (const chunk of decoded(beside.output({ file, args, env: { LC_ALL: 'C' } }))) text += chunk
   return text.trim()
 }
 

@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream'
 import type { RunContext } from '../../engine.ts'
 import { quoteText, type Session, SqlError } from '../../io/mysql.ts'
+import { decoded } from '../../io/text.ts'
 import type { Server } from './server.ts'
 
 /** A user, or a role: MariaDB's have no host. */
@@ -96,8 +97,7 @@ function written({ account, kind, sql }: Statement): string {
 /** What accounts.sql says, in its order. */
 export async function readAccounts(dump: Readable): Promise<Statement[]> {
   let text = ''
-  dump.setEncoding('utf8')
-  for await (const chunk of dump) text += chunk
+  for await (const chunk of decoded(dump)) text += chunk
   return text.split(/^-- (?=\{")/m).flatMap((block): Statement[] => {
     const end = block.indexOf('\n')
     if (!block.startsWith('{')) return []

@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream'
+import { decoded } from '../../io/text.ts'
 
 /**
  * Cuts a dump into its statements as the mysql client would, but never acts on a client command: a dump cannot run a shell.
@@ -9,8 +10,7 @@ export async function* statements(dump: Readable): AsyncGenerator<string> {
   let marks = marksOf(delimiter)
   let statement = ''
   let state: State = 'code'
-  dump.setEncoding('latin1')
-  for await (const line of linesOf(dump)) {
+  for await (const line of linesOf(decoded(dump, 'latin1'))) {
     if (state === 'code' && lineOfItsOwn.test(line) && !hasCode(statement)) {
       delimiter = /^\s*DELIMITER\s+(\S+)/i.exec(line)?.[1] ?? delimiter
       marks = { ...marks, code: marksOf(delimiter).code }

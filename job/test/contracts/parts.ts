@@ -4,7 +4,8 @@ import { generateX25519Identity, identityToRecipient } from 'age-encryption'
 import { expect, test } from 'vitest'
 import { partKey } from '../../catalog/layout.ts'
 import { keyOf } from '../../io/keys.ts'
-import { contentOf, ownPath, readPart, writePart } from '../../io/parts.ts'
+import { worthAThread } from '../../io/outgoing.ts'
+import { checkPart, contentOf, ownPath, readPart, writePart } from '../../io/parts.ts'
 import { readRange } from '../../io/ranges.ts'
 import type { Part } from '../../manifest.ts'
 import { readAll, type Storage } from '../../storage.ts'
@@ -23,7 +24,10 @@ export function partsContract(open: () => Storage): void {
     for (let i = 0; i < rounds; i++) {
       // one that is encrypted by a thread
       const aside = i === 0
-      const bytes = someBytes(random, aside ? 4_500_000 : random(2) ? random(3) : random(5_000_000))
+      const bytes = someBytes(
+        random,
+        aside ? worthAThread + random(100_000) : random(2) ? random(3) : random(5_000_000),
+      )
       const storages = [
         !aside && random(2) ? open() : own,
         ...(random(2) ? [other] : []),
@@ -51,6 +55,7 @@ export function partsContract(open: () => Storage): void {
         ])
         expect(contentOf(part).size).toBe(bytes.length)
         expect((await buffer(await readPart(part, { ...backup, storage }))).equals(bytes)).toBe(true)
+        expect(await checkPart(part, { ...backup, storage })).toBe(bytes.length)
         expect((await readAll(storage, partKey('parts', '1', part.path))).length).toBe(part.size)
         const start = random(bytes.length + 1)
         const end = start + random(bytes.length - start + 1)

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,9 +8,11 @@ import { buffer } from 'node:stream/consumers'
 import { describe, expect, test, vi } from 'vitest'
 import { anyOf } from '../../io/destinations.ts'
 import { fileStream } from '../../io/lending.ts'
-import { readPart, writePart } from '../../io/parts.ts'
+import { checkPart, readPart, writePart } from '../../io/parts.ts'
 import { frameSize } from '../../io/zstd.ts'
+import type { Part } from '../../manifest.ts'
 import { readAll } from '../../storage.ts'
+import { encrypting } from '../contracts/parts.ts'
 import { destinationsOf } from '../fakes/destinations.ts'
 import { faulty } from '../fakes/faulty.ts'
 import { memoryStorage } from '../fakes/memory.ts'
@@ -43,6 +45,23 @@ describe('a compressed part', () => {
     const stored = await readAll(storage, 'nightly/1/shop/orders.sql.zst')
     expect(stored.length).toBe(part.size)
     expect((await unzstd(stored)).equals(content)).toBe(true)
+  })
+
+  test('of an encrypted one is checked by its own sums, whatever a manifest without signature says', async () => {
+    const storage = await encrypting(memoryStorage())
+    const data = Readable.from([randomBytes(300_000)], { objectMode: false })
+    const to = destinationsOf([storage])
+    const part = anyOf(await writePart({ ...backup, path: 'shop/orders.sql', data, to, onBytes }))
+    const key = `nightly/1/${part.path}`
+    const stored = await readAll(storage, key)
+    stored[200_000] = (stored[200_000] as number) ^ 1
+    await storage.put(key, stored, {})
+    const sha256 = createHash('sha256').update(stored).digest('hex')
+    const checking = (one: Part, from = storage) => checkPart(one, { ...backup, storage: from })
+    await expect(checking(part)).rejects.toMatchObject({ kind: 'verification' })
+    await expect(checking({ ...part, sha256 })).rejects.toMatchObject({ kind: 'verification' })
+    const { encryption: _, ...without } = storage
+    await expect(checking({ ...part, sha256 }, without)).rejects.toMatchObject({ kind: 'configuration' })
   })
 
   test('of a file, which is read into the same memory again and again, comes back', async () => {

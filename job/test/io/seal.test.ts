@@ -53,15 +53,18 @@ describe('a file of age', () => {
     const source = () => Readable.from(piecesOf(seeded(5), bytes), { objectMode: false })
     const whole = Array.from({ length: 6 }, async () => buffer(open(await buffer(aside(source())))))
     const failing = Promise.allSettled(Array.from({ length: 3 }, () => buffer(aside(failsAfter(2_000_000)))))
-    const unwanted = Array.from({ length: 3 }, endless)
-    for (const one of unwanted) {
+    const unwanted = Array.from({ length: 4 }, endless)
+    for (const one of unwanted.slice(1)) {
       const stream = aside(one)
       stream.once('data', () => stream.destroy())
     }
+    let loans = 0
+    for await (const _ of sealAside(unwanted[0] as Readable, { fileKey, header }).stream.loans())
+      if (++loans === 5) break
     for (const back of await Promise.all(whole)) expect(back.equals(bytes)).toBe(true)
     for (const one of await failing)
       expect(one).toMatchObject({ status: 'rejected', reason: { message: 'the dump broke off' } })
-    await vi.waitFor(() => expect(unwanted.map((one) => one.destroyed)).toEqual([true, true, true]))
+    await vi.waitFor(() => expect(unwanted.map((one) => one.destroyed)).toEqual([true, true, true, true]))
   })
 
   test('is made of loans as of streams', async () => {
