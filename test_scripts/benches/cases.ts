@@ -117,7 +117,7 @@ each key read while it passes, compressed, manifest. By hand: \`redis-cli --rdb\
   redis_restore: {
     title: 'A restore of Redis',
     what: `\`holdfast restore\` of that backup into an empty server that runs and has an append-only file: every key with its end, each reply looked at,
-the append-only file written anew, proof. By hand, as operators do it: the server is shut down, \`rclone copyto\` puts the file in its
+the append-only file synced, proof. By hand, as operators do it: the server is shut down, \`rclone copyto\` puts the file in its
 folder, it is started on it without an append-only file, which is then turned on and written. The server does not answer meanwhile.`,
     most: { 'started on the file': 1.05 },
     memory: 256,
