@@ -282,7 +282,7 @@ describe('a storage that stands still', () => {
     await vi.advanceTimersByTimeAsync(minutes * 60_000 - 1)
     expect(to.failures.size).toBe(0)
     await vi.advanceTimersByTimeAsync(1)
-    expect([...(await stored).keys()]).toEqual(['a'])
+  expect([...(await stored).keys()]).toEqual(['a'])
     expect(String(to.failures.get('b'))).toContain(`storage b ${why}`)
     expect(memory.objects.get(request.key)?.bytes.length).toBe(10 * data.length)
   })
@@ -305,7 +305,7 @@ test('a storage that takes a little now and then is slow, and not out', async ()
     },
   }
   const to = destinationsOf([memoryStorage({ name: 'a' }), limited])
-  const chunks = Array.from({ length: 40 }, () => Buffer.alloc(256 * 1024))
+  const chunks = Array.from({ length: 20 }, () => Buffer.alloc(1024 * 1024))
   const stored = store({ ...request, data: Readable.from(chunks, { objectMode: false }), to })
   let done = false
   stored.finally(() => {
