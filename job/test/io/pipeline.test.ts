@@ -282,7 +282,7 @@ describe('a storage that stands still', () => {
     await vi.advanceTimersByTimeAsync(minutes * 60_000 - 1)
     expect(to.failures.size).toBe(0)
     await vi.advanceTimersByTimeAsync(1)
-  expect([...(await stored).keys()]).toEqual(['a'])
+    expect([...(await stored).keys()]).toEqual(['a'])
     expect(String(to.failures.get('b'))).toContain(`storage b ${why}`)
     expect(memory.objects.get(request.key)?.bytes.length).toBe(10 * data.length)
   })
