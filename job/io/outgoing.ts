@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import { type Part, suffixOf } from '../manifest.ts'
 import type { Storage } from '../storage.ts'
-import { seal, sealedSize } from './seal.ts'
+import { type FileKey, seal, sealedSize } from './seal.ts'
 import { sealAside } from './seal-aside.ts'
 import { tap } from './tap.ts'
 
@@ -56,13 +56,8 @@ export async function outgoingTo({ encryption }: Storage, { key, path, size }: L
     ...(size === undefined ? {} : { size: sealedSize(size, header) }),
     tells,
     open: (data) => {
-      if (tells) {
-        const { stream, result } = sealAside(data, { fileKey, header })
-        content = result
-        return stream
-      }
-      const { stream, result } = tap(seal(data, { fileKey, header }))
-      content = () => ({ stored: result() })
+      const { stream, result } = (tells ? sealAside : sealHere)(data, { fileKey, header })
+      content = result
       return stream
     },
     part: (sent) => {
@@ -75,4 +70,9 @@ export async function outgoingTo({ encryption }: Storage, { key, path, size }: L
       }
     },
   }
+}
+
+function sealHere(data: Readable, key: FileKey) {
+  const { stream, result } = tap(seal(data, key))
+  return { stream, result: () => ({ stored: result() }) }
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod'
-import type { Marker, RestoreStep, TargetRun } from '../engine.ts'
+import type { Marker, Reader, RestoreStep, TargetRun } from '../engine.ts'
 import { JobError } from '../errors.ts'
+import { inParallel } from './parallel.ts'
 
 /** What restores of every engine have in common: the markers in their targets, and their steps. */
 
@@ -133,4 +134,14 @@ export function stepOf<Step>(steps: Record<string, Step>, { name }: RestoreStep)
   const step = steps[name]
   if (step) return step
   throw new JobError('bug', `no step ${name}`)
+}
+
+/** Reads parts before a target is changed. Rejects when one is not what the manifest says, whichever storage it comes from. */
+export async function checkParts(
+  reader: Reader,
+  paths: readonly string[],
+  atOnce: number,
+): Promise<{ parts: number; bytes: number }> {
+  const sizes = await inParallel(paths, atOnce, reader.check)
+  return { parts: paths.length, bytes: sizes.reduce((sum, size) => sum + size, 0) }
 }

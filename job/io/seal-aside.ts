@@ -1,12 +1,12 @@
-import { type KeyObject, randomBytes } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
 import { JobError } from '../errors.ts'
-import { isLender, type Lender } from '../storage.ts'
+import type { Lender } from '../storage.ts'
 import { blockSize, sealedBlockSize } from './chunks.ts'
 import { lending } from './lending.ts'
 import type { Content } from './outgoing.ts'
-import { blocksOf, type FileKey, nonceSize, payloadKey } from './seal.ts'
+import { beginFile, blocksOf, type FileKey } from './seal.ts'
 import type { Block, Opened, Sealed } from './seal-thread.ts'
 
 export interface Aside {
@@ -22,13 +22,12 @@ const blocksAtOnce = 3
  * As `seal`, on a thread of its own, which hashes too: a stream that nothing else is done to would spend most of its time here. It takes a
  * few milliseconds to begin.
  */
-export function sealAside(source: Readable, { fileKey, header }: FileKey): Aside {
-  const nonce = randomBytes(nonceSize)
-  const head = Buffer.concat([Buffer.from(header), nonce])
+export function sealAside(source: Readable, fileKey: FileKey): Aside {
+  const { head, key } = beginFile(fileKey)
   const sizes = { plain: 0, stored: head.length }
   let hashes: Sealed['hashes']
   async function* sealed(): AsyncGenerator<Buffer> {
-    const sealing = open(payloadKey(fileKey, nonce), head)
+    const sealing = open(key, head)
     const spare = Array.from({ length: blocksAtOnce }, () => new ArrayBuffer(blockSize))
     const loans = Array.from({ length: blocksAtOnce }, () => new ArrayBuffer(sealedBlockSize))
     const atWork: Promise<Sealed>[] = []
@@ -44,7 +43,7 @@ export function sealAside(source: Readable, { fileKey, header }: FileKey): Aside
     try {
       yield head
       const take = () => Buffer.from(spare.pop() as ArrayBuffer)
-      for await (const { block, ends } of blocksOf(isLender(source) ? source.loans() : source, take)) {
+      for await (const { block, ends } of blocksOf(source, take)) {
         const work = sealing.seal({
           plain: block.buffer as ArrayBuffer,
           sealed: loans.pop() as ArrayBuffer,

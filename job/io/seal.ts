@@ -21,7 +21,7 @@ export interface FileKey {
 
 /** A file of age. Errors of the source reach the reader; who lets go of it ends the source. */
 export function seal(source: Readable, key: FileKey): Lender {
-  return lending(sealed(isLender(source) ? source.loans() : source, key), source)
+  return lending(sealed(source, key), source)
 }
 
 /** Bytes of a file of age, header included. */
@@ -29,14 +29,19 @@ export function sealedSize(plain: number, header: string): number {
   return header.length + nonceSize + plain + Math.max(1, Math.ceil(plain / chunkSize)) * tagSize
 }
 
-async function* sealed(source: AsyncIterable<Buffer>, { fileKey, header }: FileKey): AsyncGenerator<Buffer> {
+/** What a file begins with, and the key of its chunks: others for each file. */
+export function beginFile({ fileKey, header }: FileKey): { head: Buffer; key: KeyObject } {
   const nonce = randomBytes(nonceSize)
-  const key = payloadKey(fileKey, nonce)
+  return { head: Buffer.concat([Buffer.from(header), nonce]), key: payloadKey(fileKey, nonce) }
+}
+
+async function* sealed(source: Readable, fileKey: FileKey): AsyncGenerator<Buffer> {
+  const { head, key } = beginFile(fileKey)
   const chunk = Buffer.allocUnsafeSlow(chunkSize)
   const loan = Buffer.allocUnsafeSlow(sealedBlockSize)
   let first = 0
   let lent = 0
-  yield Buffer.concat([Buffer.from(header), nonce])
+  yield head
   for await (const { block, ends } of blocksOf(source, () => chunk)) {
     if (lent === loan.length) {
       yield loan
@@ -50,12 +55,13 @@ async function* sealed(source: AsyncIterable<Buffer>, { fileKey, header }: FileK
 
 /** Puts a stream into memory that is taken for each block. A full one waits for what comes next: it may be the last. */
 export async function* blocksOf(
-  source: AsyncIterable<Buffer>,
+  source: Readable,
   take: () => Buffer,
 ): AsyncGenerator<{ block: Buffer; ends: boolean }> {
   let block = take()
   let filled = 0
-  for await (const data of source) {
+  const pieces: AsyncIterable<Buffer> = isLender(source) ? source.loans() : source
+  for await (const data of pieces) {
     for (let at = 0; at < data.length; ) {
       if (filled === block.length) {
         yield { block, ends: false }

@@ -37,7 +37,7 @@ export const usualLevel = 1
 export function compress(source: Readable, level: number = usualLevel): Readable {
   const framing = new Framing(level)
   if (isLender(source)) {
-    const stream = Readable.from(counted(framed(source.loans(), framing)), {
+    const stream = Readable.from(amongStreams(framed(source.loans(), framing)), {
       objectMode: false,
       highWaterMark: waitingBytes,
     })
@@ -53,7 +53,8 @@ async function* framed(source: AsyncIterable<Buffer>, framing: Framing): AsyncGe
   yield* framing.end()
 }
 
-async function* counted(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+/** Counts among the streams as long as it is read. */
+async function* amongStreams(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   streams += 1
   try {
     yield* pieces
@@ -64,7 +65,7 @@ async function* counted(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
 
 /** What the frames held. An early end is told by the part's length and hash, not by this. */
 export function decompress(source: Readable, where = 'the data'): Readable {
-  const stream = Readable.from(counted(plainOf(source, where)), { objectMode: false, highWaterMark: waitingBytes })
+  const stream = Readable.from(amongStreams(plainOf(source, where)), { objectMode: false, highWaterMark: waitingBytes })
   source.on('error', () => {})
   return stream.once('close', () => source.destroy())
 }

@@ -1,7 +1,6 @@
 import type { Marker, Reader, RestoreStep, TargetRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
-import { inParallel } from '../../io/parallel.ts'
-import { stepOf } from '../../io/restores.ts'
+import { checkParts, stepOf } from '../../io/restores.ts'
 import { collection } from './backup.ts'
 import { type Session, withCockroach } from './connection.ts'
 import type { CockroachFacts } from './facts.ts'
@@ -41,8 +40,9 @@ function detailOf(run: TargetRun): Detail {
 
 /** The database checks what it reads by its own sums; ours say that it is what was backed up. */
 async function verify(run: TargetRun, reader: Reader) {
-  await inParallel(run.parts, 8, ({ path }) => reader.check(path))
-  return { bytes: run.parts.reduce((sum, { size }) => sum + size, 0) }
+  const paths = run.parts.map(({ path }) => path)
+  const { bytes } = await checkParts(reader, paths, 8)
+  return { bytes }
 }
 
 async function clear(run: TargetRun) {

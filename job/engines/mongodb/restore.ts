@@ -2,7 +2,7 @@ import type { Marker, Reader, RestoreStep, TargetRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { client } from '../../io/clients.ts'
 import { consume, lastLines } from '../../io/process.ts'
-import { stepOf } from '../../io/restores.ts'
+import { checkParts, stepOf } from '../../io/restores.ts'
 import { toolFiles, withMongo } from './connection.ts'
 import { writeMarker } from './marker.ts'
 import { prove } from './proof.ts'
@@ -32,8 +32,8 @@ function detailOf(run: TargetRun): Detail {
 
 /** mongorestore writes as it reads. The archive's own ends were looked for when it was made. */
 async function verify(run: TargetRun, reader: Reader) {
-  let bytes = 0
-  for (const { path } of detailOf(run).selection.archives) bytes += await reader.check(path)
+  const paths = detailOf(run).selection.archives.map(({ path }) => path)
+  const { bytes } = await checkParts(reader, paths, 1)
   return { bytes }
 }
 

@@ -2,7 +2,7 @@ import type { Marker, Reader, RestoreStep, TargetRun, TargetState } from '../../
 import { JobError } from '../../errors.ts'
 import { quoteName, type Session } from '../../io/mysql.ts'
 import { inParallel } from '../../io/parallel.ts'
-import { stepOf } from '../../io/restores.ts'
+import { checkParts, stepOf } from '../../io/restores.ts'
 import { createAccounts, grantAccounts, ourAccounts, readAccounts } from './accounts.ts'
 import { connect } from './check.ts'
 import type { Stored } from './facts.ts'
@@ -103,9 +103,8 @@ function partsOf(run: TargetRun, ...kinds: Stored['kind'][]): Stored[] {
 const allKinds: Stored['kind'][] = ['accounts', 'dump', 'tables', 'data', 'triggers', 'routines', 'views', 'events']
 
 async function verify(run: TargetRun, reader: Reader) {
-  const parts = partsOf(run, ...allKinds)
-  const bytes = await inParallel(parts, (run.target as Target).parallel, ({ path }) => reader.check(path))
-  return { parts: parts.length, bytes: bytes.reduce((sum, one) => sum + one, 0) }
+  const paths = partsOf(run, ...allKinds).map(({ path }) => path)
+  return checkParts(reader, paths, (run.target as Target).parallel)
 }
 
 /** Drops what the plan says, and nothing else. */

@@ -5,7 +5,7 @@ import { pipeline } from 'node:stream/promises'
 import type { Marker, Reader, RestoreStep, TargetRun } from '../../engine.ts'
 import { JobError, textOf } from '../../errors.ts'
 import { inParallel } from '../../io/parallel.ts'
-import { stepOf } from '../../io/restores.ts'
+import { checkParts, stepOf } from '../../io/restores.ts'
 import { type Entry, readContents } from './archive.ts'
 import { drop, empty } from './content.ts'
 import { databaseSql, openDatabase } from './database.ts'
@@ -115,8 +115,7 @@ export function schemaFile({ folder, detail }: Progress, place: Place): string {
 async function verify({ reader, target, detail: { facts, places } }: Progress) {
   const globals = target.globals && facts.globals ? [globalsPart] : []
   const parts = [...globals, ...places.flatMap((place) => neededParts(place, facts.method))]
-  const bytes = await inParallel(parts, target.parallel, reader.check)
-  return { parts: parts.length, bytes: bytes.reduce((sum, one) => sum + one, 0) }
+  return checkParts(reader, parts, target.parallel)
 }
 
 async function fetch(state: Progress) {
