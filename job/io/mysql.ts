@@ -1,6 +1,7 @@
 import type { Connection, RowDataPacket } from 'mysql2/promise'
 import { JobError } from '../errors.ts'
 import { certificateHint, type TlsTexts, tlsOptions } from './connection.ts'
+import { answerTo } from './mysql-answers.ts'
 
 /** One MySQL server and how to log in to it. Holds the password: never logged, never serialised. */
 export interface Login {
@@ -38,15 +39,22 @@ export interface Session {
   close(): void
 }
 
+export interface ReadingSession extends Session {
+  /** The bytes of the answer (`io/mysql-answers.ts`). */
+  answer(sql: string, what: string): AsyncIterable<Buffer>
+}
+
 /** A session that its caller closes; aborting the signal breaks it. */
 export async function open(
   login: Login,
   { bytes = false, signal }: { bytes?: boolean; signal?: AbortSignal } = {},
-): Promise<Session> {
+): Promise<ReadingSession> {
   signal?.throwIfAborted()
   const connection = await connect(login, bytes)
   // mysql2 follows the server's tracking of SET NAMES and would convert the bytes from then on
   if (bytes) await connection.query("SET SESSION session_track_system_variables = ''")
+  // a connection that is lost while nothing is asked says so to the next who asks
+  connection.on('error', () => {})
   const abort = () => connection.destroy()
   signal?.addEventListener('abort', abort, { once: true })
   return {
@@ -62,6 +70,13 @@ export async function open(
     execute: async (sql, what = sql.slice(0, 60)) => {
       try {
         await connection.query(sql)
+      } catch (cause) {
+        throw failed({ login, what, cause, signal, bytes })
+      }
+    },
+    answer: async function* (sql, what) {
+      try {
+        yield* answerTo(connection, sql)
       } catch (cause) {
         throw failed({ login, what, cause, signal, bytes })
       }
@@ -87,6 +102,8 @@ async function connect(login: Login, bytes: boolean): Promise<Connection> {
       bigNumberStrings: true,
       dateStrings: true,
       enableKeepAlive: true,
+      // a statement is then its text alone (mysql-answers.ts)
+      flags: ['-CLIENT_QUERY_ATTRIBUTES'],
       charset: bytes ? 'BINARY' : 'UTF8MB4_0900_AI_CI',
       ...(tls.mode === 'disabled' || socketPath ? {} : { ssl: sslOf(tls) }),
     })

@@ -1,21 +1,22 @@
 import { Readable } from 'node:stream'
 import type { BackupFacts, Sink, SourceRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
-import type { Session } from '../../io/mysql.ts'
+import type { ReadingSession, Session } from '../../io/mysql.ts'
 import { globalPrivileges, holds } from '../../io/mysql.ts'
 import { together } from '../../io/parallel.ts'
 import { refuseRestored } from '../../io/restores.ts'
 import { dumpAccounts } from './accounts.ts'
-import { type Checked, connect, examine } from './check.ts'
+import { type Batch, batchesOf, folders } from './batches.ts'
+import { type Checked, connect, examine, isTransactional } from './check.ts'
 import { agreed, type Count, count } from './counts.ts'
-import { type Dump, laneDump, programsDump, structureDump, wholeDump } from './dumps.ts'
+import { type Dump, hasHistory, programsDump, structureDump, wholeDump } from './dumps.ts'
 import type { MysqlFacts, Stored } from './facts.ts'
-import { folders, type Lane, lanesOf } from './lanes.ts'
 import { readMarkers } from './marker.ts'
+import { keepsHistory, prepare, RowReader } from './rows.ts'
 import { cut, type Section } from './sections.ts'
 import { isOlder } from './server.ts'
-import { type Opening, openSnapshot, position } from './snapshot.ts'
-import { changed, keyOf, list, type Table } from './tables.ts'
+import { openSnapshot, position } from './snapshot.ts'
+import { changed, columnsOf, keyOf, list, type Table } from './tables.ts'
 import type { Source } from './values.ts'
 
 /** What a backup works with. */
@@ -60,20 +61,27 @@ async function inParallel(work: Work, stop: AbortController): Promise<Found> {
   const { run, source, session, checked, dump } = work
   const { listing, server, chosen } = checked
   const tables = chosen.tables.filter(({ kind }) => kind === 'table')
-  const lanes = await lanesOf(session, { tables, parallel: source.parallel, server })
-  const start = () => lanes.map((lane) => opening(dump, lane, checked))
-  const { streams, consistency } = await openSnapshot({ run, server, session, start })
-  run.log.info({ connections: lanes.length, ...consistency }, 'snapshot begun')
-  const first = firstFailure(stop)
-  const [counts] = await together([
-    first(count(session, chosen.tables, { checksums: source.proof === 'checksums' })),
-    first(rest(work)),
-    ...lanes.map((lane, i) => first(writeLane(work, lane, streams[i] as Readable))),
-  ])
-  await session.execute('COMMIT')
-  return { consistency, counts: counts as Map<string, Count> }
+  const batches = await batchesOf(session, { tables, parallel: source.parallel, server })
+  const sessions = await openReaders(work, Math.min(source.parallel, batches.length))
+  try {
+    const readers = await readersOf(work, tables, sessions)
+    const consistency = await openSnapshot({ run, server, session, readers: sessions })
+    run.log.info({ connections: sessions.length, parts: batches.length, ...consistency }, 'snapshot begun')
+    const first = firstFailure(stop)
+    const queue = storedOf(work, batches)
+    const [counts] = await together([
+      first(count(session, chosen.tables, { checksums: source.proof === 'checksums' })),
+      first(rest(work)),
+      ...readers.map((reader) => first(writeRows(work, reader, queue))),
+    ])
+    await session.execute('COMMIT')
+    refuseMissing(tables, counts as Map<string, Count>, readers)
+    return { consistency, counts: counts as Map<string, Count> }
+  } finally {
+    for (const one of sessions) one.close()
+  }
 
-  /** What has no rows: one after the other, beside the lanes. */
+  /** What has no rows: one after the other, beside the readers. */
   async function rest(work: Work): Promise<void> {
     await writeAccounts(work)
     if (chosen.databases.length > 0) await writeStructure(work, structureDump(dump, listing, chosen))
@@ -94,45 +102,71 @@ function firstFailure(stop: AbortController) {
   }
 }
 
-function opening(dump: Dump, lane: Lane, { listing }: Checked): Opening {
-  const { promise, resolve } = Promise.withResolvers<void>()
-  return { stream: laneDump(dump, { lane, listing, begun: resolve }), begun: promise }
+async function openReaders({ checked, dump }: Work, connections: number): Promise<ReadingSession[]> {
+  const sessions: ReadingSession[] = []
+  try {
+    while (sessions.length < connections) {
+      const session = await connect(checked.login, dump.signal)
+      sessions.push(session)
+      await prepare(session, checked.server)
+    }
+    return sessions
+  } catch (error) {
+    for (const session of sessions) session.close()
+    throw error
+  }
 }
 
-/** Small tables share a part, so that thousands of them are not thousands of objects. */
-const partBytes = 64 * 1024 * 1024
+async function readersOf(
+  { run, checked, session }: Work,
+  tables: readonly Table[],
+  sessions: readonly ReadingSession[],
+) {
+  const { server, chosen } = checked
+  const columns = await columnsOf(session, chosen.databases)
+  const without = tables.filter(
+    (table) => hasHistory(server, [table]) && !keepsHistory(table, columns.get(keyOf(table)) ?? [], server),
+  )
+  if (without.length > 0)
+    run.warn(`the history of ${without.map(keyOf).join(', ')} is not in the backup: it is kept by transactions`)
+  return sessions.map((one) => new RowReader(one, server, columns))
+}
 
-async function writeLane({ checked, sink, parts }: Work, lane: Lane, stream: Readable): Promise<void> {
-  const tables = new Map(lane.tables.map((table) => [keyOf(table), table]))
+interface Queued {
+  batch: Batch
+  part: Stored
+}
+
+/** All parts of rows, in the order of the restore too. */
+function storedOf({ checked, parts }: Work, batches: readonly Batch[]): Queued[] {
   const files = filesOf(checked.chosen)
-  const seen = new Set<string>()
-  let part: Stored | undefined
-  const begin = (table: Table): Stored => {
-    const { number, of } = lane.piece ?? {}
+  const queue = batches.map((batch): Queued => {
+    const [first] = batch.tables
+    const { number, of } = batch.piece ?? {}
     const piece = number === undefined ? '' : `.${number}-of-${of}`
-    return { path: `${files.get(keyOf(table))}${piece}.sql`, kind: 'data', database: table.database, tables: [] }
-  }
-  await cut(stream, {
-    database: lane.tables[0]?.database ?? '',
-    partOf: (section, { database, bytes }) => {
-      const key = `${database}.${section.name}`
-      const table = section.kind === 'data' ? tables.get(key) : undefined
-      // made since the tables were listed
-      if (!table) return undefined
-      seen.add(key)
-      const full = bytes >= partBytes || table.bytes >= partBytes || part?.database !== database
-      if (!part || full) {
-        part = begin(table)
-        parts.push(part)
-      }
-      part.tables?.push(key)
-      return part.path
-    },
-    write: (path, data) => sink.write(path, data),
+    const path = `${files.get(keyOf(first))}${piece}.sql`
+    return { batch, part: { path, kind: 'data', database: first.database, tables: batch.tables.map(keyOf) } }
   })
-  const missing = [...tables.keys()].filter((key) => !seen.has(key))
-  if (missing.length > 0)
-    throw new JobError('server', `the dump has no rows of ${missing.join(', ')}`, { hint: ddlHint })
+  parts.push(...queue.map(({ part }) => part))
+  return queue
+}
+
+/** One connection takes one part after the other, as long as there are some. */
+async function writeRows({ sink, dump }: Work, reader: RowReader, queue: Queued[]): Promise<void> {
+  for (let next = queue.shift(); next; next = queue.shift()) {
+    dump.signal.throwIfAborted()
+    await sink.write(next.part.path, reader.part(next.batch))
+  }
+}
+
+/** The server counted by itself, in the same snapshot. What no snapshot covers may have changed, and history is not counted. */
+function refuseMissing(tables: readonly Table[], counts: ReadonlyMap<string, Count>, readers: readonly RowReader[]) {
+  for (const table of tables.filter((one) => isTransactional(one) && !one.versioned)) {
+    const key = keyOf(table)
+    const read = readers.reduce((sum, { rows }) => sum + (rows.get(key) ?? 0), 0)
+    const there = counts.get(key)?.rows
+    if (read !== there) throw new JobError('server', `${read} rows of ${key} were read, and the server counts ${there}`)
+  }
 }
 
 async function writeAccounts({ source, checked, sink, parts, dump }: Work): Promise<void> {

@@ -1,6 +1,14 @@
 import type { Marker, ServerFacts, SourceRun, SourceState } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
-import { currentAccount, globalPrivileges, holds, type Login, open, type Session } from '../../io/mysql.ts'
+import {
+  currentAccount,
+  globalPrivileges,
+  holds,
+  type Login,
+  open,
+  type ReadingSession,
+  type Session,
+} from '../../io/mysql.ts'
 import type { Chosen } from './dumps.ts'
 import { hasHistory } from './dumps.ts'
 import { readMarkers, refuseUnfinished } from './marker.ts'
@@ -46,7 +54,7 @@ export async function examine(run: SourceRun): Promise<Checked> {
 }
 
 /** A session whose texts are utf8mb4 on every server: older MariaDB does not know the collation that the driver asks for. */
-export async function connect(login: Login, signal: AbortSignal): Promise<Session> {
+export async function connect(login: Login, signal: AbortSignal): Promise<ReadingSession> {
   const session = await open(login, { signal })
   await session.execute('SET NAMES utf8mb4')
   return session
@@ -78,9 +86,14 @@ export async function refuseNoFlush(session: Session, { flushLogs, at }: { flush
 
 const transactional = new Set(['innodb', 'rocksdb', 'tokudb', 'sequence', ''])
 
+/** Snapshots cover it. */
+export function isTransactional({ engine }: Table): boolean {
+  return transactional.has(engine.toLowerCase())
+}
+
 function warnOfLimits({ run, server, tables }: { run: SourceRun; server: Server; tables: Table[] }): void {
   const { singleTransaction } = run.source as Source
-  const others = tables.filter(({ engine, kind }) => kind === 'table' && !transactional.has(engine.toLowerCase()))
+  const others = tables.filter((table) => table.kind === 'table' && !isTransactional(table))
   if (singleTransaction && others.length > 0) {
     const names = others.slice(0, 5).map((table) => `${keyOf(table)} (${table.engine})`)
     run.warn(

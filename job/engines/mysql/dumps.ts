@@ -1,7 +1,6 @@
 import type { Readable } from 'node:stream'
 import type { Login } from '../../io/mysql.ts'
 import { output } from '../../io/process.ts'
-import type { Lane } from './lanes.ts'
 import { completed } from './sections.ts'
 import { isOlder, loggedIn, type Server } from './server.ts'
 import { keyOf, type Listing, type Table } from './tables.ts'
@@ -19,35 +18,6 @@ interface Call {
   args: string[]
   /** Tables and views that are not dumped, `database.table`; too many for arguments. */
   without?: string[]
-  onLine?: (line: string) => void
-}
-
-/** The rows of a lane. Its transaction is begun when it says on standard error that it looks at a table. */
-export function laneDump(
-  dump: Dump,
-  { lane, listing, begun }: { lane: Lane; listing: Listing; begun(): void },
-): Readable {
-  const [table] = lane.tables as [Table, ...Table[]]
-  const chosen = lane.piece
-    ? [`--where=${lane.piece.where}`, '--skip-disable-keys', '--', table.database, table.name]
-    : ['--databases', '--', ...databasesOf(lane.tables)]
-  return call(dump, {
-    args: [
-      '--verbose',
-      '--single-transaction',
-      '--no-create-info',
-      '--no-create-db',
-      '--skip-triggers',
-      // pieces of a table are loaded side by side
-      '--skip-add-locks',
-      ...history(dump, lane.tables),
-      ...chosen,
-    ],
-    ...(lane.piece ? {} : { without: others(listing, lane.tables) }),
-    onLine: (line) => {
-      if (line.startsWith('-- Retrieving table structure')) begun()
-    },
-  })
 }
 
 /** Databases, tables and views, no rows. */
@@ -106,10 +76,6 @@ export interface Chosen {
   objects: string[]
 }
 
-function databasesOf(tables: readonly Table[]): string[] {
-  return [...new Set(tables.map((table) => table.database))]
-}
-
 /** What of the listing is to be ignored: other tables, and the views of all databases but those. */
 function others({ tables, objects }: Listing, chosen: readonly Table[], viewsOf: readonly string[] = []): string[] {
   const kept = new Set(chosen.map(keyOf))
@@ -128,7 +94,7 @@ function history({ server }: Dump, tables: readonly Table[]): string[] {
   return hasHistory(server, tables) ? ['--dump-history'] : []
 }
 
-function call({ login, server, source, signal }: Dump, { args, without = [], onLine }: Call): Readable {
+function call({ login, server, source, signal }: Dump, { args, without = [] }: Call): Readable {
   const lines = without.map((key) => `ignore-table="${key.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"\n`)
   const program = loggedIn({
     which: 'dump',
@@ -139,7 +105,7 @@ function call({ login, server, source, signal }: Dump, { args, without = [], onL
     signal,
     options: `[mysqldump]\n${lines.join('')}`,
   })
-  return output(onLine ? { ...program, onError: onLine } : program, completed)
+  return output(program, completed)
 }
 
 function options({ product }: Server): string[] {

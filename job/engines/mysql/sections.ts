@@ -160,7 +160,7 @@ export async function cut(dump: Readable, { database = '', partOf, write }: Cutt
       yield piece.bytes
     }
     // the end of a dump says it already
-    if (piece) yield Buffer.from(trailer)
+    if (piece) yield Buffer.from(completion)
   }
 
   for (; piece && section.kind === 'header'; piece = await next()) head.push(Buffer.from(piece.bytes))
@@ -170,9 +170,10 @@ export async function cut(dump: Readable, { database = '', partOf, write }: Cutt
   }
 }
 
-const trailer = '\n\n-- Dump completed\n'
+/** What every part ends with. */
+export const completion = '\n\n-- Dump completed\n'
 
-/** What every dump and every part of it ends with. */
+/** The same of dumps too. */
 export const completed = /-- Dump completed.*\s*$/
 
 interface Choosing {

@@ -1,9 +1,8 @@
-import { once } from 'node:events'
-import type { Readable } from 'node:stream'
 import { setTimeout } from 'node:timers/promises'
 import type { SourceRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { currentAccount, type Session, SqlError } from '../../io/mysql.ts'
+import { together } from '../../io/parallel.ts'
 import type { MysqlFacts } from './facts.ts'
 import { isOlder, type Server } from './server.ts'
 import type { Source } from './values.ts'
@@ -13,34 +12,25 @@ export interface Point {
   gtid: string | null
 }
 
-/** A dump that was started, and when its transaction is open. */
-export interface Opening {
-  stream: Readable
-  begun: Promise<void>
-}
-
-interface Opened {
-  streams: Readable[]
-  consistency: MysqlFacts['consistency']
-}
-
 interface Options {
   run: SourceRun
   server: Server
   /** Keeps the lock, and afterwards its own transaction at the same point. */
   session: Session
-  start(): Opening[]
+  /** Others that are to see the same. */
+  readers: readonly Session[]
 }
 
 /**
- * All dumps begin their transactions while a global read lock holds every writer back, so that they see one state. The lock is let go
- * as soon as each is known to have begun: what they read then is theirs.
+ * All sessions begin their transactions while a global read lock holds every writer back, so that they see one state. The lock is let go
+ * as soon as each has begun: what they read then is theirs.
  */
-export async function openSnapshot(options: Options): Promise<Opened> {
-  const { run, session } = options
+export async function openSnapshot(options: Options): Promise<MysqlFacts['consistency']> {
+  const { run, session, readers } = options
   const { lockTimeout, flushLogs } = run.source as Source
   await session.execute(`SET SESSION lock_wait_timeout = ${lockTimeout}`)
-  await session.execute('SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ')
+  const isolation = 'SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ'
+  await together([session, ...readers].map((one) => one.execute(isolation)))
   try {
     await session.execute('FLUSH TABLES WITH READ LOCK')
   } catch (error) {
@@ -51,10 +41,10 @@ export async function openSnapshot(options: Options): Promise<Opened> {
   const locked = performance.now()
   // a rotation changes no row, and the lock allows it
   if (flushLogs) await session.execute('FLUSH BINARY LOGS')
-  const opened = await begin(options)
+  const point = await begin(options)
   await session.execute('UNLOCK TABLES')
   const lockMs = Math.round(performance.now() - locked)
-  return { streams: opened.streams, consistency: { kind: 'snapshot', by: 'read-lock', lockMs, ...opened.point } }
+  return { kind: 'snapshot', by: 'read-lock', lockMs, ...point }
 }
 
 /** Access denied: the whole statement, or some privilege of it. Managed servers may refuse the lock to everybody. */
@@ -67,42 +57,29 @@ function lockTimedOut(session: Session, run: SourceRun, cause: unknown): JobErro
   })
 }
 
-async function begin({ run, session, server, start }: Options): Promise<{ streams: Readable[]; point: Point }> {
-  const started = start()
-  const [point] = await Promise.all([
-    position(session, server),
-    session.execute('START TRANSACTION /*!40100 WITH CONSISTENT SNAPSHOT */'),
-    // who waits for them holds every writer back
-    before(run.signal, Promise.all(started.map(begunOrEnded))),
-  ])
-  return { streams: started.map(({ stream }) => stream), point }
+async function begin({ run, session, readers, server }: Options): Promise<Point> {
+  const start = 'START TRANSACTION /*!40100 WITH CONSISTENT SNAPSHOT */'
+  const begun = together([position(session, server), ...[session, ...readers].map((one) => one.execute(start))])
+  // who waits for them holds every writer back
+  const [point] = await before(run.signal, begun)
+  return point
 }
 
 const patience = 60_000
 
-async function before(signal: AbortSignal, begun: Promise<unknown>): Promise<void> {
-  const late = setTimeout(patience, undefined, { signal }).then(() => {
-    throw new JobError('server', `the dumps did not begin their transactions within ${patience / 1000} seconds`, {
-      hint: 'the server is very busy, or slow to log in to: try again later, or with less `parallel`',
+async function before<T>(signal: AbortSignal, begun: Promise<T>): Promise<T> {
+  const inTime = new AbortController()
+  const late = setTimeout(patience, undefined, { signal: AbortSignal.any([signal, inTime.signal]) }).then(() => {
+    throw new JobError('server', `the transactions did not begin within ${patience / 1000} seconds`, {
+      hint: 'the server is very busy: try again later, or with less `parallel`',
     })
   })
+  late.catch(() => {})
   begun.catch(() => {})
-  await Promise.race([begun, late])
-}
-
-/** A dump that fails before says so by its stream, which nobody reads yet. */
-async function begunOrEnded({ stream, begun }: Opening): Promise<void> {
-  const ended = new AbortController()
-  const failed = once(stream, 'error', { signal: ended.signal }).then(([error]) => {
-    throw error
-  })
-  failed.catch(() => {})
   try {
-    await Promise.race([begun, failed])
+    return await Promise.race([begun, late])
   } finally {
-    ended.abort()
-    // an error that comes later is seen by who reads the stream
-    stream.on('error', () => {})
+    inTime.abort()
   }
 }
 
@@ -112,18 +89,17 @@ const tries = 10
  * Without the privilege for the lock: begin, and look whether anything was committed meanwhile. A transaction is in the binary log a
  * moment before rows show it, so the position must have stood still for a while before, and must afterwards.
  */
-async function openChecked(options: Options): Promise<Opened> {
-  const { run, session, server } = options
+async function openChecked(options: Options): Promise<MysqlFacts['consistency']> {
+  const { run, session, readers, server } = options
   if ((run.source as Source).flushLogs) await session.execute('FLUSH BINARY LOGS')
   for (let i = 0; i < tries; i++) {
     const still = await standsStill(session, server, run)
     if (!still) continue
-    const { streams, point } = await begin(options)
+    const point = await begin(options)
     await setTimeout(settle, undefined, { signal: run.signal })
     if (same(still, point) && same(point, await position(session, server)))
-      return { streams, consistency: { kind: 'snapshot', by: 'positions', ...point } }
-    for (const stream of streams) stream.destroy()
-    await session.execute('ROLLBACK')
+      return { kind: 'snapshot', by: 'positions', ...point }
+    await together([session, ...readers].map((one) => one.execute('ROLLBACK')))
   }
   throw new JobError(
     'server',

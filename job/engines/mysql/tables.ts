@@ -81,6 +81,26 @@ async function columnDigests(session: Session): Promise<Map<string, string>> {
   return new Map(rows.map(({ name, digest }) => [name, digest]))
 }
 
+export interface Column {
+  name: string
+  /** As SQL has it. */
+  type: string
+  /** Of a column that is computed; `ROW START` and `ROW END` of one that keeps history. */
+  expression: string
+}
+
+/** Columns of all tables of some databases, in their order, those that are invisible too. */
+export async function columnsOf(session: Session, databases: readonly string[]): Promise<Map<string, Column[]>> {
+  if (databases.length === 0) return new Map()
+  const rows = await session.rows<Column & { table: string }>(
+    `SELECT CONCAT(table_schema, '.', table_name) AS \`table\`, column_name AS name, column_type AS type,
+            IFNULL(generation_expression, '') AS expression
+       FROM information_schema.columns WHERE table_schema IN (?) ORDER BY table_schema, table_name, ordinal_position`,
+    [databases],
+  )
+  return Map.groupBy(rows, (row) => row.table)
+}
+
 async function programsOf(session: Session): Promise<Map<string, Objects>> {
   const rows = await session.rows<{ db: string; what: 'routines' | 'triggers' | 'events'; n: string }>(
     `SELECT routine_schema AS db, 'routines' AS what, COUNT(*) AS n FROM information_schema.routines WHERE routine_schema NOT IN (?) GROUP BY 1

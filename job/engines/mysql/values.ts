@@ -105,7 +105,9 @@ export const Source = z
       .describe(
         'what a restore is compared with: the number of rows of each table, or a checksum over all columns too, which reads them all',
       ),
-    extraOptions: extraOptions.describe('more options for mysqldump or mariadb-dump'),
+    extraOptions: extraOptions.describe(
+      'more options for mysqldump or mariadb-dump, which write the definitions, and with method: mysqldump all',
+    ),
   })
   .refine(oneAddress.check, oneAddress.message)
   .superRefine(({ method, singleTransaction }, issues) => {

@@ -1,3 +1,5 @@
+import { assemble, compile, signed, type, unsigned } from '../../io/wasm.ts'
+
 /** CRC-64 as RDB files and serialised values have it: Jones' polynomial, reflected, begun with 0. */
 export interface Crc64 {
   update(bytes: Buffer, from?: number, to?: number): void
@@ -46,9 +48,6 @@ const roomForData = pages * 65536 - dataAt
 
 /** Bytes of instructions (WebAssembly, chapter 5.4). Locals: 0 where to read, 1 where to end, 2 the state. */
 const code = {
-  i32: 0x7f,
-  i64: 0x7e,
-  noResult: 0x40,
   block: 0x02,
   loop: 0x03,
   end: 0x0b,
@@ -70,20 +69,6 @@ const code = {
   xor64: 0x85,
   shiftRight64: 0x88,
   wrap: 0xa7,
-}
-
-/** A number of any size. */
-function unsigned(value: number): number[] {
-  return value < 128 ? [value] : [(value & 127) | 128, ...unsigned(value >>> 7)]
-}
-
-/** Up to 8191. */
-function signed(value: number): number[] {
-  return value < 64 ? [value] : [(value & 127) | 128, value >>> 7]
-}
-
-function counted(bytes: number[]): number[] {
-  return [...unsigned(bytes.length), ...bytes]
 }
 
 /** What table `table` has for the lowest byte of the word on the stack. */
@@ -112,51 +97,24 @@ function body(): number[] {
     ...(i > 0 ? [c.xor64] : []),
   ])
   const byEight = [
-    ...[c.block, c.noResult, c.loop, c.noResult],
+    ...[c.block, type.none, c.loop, type.none],
     ...[c.get, 0, c.const32, ...signed(8), c.add32, c.get, 1, c.above, c.branchIf, 1],
     ...[...word, ...looks, c.set, 2, ...advance(8), c.branch, 0, c.end, c.end],
   ]
   const byte = [c.get, 2, c.get, 0, c.load8, 0, 0, c.xor64, ...look(0), ...shifted(8), c.xor64, c.set, 2]
   const byOne = [
-    ...[c.block, c.noResult, c.loop, c.noResult],
+    ...[c.block, type.none, c.loop, type.none],
     ...[c.get, 0, c.get, 1, c.notBelow, c.branchIf, 1],
     ...[...byte, ...advance(1), c.branch, 0, c.end, c.end],
   ]
   const begin = [c.const32, 0, c.load64, 0, 0, c.set, 2]
   const keep = [c.const32, 0, c.get, 2, c.store64, 0, 0]
-  return [1, 1, c.i64, ...begin, ...byEight, ...byOne, ...keep, c.end]
+  return [...begin, ...byEight, ...byOne, ...keep]
 }
 
-function module(): Uint8Array<ArrayBuffer> {
-  const name = (text: string) => counted([...Buffer.from(text)])
-  const sections: [number, number[]][] = [
-    [1, [1, 0x60, 2, code.i32, code.i32, 0]],
-    [3, [1, 0]],
-    [5, [1, 0, pages]],
-    [7, [2, ...name('memory'), 2, 0, ...name('pass'), 0, 0]],
-    [10, [1, ...counted(body())]],
-  ]
-  return Uint8Array.from([
-    0,
-    ...Buffer.from('asm'),
-    1,
-    0,
-    0,
-    0,
-    ...sections.flatMap(([id, bytes]) => [id, ...counted(bytes)]),
-  ])
-}
-
-/** Of what Node has, and its types do not name. */
-declare const WebAssembly: {
-  Module: new (bytes: Uint8Array) => object
-  Instance: new (module: object) => { exports: unknown }
-}
-
-const made = new WebAssembly.Instance(new WebAssembly.Module(module())).exports as {
-  memory: { buffer: ArrayBuffer }
-  pass(from: number, to: number): void
-}
+const made = compile<{ pass(from: number, to: number): void }>(
+  assemble([{ name: 'pass', parameters: 2, locals: [type.i64], body: body() }], pages),
+)()
 const { pass } = made
 const memory = new Uint8Array(made.memory.buffer)
 const words = new Int32Array(made.memory.buffer, 0, 2) as unknown as [number, number]

@@ -94,15 +94,16 @@ describe.each(releases.filter(([name]) => !chosen || chosen.includes(name)))('%s
       await real().restart()
       root = await connect()
       const before = await all()
-      use({ parallel: 32, extraOptions: ['--skip-extended-insert'] }, { parallel: 4 })
+      use({ parallel: 32 }, { parallel: 4 })
       const { id, facts } = await backup()
       const pieces = new Map<string, number[]>()
       for (const { path, kind, tables: held = [] } of facts.parts) {
         if (kind !== 'data') continue
         const statements = await statementsIn(join(work.store, 'nightly', id, 'db', `${path}.zst`))
         for (const table of held) {
-          const rows = statements.filter((line) => line.startsWith(`INSERT INTO \`${table.replace('large.', '')}\``))
-          pieces.set(table, [...(pieces.get(table) ?? []), rows.length])
+          const inserts = statements.filter((line) => line.startsWith(`INSERT INTO \`${table.replace('large.', '')}\``))
+          const rows = inserts.reduce((sum, insert) => sum + insert.split('),(').length, 0)
+          pieces.set(table, [...(pieces.get(table) ?? []), rows])
         }
       }
       for (const { name, rows, cut } of tables) {

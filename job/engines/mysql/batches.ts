@@ -1,10 +1,10 @@
 import { quoteName, type Session } from '../../io/mysql.ts'
 import type { Server } from './server.ts'
-import { keyOf, type Table } from './tables.ts'
+import type { Table } from './tables.ts'
 
-/** What one connection dumps: whole tables, or a range of one. */
-export interface Lane {
-  tables: Table[]
+/** The rows of one part: of whole tables of one database, or a range of one table. */
+export interface Batch {
+  tables: [Table, ...Table[]]
   /** Condition on the rows of its one table, and which piece of how many it is. */
   piece?: { where: string; number: number; of: number }
 }
@@ -14,52 +14,54 @@ export interface Cut {
   pieces: number
 }
 
-/** Below this a table is not worth a connection of its own. */
-const worthCutting = 64 * 1024 * 1024
+const mebibyte = 1024 * 1024
+/** Below this a table is not worth cutting, and small tables share a part: thousands of them are not thousands of objects. */
+const smallest = 64 * mebibyte
+/** More would be lost when its part is damaged, and a connection that takes it last would be waited for. */
+const largest = 1024 * mebibyte
+/** So that connections which are done early find more to do. */
+const piecesEach = 4
+const most = 256
 
-/**
- * Pure: which tables to cut, into how many pieces, so that `parallel` connections have about the same to do. Each piece takes a
- * connection, since a condition is on all tables of one; one is left for the other tables.
- */
+/** Pure: which tables to cut, into how many pieces, so that `parallel` connections have about the same to do, now and when it is restored. */
 export function cuts(tables: readonly Table[], parallel: number): Cut[] {
   const total = tables.reduce((sum, table) => sum + table.bytes, 0)
-  const found: Cut[] = []
-  let left = parallel
-  for (const table of bySize(tables)) {
-    const others = tables.length > found.length + 1 ? 1 : 0
-    const pieces = Math.min(Math.round((table.bytes / total) * parallel), left - others)
-    if (pieces < 2 || table.bytes < worthCutting) break
-    found.push({ table, pieces })
-    left -= pieces
-  }
-  return found
+  const size = Math.max(smallest, Math.min(largest, total / (parallel * piecesEach)))
+  return tables.flatMap((table) => {
+    const pieces = Math.min(most, Math.round(table.bytes / size))
+    return pieces < 2 ? [] : [{ table, pieces }]
+  })
 }
 
-/** Pure: whole tables dealt out to `lanes` connections, the largest first, each to the one that has least. */
-export function deal(tables: readonly Table[], lanes: number): Lane[] {
-  const dealt = Array.from({ length: Math.min(lanes, tables.length) }, () => ({ tables: [] as Table[], bytes: 0 }))
-  for (const table of bySize(tables)) {
-    const least = dealt.reduce((a, b) => (b.bytes < a.bytes ? b : a))
-    least.tables.push(table)
-    // a table costs time even without rows
-    least.bytes += table.bytes + 64 * 1024
-  }
-  return dealt.map((lane) => ({ tables: lane.tables }))
+/** Pure: whole tables, the small ones of a database together. */
+export function grouped(tables: readonly Table[]): Batch[] {
+  return [...Map.groupBy(tables, (table) => table.database).values()].flatMap((group) => {
+    const batches: { tables: Table[]; bytes: number }[] = []
+    for (const table of group) {
+      const last = batches.at(-1)
+      if (!last || last.bytes + table.bytes > smallest) batches.push({ tables: [table], bytes: table.bytes })
+      else {
+        last.tables.push(table)
+        last.bytes += table.bytes
+      }
+    }
+    return batches.map(({ tables }) => ({ tables: tables as Batch['tables'] }))
+  })
 }
 
-function bySize(tables: readonly Table[]): Table[] {
-  return [...tables].sort((a, b) => b.bytes - a.bytes)
+function bytesOf({ tables, piece }: Batch): number {
+  return tables.reduce((sum, table) => sum + table.bytes, 0) / (piece?.of ?? 1)
 }
 
-interface Laning {
+interface Batching {
   tables: readonly Table[]
   parallel: number
   server: Server
 }
 
-/** The lanes of a backup. Asks the server for the keys that cut large tables into even pieces. */
-export async function lanesOf(session: Session, { tables, parallel, server }: Laning): Promise<Lane[]> {
-  const pieces: Lane[] = []
+/** The parts of a backup, the largest first. Asks the server for the keys that cut large tables into even pieces. */
+export async function batchesOf(session: Session, { tables, parallel, server }: Batching): Promise<Batch[]> {
+  const pieces: Batch[] = []
   const whole = new Set(tables)
   for (const { table, pieces: count } of cuts(tables, parallel)) {
     const wheres = await ranges(session, { table, count, server })
@@ -68,7 +70,7 @@ export async function lanesOf(session: Session, { tables, parallel, server }: La
     for (const [i, where] of wheres.entries())
       pieces.push({ tables: [table], piece: { where, number: i + 1, of: wheres.length } })
   }
-  return [...pieces, ...deal([...whole], Math.max(1, parallel - pieces.length))]
+  return [...pieces, ...grouped([...whole])].sort((a, b) => bytesOf(b) - bytesOf(a))
 }
 
 const integers = ['tinyint', 'smallint', 'mediumint', 'int', 'bigint']
@@ -200,8 +202,4 @@ export function folders(databases: readonly string[]): Map<string, string> {
       return [database, folder]
     }),
   )
-}
-
-export function tablesIn(lanes: readonly Lane[]): string[] {
-  return [...new Set(lanes.flatMap((lane) => lane.tables.map(keyOf)))]
 }

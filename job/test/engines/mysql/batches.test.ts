@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { boundaries, conditions, cuts, deal, folders } from '../../../engines/mysql/lanes.ts'
+import { boundaries, conditions, cuts, folders, grouped } from '../../../engines/mysql/batches.ts'
 import type { Table } from '../../../engines/mysql/tables.ts'
 
 const mega = 1024 * 1024
@@ -8,54 +8,27 @@ const table = (name: string, size: number): Table => ({
 })
 
 describe('large tables are cut', () => {
-  test.each<[string, [string, number][], number, Record<string, number>]>([
-    ['one that is all', [['a', 1000]], 4, { a: 4 }],
-    [
-      'one that is nearly all, and leaves a connection to the others',
-      [
-        ['a', 1000],
-        ['b', 1],
-      ],
-      4,
-      { a: 3 },
-    ],
-    [
-      'two that are half each',
-      [
-        ['a', 1000],
-        ['b', 1000],
-      ],
-      4,
-      { a: 2, b: 2 },
-    ],
-    [
-      'none of four equal ones',
-      [
-        ['a', 500],
-        ['b', 500],
-        ['c', 500],
-        ['d', 500],
-      ],
-      4,
-      {},
-    ],
-    ['none that is small', [['a', 60]], 4, {}],
-    ['none with one connection', [['a', 1000]], 1, {}],
+  test.each<[string, Record<string, number>, number, Record<string, number>]>([
+    ['so that each connection has several pieces', { a: 1600, b: 1600, c: 3200 }, 4, { a: 4, b: 4, c: 8 }],
+    ['not into pieces of less than 64 MiB', { a: 300, b: 90 }, 4, { a: 5 }],
+    ['not into pieces of more than 1 GiB', { a: 100_000 }, 4, { a: 98 }],
+    ['not into more pieces than 256', { a: 1_000_000 }, 4, { a: 256 }],
+    ['for one connection too: a restore may have more', { a: 1000 }, 1, { a: 4 }],
+    ['not when they are small', { a: 60, b: 60, c: 60 }, 4, {}],
   ])('%s', (_, sizes, parallel, expected) => {
     const found = cuts(
-      sizes.map(([name, size]) => table(name, size)),
+      Object.entries(sizes).map(([name, size]) => table(name, size)),
       parallel,
     )
     expect(Object.fromEntries(found.map((cut) => [cut.table.name, cut.pieces]))).toEqual(expected)
   })
 })
 
-test('whole tables are dealt out by size, each to one connection', () => {
-  const lanes = deal([table('a', 5), table('b', 4), table('c', 3), table('d', 3), table('e', 0)], 2)
-  expect(lanes.map((lane) => lane.tables.map(({ name }) => name).join(''))).toEqual(['ad', 'bce'])
+test('small tables of a database share a part', () => {
+  const other = { ...table('x', 1), database: 'other' }
+  const batches = grouped([table('a', 5), table('b', 50), table('c', 10), other, table('d', 200), table('e', 0)])
+  expect(batches.map(({ tables }) => tables.map(({ name }) => name).join(''))).toEqual(['ab', 'c', 'd', 'e', 'x'])
 })
-
-test('there are no more connections than tables', () => expect(deal([table('a', 1)], 4)).toHaveLength(1))
 
 test('every key meets exactly one condition', () => {
   expect(conditions('`id`', [5n, 9n])).toEqual(['`id` < 5', '`id` >= 5 AND `id` < 9', '`id` >= 9'])

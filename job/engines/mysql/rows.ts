@@ -1,0 +1,126 @@
+import type { Readable } from 'node:stream'
+import { JobError } from '../../errors.ts'
+import { lending } from '../../io/lending.ts'
+import { quoteName, type ReadingSession, type Session } from '../../io/mysql.ts'
+import type { Batch } from './batches.ts'
+import { Inserts } from './inserts.ts'
+import { completion } from './sections.ts'
+import { isOlder, type Server } from './server.ts'
+import { type Column, keyOf, type Table } from './tables.ts'
+
+/** How the rows of one table are read and written. */
+interface Shape {
+  columns: string[]
+  /** With the rows that a system-versioned table had before. */
+  history: boolean
+}
+
+/** The least that makes rows mean on another server what they mean on this one. */
+const settings = [
+  ['NAMES utf8mb4'],
+  ["SESSION time_zone = '+00:00'", "sql_mode = 'NO_AUTO_VALUE_ON_ZERO'", 'foreign_key_checks = 0', 'unique_checks = 0'],
+].map((group) => `SET ${group.join(', ')};\n`)
+
+/** A year: storages may pause for longer than the server's patience. */
+const patience = 31_536_000
+
+/** What the server would otherwise cut short, or write in another way. */
+const own = {
+  MySQL: ['max_execution_time = 0'],
+  MariaDB: ['max_statement_time = 0'],
+}
+
+/** Makes a session one that reads rows: always the same bytes, however long it takes. */
+export async function prepare(session: Session, { product }: Server): Promise<void> {
+  const common = [
+    ...["time_zone = '+00:00'", "sql_mode = ''", 'sql_select_limit = 18446744073709551615'],
+    ...[`net_write_timeout = ${patience}`, `wait_timeout = ${patience}`],
+  ]
+  await session.execute(`SET SESSION ${[...common, ...own[product]].join(', ')}`)
+}
+
+/**
+ * One reader of a snapshot: it turns what its session reads into statements, without a client program between. Keeps count of the rows of
+ * each table.
+ */
+export class RowReader {
+  readonly rows = new Map<string, number>()
+  private readonly inserts = new Inserts()
+  private readonly session: ReadingSession
+  private readonly server: Server
+  private readonly columns: ReadonlyMap<string, Column[]>
+
+  constructor(session: ReadingSession, server: Server, columns: ReadonlyMap<string, Column[]>) {
+    this.session = session
+    this.server = server
+    this.columns = columns
+  }
+
+  /** A part that any client restores by itself. Its session has begun the snapshot. */
+  part(batch: Batch): Readable {
+    return lending(this.statements(batch))
+  }
+
+  private async *statements({ tables, piece }: Batch): AsyncGenerator<Buffer> {
+    const [{ database }] = tables
+    yield Buffer.from(`-- Rows of ${this.server.product} ${this.server.version}\n\n${settings.join('')}\n`)
+    yield Buffer.from(`USE ${quoteName(database)};\n`)
+    await this.session.execute('SAVEPOINT holdfast')
+    for (const table of tables) {
+      const name = quoteName(table.name)
+      // who looks for the table finds it by this (sections.ts)
+      yield Buffer.from(`\n--\n-- Dumping data for table ${name}\n--\n\n`)
+      const shape = shapeOf(table, this.columns.get(keyOf(table)) ?? [], this.server)
+      const around = keysAround(table, piece !== undefined)
+      if (shape.history) yield keepHistory
+      if (around) yield Buffer.from(`ALTER TABLE ${name} DISABLE KEYS;\n`)
+      yield* this.rowsOf(table, shape, piece?.where)
+      if (around) yield Buffer.from(`ALTER TABLE ${name} ENABLE KEYS;\n`)
+      // lets go of the table: it may be altered from now on
+      await this.session.execute('ROLLBACK TO SAVEPOINT holdfast')
+    }
+    yield Buffer.from(completion)
+  }
+
+  private async *rowsOf(table: Table, { columns, history }: Shape, where?: string): AsyncGenerator<Buffer> {
+    const key = keyOf(table)
+    const from = `${quoteName(table.database)}.${quoteName(table.name)}`
+    const range = where === undefined ? '' : ` FORCE INDEX (PRIMARY) WHERE ${where}`
+    const query = `SELECT /*!40001 SQL_NO_CACHE */ ${columns.join(',')} FROM ${from}${history ? ' FOR SYSTEM_TIME ALL' : ''}${range}`
+    const head = Buffer.from(`INSERT INTO ${quoteName(table.name)} (${columns.join(',')}) VALUES `)
+    const what = `rows of ${key}`
+    const answer = this.session.answer(query, what)
+    yield* this.inserts.of(answer, { head, what: `MySQL server ${this.session.server}: ${what}` })
+    this.rows.set(key, (this.rows.get(key) ?? 0) + this.inserts.rows)
+  }
+}
+
+const keepHistory = Buffer.from('/*M!101100 SET SESSION system_versioning_insert_history = 1 */;\n')
+
+/** Of these engines, an index that is made at the end is made faster. */
+function keysAround({ engine }: Table, isPiece: boolean): boolean {
+  return !isPiece && ['myisam', 'aria'].includes(engine.toLowerCase())
+}
+
+/** MariaDB takes history back since 10.11, where it is by time and not by transactions. */
+export function keepsHistory({ versioned }: Table, columns: readonly Column[], server: Server): boolean {
+  const byTime = columns.every(({ type, expression }) => !isPeriod(expression) || type.startsWith('timestamp'))
+  return versioned && byTime && server.product === 'MariaDB' && !isOlder(server.version, '10.11')
+}
+
+function isPeriod(expression: string): boolean {
+  return expression === 'ROW START' || expression === 'ROW END'
+}
+
+function shapeOf(table: Table, all: readonly Column[], server: Server): Shape {
+  const history = keepsHistory(table, all, server)
+  const stored = all.filter(({ expression }) => expression === '' || (history && isPeriod(expression)))
+  // where nobody named them, they have these names and are listed nowhere
+  const hidden = history && !all.some(({ expression }) => isPeriod(expression)) ? ['row_start', 'row_end'] : []
+  const columns = [...stored.map(({ name }) => name), ...hidden].map(quoteName)
+  if (columns.length === 0)
+    throw new JobError('server', `table ${keyOf(table)} has no column that is not computed`, {
+      hint: 'it has nothing to keep: exclude it, or choose method: mysqldump',
+    })
+  return { columns, history }
+}
