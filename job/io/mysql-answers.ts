@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import type { Connection } from 'mysql2/promise'
 import { waitingBytes } from './lending.ts'
+import { release } from './memory.ts'
 
 /** What a connection of mysql2 is made of: all that it reads, decrypted, goes through its parser, and `stream` stands still when told. */
 interface Inside {
@@ -13,7 +14,8 @@ const query = 3
 
 /**
  * What the server says to a statement, as the bytes come, for who understands them; at most `waitingBytes` wait. Does not know where the
- * answer ends: who takes it stops there, and closes the connection when it stops before. Rejects when the connection ends.
+ * answer ends: who takes it stops there, and closes the connection when it stops before. A chunk is lent until the next is asked for. Rejects
+ * when the connection ends.
  */
 export async function* answerTo(connection: Connection, sql: string): AsyncGenerator<Buffer> {
   const { connection: inside } = connection as unknown as { connection: Inside }
@@ -42,6 +44,7 @@ export async function* answerTo(connection: Connection, sql: string): AsyncGener
       if (chunk) {
         waiting -= chunk.length
         yield chunk
+        release(chunk)
         if (chunks.length === 0) stream.resume()
       } else if (closed) throw new Error('the connection was closed')
       else await new Promise<void>((resolve) => (wake = resolve))

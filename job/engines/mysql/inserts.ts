@@ -133,9 +133,12 @@ export class Inserts {
   }
 
   private readHeader(): void {
-    this.header += (this.memory[this.at++] as number) * 2 ** (8 * this.headerBytes++)
+    const byte = this.memory[this.at++] as number
+    // the fourth numbers the packets
+    if (this.headerBytes < 3) this.header |= byte << (8 * this.headerBytes)
+    this.headerBytes += 1
     if (this.headerBytes < 4) return
-    this.left = this.header & longest
+    this.left = this.header
     this.fresh = !this.continued
     this.continued = this.left === longest
     this.header = 0
