@@ -15,6 +15,7 @@ import { explain, issuesOf } from './issues.ts'
 import { chartValues, job, pod } from './kubernetes/values.ts'
 import { Limits } from './limits.ts'
 import type { Trust } from './manifest.ts'
+import { Metrics } from './metrics.ts'
 import { StorageValues } from './storages/index.ts'
 
 export { seconds } from './durations.ts'
@@ -135,6 +136,7 @@ export const Values = z.strictObject({
   backups: z.record(name, Plan).default({}),
   restores: z.record(name, Restore).default({}),
   copies: z.record(name, Copy).default({}),
+  metrics: Metrics.default({}),
   ...chartValues,
 })
 export type Values = z.infer<typeof Values>

@@ -11,6 +11,7 @@ import { eventually, type Workers } from './io/workers.ts'
 import { type Coordination, coordinate, uncoordinated } from './kubernetes/run.ts'
 import type { Template } from './kubernetes/template.ts'
 import { limitOver, pacingOf, type Subject } from './limits.ts'
+import type { Figures } from './metrics.ts'
 import type { Storage } from './storage.ts'
 import { openStorage } from './storages/index.ts'
 import { limited } from './storages/limited.ts'
@@ -66,9 +67,10 @@ async function main(args: string[]): Promise<number> {
   let error: unknown
   let facts: Record<string, unknown> = {}
   let coordination = uncoordinated
+  let config: Config | undefined
   try {
     coordination = await coordinate({ request, surroundings: environment.kubernetes, log })
-    const config = needsNone(request) ? bareConfig(request.settings) : await loadConfig(request.settings)
+    config = needsNone(request) ? bareConfig(request.settings) : await loadConfig(request.settings)
     await coordination.begin(stop)
     const [command, { print }] = await Promise.all([commands[request.verb](), import('./io/print.ts')])
     const result = await command(open.job(config, coordination), { ...request, format: request.output } as never)
@@ -84,13 +86,15 @@ async function main(args: string[]): Promise<number> {
       log.error({ stack: thrown instanceof Error ? thrown.stack : String(thrown) }, 'this is a bug of holdfast')
   }
   await open.close()
-  const summary = summarise({
-    verb: request.verb,
-    seconds: (performance.now() - begun) / 1000,
-    facts,
-    warnings: open.warnings,
-    ...(error === undefined ? {} : { error }),
-  })
+  const seconds = (performance.now() - begun) / 1000
+  const { warnings, figures, warn } = open
+  const ended = { verb: request.verb, seconds, facts, ...(error === undefined ? {} : { error }) }
+  if (config?.metrics.pushgateway) {
+    const { sendMetrics } = await import('./commands/metrics.ts')
+    const summary = summarise({ ...ended, warnings })
+    await sendMetrics({ request, config, summary, figures, now: new Date(), stop: stop.signal, warn })
+  }
+  const summary = summarise({ ...ended, warnings })
   await coordination.end(summary)
   if (isRun(request.verb)) report(summary, { log, terminationLog: environment.terminationLog })
   else if (error !== undefined) log.error({ ...(summary.hint ? { hint: summary.hint } : {}) }, `${summary.error}`)
@@ -145,6 +149,7 @@ function stopOnSignals(stop: AbortController): void {
 
 function openJob({ request, log, stop }: { request: Request; log: Job['log']; stop: AbortController }) {
   const warnings: string[] = []
+  const figures: Figures = {}
   const storages = new Map<string, Promise<Storage>>()
   const teams: Workers[] = []
   const progress = progressTo({ log, stream: process.stderr })
@@ -185,6 +190,7 @@ function openJob({ request, log, stop }: { request: Request; log: Job['log']; st
       secret,
       about,
       warnings,
+      figures,
       now: () => new Date(),
       warn,
       storage: async (name) => storage(name),
@@ -228,5 +234,5 @@ function openJob({ request, log, stop }: { request: Request; log: Job['log']; st
     await Promise.allSettled([...storages.values()].map(async (storage) => (await storage).close()))
   }
 
-  return { job, close, warnings }
+  return { job, close, warnings, figures, warn }
 }

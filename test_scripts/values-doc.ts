@@ -54,7 +54,7 @@ interface Section {
 }
 
 const engineNames = engines.map(({ name }) => name)
-const parts = ['cluster', 'storages', 'backups', 'restores', 'copies', 'pod', 'job']
+const parts = ['cluster', 'storages', 'backups', 'restores', 'copies', 'metrics', 'pod', 'job']
 
 const sections: Section[] = [
   {
@@ -99,6 +99,11 @@ const sections: Section[] = [
     at: ['copies', '*'],
   },
   {
+    title: 'metrics',
+    says: 'What runs tell Prometheus of themselves. [metrics.md](metrics.md) has the metrics, and rules for alerts.',
+    at: ['metrics'],
+  },
+  {
     title: 'hooks',
     says: 'In `backups.PLAN`, `restores.NAME`, and in each of their sources and targets: what is done around them. [hooks.md](hooks.md) has examples.',
     at: ['backups', '*', 'hooks'],
@@ -138,6 +143,26 @@ const examples: Record<string, string> = {
   '(top).backups': 'backups: { nightly: { … } }',
   '(top).restores': 'restores: { once: { … } }',
   '(top).copies': 'copies: { offsite: { … } }',
+  metrics: 'metrics: { pushgateway: { url: "http://pushgateway.monitoring:9091" } }',
+  'metrics.pushgateway': 'pushgateway: { url: "http://pushgateway.monitoring:9091" }',
+  'pushgateway.url': 'url: https://pushgateway.example.org',
+  'pushgateway.labels': 'labels: { team: data }',
+  'pushgateway.credentials': 'credentials: { secret: pushgateway }',
+  'pushgateway.credentials.secret': 'secret: pushgateway',
+  'pushgateway.credentials.usernameKey': 'usernameKey: user',
+  'pushgateway.credentials.passwordKey': 'passwordKey: pass',
+  'pushgateway.credentials.username': 'username: holdfast',
+  'pushgateway.tls': 'tls: { ca: { secret: pushgateway-ca } }',
+  'pushgateway.tls.mode': 'mode: verify-ca',
+  'pushgateway.tls.ca': 'ca: { secret: pushgateway-ca }',
+  'pushgateway.tls.ca.secret': 'secret: pushgateway-ca',
+  'pushgateway.tls.ca.key': 'key: ca.pem',
+  'pushgateway.tls.cert': 'cert: { secret: pushgateway-tls }',
+  'pushgateway.tls.cert.secret': 'secret: pushgateway-tls',
+  'pushgateway.tls.cert.key': 'key: client.pem',
+  'pushgateway.tls.key': 'key: { secret: pushgateway-tls }',
+  'pushgateway.tls.key.secret': 'secret: pushgateway-tls',
+  'pushgateway.tls.key.key': 'key: client-key.pem',
   'copies.*.plan': 'plan: nightly',
   'copies.*.from': 'from: [main]',
   'copies.*.to': 'to: [offsite]',
@@ -436,6 +461,7 @@ const meanings: Record<string, string> = {
   'mongodb.include.databases': 'whole databases, with their collections and views',
   'mongodb.exclude.databases': 'whole databases that are left out',
   'mongodb.tls': 'how the connection is protected',
+  'pushgateway.tls': 'how the connection to an https gateway is protected',
   'exclude.tables': 'single tables that do not come back, `database.table`',
   'passwords.*.secret': 'name of the Secret',
   'passwords.*.key': 'key of the password in the Secret; the user name when absent',

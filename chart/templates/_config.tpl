@@ -36,6 +36,7 @@ workers.yaml: |
 {{- $names := empty .name | ternary (keys $values.restores) (list .name) }}
 {{- $_ := include "holdfast.forJob" (dict "of" $values.restores "names" $names "once" .once) | fromJson | set $config "restores" }}
 {{- end }}
+{{- with include "holdfast.metrics" . | fromJson }}{{ $_ := set $config "metrics" . }}{{ end }}
 {{- toYaml $config }}
 {{- end }}
 

@@ -214,7 +214,7 @@ rondbService: {{ eq $.kind "backup" | ternary "create-backup" "restore-backup" }
 
 {{/*
 To list backups, nothing but the storages is opened. What writes backups cannot read them: identities are for restores. Manifests are
-signed by the job, not by its workers.
+signed by the job, not by its workers; metrics are sent by it, too.
 */}}
 {{- define "holdfast.workloadSecrets" -}}
 {{- $values := include "holdfast.values" . | fromJson }}
@@ -225,7 +225,9 @@ signed by the job, not by its workers.
 {{- with .encryption }}{{ $_ := unset . "identities" }}{{ end }}
 {{- end }}
 {{- end }}
-{{- include "holdfast.secrets" (list $values $storages) }}
+{{- $secrets := include "holdfast.secrets" (list $values $storages) | fromJsonArray }}
+{{- if not (or .worker (eq .kind "list")) }}{{ $secrets = include "holdfast.metricsSecrets" .root | fromJsonArray | concat $secrets }}{{ end }}
+{{- $secrets | uniq | sortAlpha | toJson }}
 {{- end }}
 
 {{- define "holdfast.workloadClaims" -}}

@@ -27,6 +27,7 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- range $name, $copy := .Values.copies }}
 {{- include "holdfast.validateCopy" (dict "root" $ "name" $name "copy" $copy) }}
 {{- end }}
+{{- include "holdfast.validateMetrics" . }}
 {{- if include "holdfast.guardsPods" . }}{{ include "holdfast.validateAdmissionPolicy" . }}{{ end }}
 {{- end }}
 

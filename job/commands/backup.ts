@@ -13,6 +13,7 @@ import { type Result, sizeText } from '../io/print.ts'
 import { openSink, type SourceSink } from '../io/sink.ts'
 import type { Workers } from '../io/workers.ts'
 import { formatOf, type Manifest, type SourceFacts } from '../manifest.ts'
+import type { Figures } from '../metrics.ts'
 import { version } from '../version.ts'
 import { type Begun, begin, takeUp } from './begin.ts'
 import { planNamed } from './catalogs.ts'
@@ -164,6 +165,7 @@ async function carryOut(run: Run, committed: Committed): Promise<Result> {
   })
   const short = tooFew({ plan: name, id, committed: [...committed.keys()], storages })
   const stored = summaryOf(run, committed)
+  job.figures.backup = figuresOf(committed)
   job.log.info(stored, 'backup stored')
 
   await tidy({ run, done, enough: short === undefined })
@@ -309,6 +311,12 @@ function summaryOf({ name, plan, id, storages: { failures } }: Run, committed: C
     parts: parts.length,
     bytes: bytesOf(parts),
   }
+}
+
+function figuresOf(committed: Committed): NonNullable<Figures['backup']> {
+  const [{ parts }] = [...committed.values()] as [Manifest]
+  const stored = [...committed].map(([storage, { parts }]) => ({ storage, bytes: bytesOf(parts) }))
+  return { bytes: bytesOf(parts.map(({ plain, size }) => plain ?? { size })), stored }
 }
 
 function result(data: Stored): Result {

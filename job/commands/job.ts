@@ -4,6 +4,7 @@ import type { RunContext } from '../engine.ts'
 import type { HookActions } from '../hooks.ts'
 import type { Progress } from '../io/progress.ts'
 import type { Workers } from '../io/workers.ts'
+import type { Figures } from '../metrics.ts'
 import type { Storage } from '../storage.ts'
 
 /** What main.ts hands to every command: the validated config and the doors to the outside. */
@@ -20,6 +21,8 @@ export interface Job extends RunContext {
   /** Told as soon as it is known which backup the run makes or restores. */
   about(backup: { plan: string; id: string }): void
   readonly warnings: readonly string[]
+  /** What the run has in numbers so far, for its metrics. */
+  readonly figures: Figures
   /** Now; a parameter so that tests decide. */
   now(): Date
 }

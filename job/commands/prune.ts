@@ -68,6 +68,8 @@ export async function pruneAfterBackup(job: Job, plan: string, storages?: string
 }
 
 async function pruneStorages(job: Job, { plan, dryRun = false, storages }: PruneOptions) {
+  // until it has ended well
+  if (!dryRun) job.figures.retention = { failed: true, storages: [] }
   const values = planNamed(job.config, plan)
   const chosen = storages?.length ? values.storages.filter((name) => storages.includes(name)) : values.storages
   const strange = storages?.find((name) => !values.storages.includes(name))
@@ -89,7 +91,14 @@ async function pruneStorages(job: Job, { plan, dryRun = false, storages }: Prune
       .map(({ storage, id, failed }) => `backup ${id} was not removed from storage ${storage}: ${failed}`),
     ...unreachable.map(({ storage, error }) => `storage ${storage} was not pruned: ${textOf(error)}`),
   ]
+  if (!dryRun) job.figures.retention = { failed: troubles.length > 0, storages: answers.map(countsOf) }
   return { rows, troubles }
+}
+
+function countsOf({ storage, answer: { rows } }: { storage: string; answer: Decision }) {
+  const backups = rows.filter(({ action }) => action === 'keep' || action === 'remove')
+  const removed = backups.filter(({ action, failed }) => action === 'remove' && !failed).length
+  return { storage, kept: backups.length - removed, removed }
 }
 
 interface Decision {

@@ -44,7 +44,7 @@ describe('values', () => {
   })
 
   test('may be empty', () =>
-    expect(parseValues({}, 'f')).toEqual({ storages: {}, backups: {}, restores: {}, copies: {} }))
+    expect(parseValues({}, 'f')).toEqual({ storages: {}, backups: {}, restores: {}, copies: {}, metrics: {} }))
 
   test.each<[unknown]>([['latest'], ['1795218000'], [1_795_218_000], ['2026-11-21T03:00']])('pick %j', (pick) => {
     const parsed = parseValues(

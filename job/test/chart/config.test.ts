@@ -21,8 +21,11 @@ test("the job accepts the chart's own values", () => {
 
 test('the examples in values.yaml are right', () => {
   const own = readFileSync(join(chart, 'values.yaml'), 'utf8')
-  const uncommented = own.replace(/^(storages|backups|restores|copies): \{\}$/gm, '$1:').replace(/^# {2}/gm, '  ')
-  const { storages, backups, restores, copies } = parseValues(parse(uncommented), 'values.yaml')
+  const uncommented = own
+    .replace(/^(storages|backups|restores|copies|metrics): \{\}$/gm, '$1:')
+    .replace(/^# {2}/gm, '  ')
+  const { storages, backups, restores, copies, metrics } = parseValues(parse(uncommented), 'values.yaml')
+  expect(metrics.pushgateway).toMatchObject({ url: 'http://pushgateway.monitoring:9091', labels: { team: 'data' } })
   expect(Object.keys({ ...storages, ...backups, ...restores, ...copies })).toEqual([
     'main',
     'local',
@@ -83,21 +86,26 @@ test.skipIf(helms.length < 2).each(ciFiles)('every Helm renders the same of char
 })
 
 /** The part of the values that a workload gets: its plan, restore or copy, and the storages that this names. */
-function expectedConfig({ cluster, storages, backups, restores, copies }: Json, { metadata, immutable }: Json): Json {
+function expectedConfig(given: Json, { metadata, immutable }: Json): Json {
+  const { cluster, storages, backups, restores, copies } = given
   const plan = metadata.labels['holdfast/plan']
   const restore = metadata.labels['holdfast/restore']
   const copy = metadata.labels['holdfast/copy']
+  const metrics = metricsOf(given)
   const only = (all: Json, names: string[]) =>
     Object.fromEntries(names.map((name) => [name, forJob(all[name], { once: immutable })]))
-  if (plan) return { cluster, storages: only(storages, backups[plan].storages), backups: only(backups, [plan]) }
-  if (restore)
-    return { cluster, storages: only(storages, restores[restore].from.storages), restores: only(restores, [restore]) }
+  if (plan)
+    return { cluster, storages: only(storages, backups[plan].storages), backups: only(backups, [plan]), ...metrics }
+  if (restore) {
+    const used = only(storages, restores[restore].from.storages)
+    return { cluster, storages: used, restores: only(restores, [restore]), ...metrics }
+  }
   if (copy) {
     const { plan: of, from = [], to = [] } = copies[copy]
     const own = backups[of]
     const used = [...new Set([...from, ...to, ...(own?.storages ?? [])])]
     const ofPlan = own ? { backups: only(backups, [of]) } : {}
-    return { cluster, storages: only(storages, used), copies: only(copies, [copy]), ...ofPlan }
+    return { cluster, storages: only(storages, used), copies: only(copies, [copy]), ...ofPlan, ...metrics }
   }
   return {
     cluster,
@@ -105,6 +113,14 @@ function expectedConfig({ cluster, storages, backups, restores, copies }: Json, 
     backups: only(backups, Object.keys(backups ?? {})),
     restores: only(restores, Object.keys(restores ?? {})),
   }
+}
+
+/** With the labels that keep releases apart. */
+function metricsOf({ metrics }: Json): Json {
+  if (!metrics) return {}
+  const { pushgateway } = metrics
+  const labels = { namespace: 'db', release: 'prod', ...pushgateway.labels }
+  return { metrics: { pushgateway: { ...pushgateway, labels } } }
 }
 
 function forJob({ pod, job, ...entry }: Json, { once = false }: { once?: boolean }): Json {

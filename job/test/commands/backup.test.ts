@@ -42,6 +42,30 @@ test('a backup is read once, and is in every storage, each with a manifest of it
   expect(stores[0].objects).toEqual(stores[1].objects)
 })
 
+test('the figures of a backup are its size, and what each storage that has it keeps', async () => {
+  const { stores, job } = await setUp()
+  const run = job()
+  await backup(run, { plan: 'nightly' })
+  const { parts } = await openCatalog({ storage: stores[0], plan: 'nightly' }).manifest(id)
+  const stored = parts.reduce((sum, { size }) => sum + size, 0)
+  expect(run.figures.backup).toEqual({
+    bytes: parts.reduce((sum, { plain }) => sum + (plain?.size ?? 0), 0),
+    stored: ['main', 'offsite'].map((storage) => ({ storage, bytes: stored })),
+  })
+  expect(run.figures.backup?.bytes).toBeGreaterThan(stored)
+  expect(run.figures.retention).toMatchObject({ failed: false })
+})
+
+test('a backup that was not stored has no figures', async () => {
+  const { stores, job } = await setUp({ storages: ['main'] })
+  stores[0].before = (call) => {
+    if (call.startsWith('put') && call.endsWith('.zst')) throw dead
+  }
+  const run = job()
+  await expect(backup(run, { plan: 'nightly' })).rejects.toThrow()
+  expect(run.figures).toEqual({})
+})
+
 describe('a storage that dies in the middle of a run', () => {
   /** Whatever is asked of it from that call on, it fails. */
   function dieAt(store: Store, call: number): void {

@@ -46,6 +46,7 @@ export function fakeJob({
     secret: () => 'secret',
     about: () => {},
     warnings,
+    figures: {},
     objects: async () => {
       throw new Error('no test here needs objects')
     },

@@ -1,6 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { openCatalog } from '../../catalog/catalog.ts'
+import type { Job } from '../../commands/job.ts'
 import { type Pruned, prune, pruneAfterBackup } from '../../commands/prune.ts'
 import { exitCodeOf, JobError } from '../../errors.ts'
 import { formatManifest } from '../../manifest.ts'
@@ -274,6 +275,73 @@ describe('failures', () => {
     await expect(prune(job, { plan: 'nightly' })).rejects.toMatchObject({ kind: 'terminated' })
     expect(main.objects.has(`nightly/${daily(3)}.json`)).toBe(true)
   })
+})
+
+describe('the figures of a prune', () => {
+  const backups = { nightly: { retention: { last: 2 } } }
+  const dead = () => {
+    throw new JobError('storage', 'connection refused')
+  }
+
+  test('say how many backups each storage has left, without leftovers', async () => {
+    const main = await stored()
+    await begun(main, daily(9))
+    const offsite = await stored({ name: 'offsite', days: [3, 4] })
+    const job = fakeJob({ storages: [main, offsite], backups })
+    await prune(job, { plan: 'nightly' })
+    const storages = [
+      { storage: 'main', kept: 2, removed: 2 },
+      { storage: 'offsite', kept: 2, removed: 0 },
+    ]
+    expect(job.figures).toEqual({ retention: { failed: false, storages } })
+  })
+
+  test.each<[string, typeof prune | typeof after]>([
+    ['by itself', prune],
+    ['after a backup', after],
+  ])('are those of a failure when one backup stays that should go: %s', async (_, work) => {
+    const main = await stored()
+    main.before = (call) => {
+      if (call === `delete nightly/${daily(4)}.json`) throw new JobError('storage', 'access denied')
+    }
+    const job = fakeJob({ storages: [main], backups })
+    await work(job, { plan: 'nightly' })
+    expect(job.figures).toEqual({
+      retention: { failed: true, storages: [{ storage: 'main', kept: 3, removed: 1 }] },
+    })
+  })
+
+  test.each<[string, typeof prune | typeof after]>([
+    ['by itself', prune],
+    ['after a backup', after],
+  ])('are those of a failure when a storage does not answer: %s', async (_, work) => {
+    const main = await stored()
+    main.before = dead
+    const job = fakeJob({ storages: [main], backups })
+    await work(job, { plan: 'nightly' })
+    expect(job.figures).toEqual({ retention: { failed: true, storages: [] } })
+  })
+
+  test('are those of a failure when it was ended in the middle', async () => {
+    const main = await stored()
+    const run = new AbortController()
+    main.after = (call) => {
+      if (call.startsWith('delete')) run.abort(new JobError('terminated', 'ended by SIGTERM'))
+    }
+    const job = fakeJob({ storages: [main], backups, signal: run.signal })
+    await after(job, { plan: 'nightly' })
+    expect(job.figures).toEqual({ retention: { failed: true, storages: [] } })
+  })
+
+  test('are none of a dry run', async () => {
+    const job = fakeJob({ storages: [await stored()], backups })
+    await prune(job, { plan: 'nightly', dryRun: true })
+    expect(job.figures).toEqual({})
+  })
+
+  function after(job: Job, { plan }: { plan: string }) {
+    return pruneAfterBackup(job, plan)
+  }
 })
 
 describe('refused', () => {
