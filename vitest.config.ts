@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config'
 const integration = 'job/test/integration/**/*.test.ts'
 /** Of one small server each, or of pods; the others start clusters of real data nodes, of up to 4 GB. */
 const small =
-  'job/test/integration/{mysql,mysql-options,mysql-rows,storages,postgres,timescaledb,mongodb,redis,cockroachdb,files,files-places,kubernetes,hooks}.test.ts'
+  'job/test/integration/{mysql,mysql-options,mysql-rows,storages,postgres,timescaledb,mongodb,redis,cockroachdb,files,files-places,kubernetes,hooks,metrics}.test.ts'
 /** They wait for servers most of the time. */
 const onServers = { maxWorkers: 2, testTimeout: 300_000, hookTimeout: 300_000, sequence: { groupOrder: 1 } }
 
