@@ -89,6 +89,7 @@ async function main(args: string[]): Promise<number> {
   const seconds = (performance.now() - begun) / 1000
   const { warnings, figures, warn } = open
   const ended = { verb: request.verb, seconds, facts, ...(error === undefined ? {} : { error }) }
+  // what it warns of belongs in the summary
   if (config?.metrics.pushgateway) {
     const { sendMetrics } = await import('./commands/metrics.ts')
     const summary = summarise({ ...ended, warnings })
