@@ -1,6 +1,7 @@
 import { open } from 'node:fs/promises'
 import { Readable } from 'node:stream'
 import type { Lender } from '../storage.ts'
+import { release } from './memory.ts'
 
 /** Small enough to stay in the processor's cache from the read to the hash and the copy. */
 export const loanBytes = 512 * 1024
@@ -28,6 +29,21 @@ export function lending(loans: AsyncGenerator<Buffer>, of?: Readable): Lender {
 
 async function* copies(loans: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
   for await (const loan of loans) yield Buffer.from(loan)
+}
+
+/**
+ * Makes a lender of a stream whose chunks nobody else has: their memory goes back as soon as they were used. What a pipe gives is 64 KiB
+ * at a time, and the collector looks through everything again and again for its sake.
+ */
+export function lendingItsOwn(stream: Readable): Lender {
+  return Object.assign(stream, { loans: () => released(stream) })
+}
+
+async function* released(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  for await (const chunk of chunks) {
+    yield chunk
+    release(chunk)
+  }
 }
 
 /** A file's bytes. While one loan is used, the next is read. */

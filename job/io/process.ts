@@ -6,6 +6,8 @@ import { pipeline as pipelined, type Readable, Transform, type Writable } from '
 import { finished } from 'node:stream/promises'
 import { execa } from 'execa'
 import { JobError } from '../errors.ts'
+import type { Lender } from '../storage.ts'
+import { lendingItsOwn } from './lending.ts'
 
 export interface Program {
   file: string
@@ -59,7 +61,7 @@ export async function run(program: Program, { onLine, keep = defaultKeep }: RunO
  * with `trailer`. A dump that is silently short, or whose program died after the last byte, errors the stream instead. The program
  * starts now, and a pipe holds it back until it is read. A stream that is destroyed ends it.
  */
-export function output(program: Program, trailer?: RegExp): Readable {
+export function output(program: Program, trailer?: RegExp): Lender {
   const child = start(program)
   const errors = collect(child.stderr, 4096, program.onError)
   let tail = ''
@@ -85,7 +87,7 @@ export function output(program: Program, trailer?: RegExp): Readable {
       throw new JobError('server', `${nameOf(program)} ended without saying that its output is complete`)
   }
   pipelined(child.stdout, stream, () => {})
-  return stream
+  return lendingItsOwn(stream)
 }
 
 /**

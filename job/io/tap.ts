@@ -26,17 +26,30 @@ export function counted(source: Readable, onBytes: ((bytes: number) => void) | u
   return onBytes ? watched(source, (chunk) => onBytes(chunk.length)) : source
 }
 
-function watched(source: Readable, see: (chunk: Buffer) => void): Readable {
-  return isLender(source) ? lending(seen(source, see), source) : passing(source, see)
+/** The same bytes; `see` looks at each chunk while it passes and keeps none, `end` at the end. What they throw is an error of the stream. */
+export function watched(source: Readable, see: (chunk: Buffer) => void, end = () => {}): Readable {
+  return isLender(source) ? lending(seen(source, see, end), source) : passing(source, see, end)
 }
 
-function passing(source: Readable, see: (chunk: Buffer) => void): Readable {
+function passing(source: Readable, see: (chunk: Buffer) => void, end: () => void): Readable {
   const stream = new Transform({
     ...inPieces,
     writableHighWaterMark: waitingBytes,
     transform(chunk: Buffer, _, done) {
-      see(chunk)
+      try {
+        see(chunk)
+      } catch (error) {
+        return done(error as Error)
+      }
       done(null, chunk)
+    },
+    flush(done) {
+      try {
+        end()
+      } catch (error) {
+        return done(error as Error)
+      }
+      done()
     },
   })
   // the callback gets every failure; it also reaches whoever reads the tap, as its own error
@@ -44,9 +57,10 @@ function passing(source: Readable, see: (chunk: Buffer) => void): Readable {
   return stream
 }
 
-async function* seen(source: Lender, see: (chunk: Buffer) => void): AsyncGenerator<Buffer> {
+async function* seen(source: Lender, see: (chunk: Buffer) => void, end: () => void): AsyncGenerator<Buffer> {
   for await (const chunk of source.loans()) {
     see(chunk)
     yield chunk
   }
+  end()
 }

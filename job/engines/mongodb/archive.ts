@@ -1,5 +1,6 @@
-import { Readable } from 'node:stream'
+import type { Readable } from 'node:stream'
 import { JobError } from '../../errors.ts'
+import { watched } from '../../io/tap.ts'
 import { countOplog, type Oplog } from './oplog.ts'
 
 /** One collection as an archive of mongodump has it. */
@@ -45,14 +46,7 @@ export async function walkArchive(source: Readable, { what, kind }: Kind): Promi
     what,
     kind,
   })
-  async function* flow() {
-    for await (const chunk of source) {
-      walker.write(chunk as Buffer)
-      yield chunk
-    }
-    walker.end()
-  }
-  return { stream: Readable.from(flow(), { objectMode: false, highWaterMark: 1024 * 1024 }), contents: walker.contents }
+  return { stream: watched(source, walker.write, walker.end), contents: walker.contents }
 }
 
 type Document = Record<string, unknown>
@@ -92,7 +86,8 @@ function archiveWalker(parse: (bytes: Uint8Array) => Document, { what, kind }: K
       document(parse(data.subarray(at, at + size)))
       at += size
     }
-    held = data.subarray(at)
+    // the chunk is lent
+    held = Buffer.from(data.subarray(at))
   }
 
   function mark(value: number): void {

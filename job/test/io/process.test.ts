@@ -83,6 +83,37 @@ describe('the output of a program as a stream', () => {
   })
 })
 
+describe('the output of a program in loans', () => {
+  async function* lent(how: string) {
+    yield* output({ file, args: [how], signal }, trailer).loans()
+  }
+
+  test('is the same, and no loan keeps its memory', async () => {
+    let said = ''
+    const loans: Buffer[] = []
+    for await (const loan of lent('much')) {
+      said += loan
+      loans.push(loan)
+    }
+    expect(said.split('\n')).toHaveLength(20_002)
+    expect(loans.map((loan) => loan.length)).toEqual(loans.map(() => 0))
+  })
+
+  test.each(['short', 'late', 'fails', 'killed'])('errors when the program is %s', async (how) => {
+    await expect(Array.fromAsync(lent(how))).rejects.toMatchObject({ kind: 'server' })
+  })
+
+  test('that nobody reads on ends its program', async () => {
+    const stream = output({ file: '/bin/sh', args: ['-c', 'echo $$; exec sleep 600'], signal })
+    let pid = 0
+    for await (const loan of stream.loans()) {
+      pid = Number(String(loan))
+      break
+    }
+    await vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow('ESRCH'))
+  })
+})
+
 describe('an abort', () => {
   /** Aborts as soon as the program says that it is ready. */
   function aborting(args: string[]): Promise<unknown> {

@@ -2,6 +2,8 @@ import { Readable } from 'node:stream'
 import { BSON, type Document } from 'mongodb'
 import { describe, expect, test } from 'vitest'
 import { walkArchive } from '../../../engines/mongodb/archive.ts'
+import { lending } from '../../../io/lending.ts'
+import type { Lender } from '../../../storage.ts'
 import { archiveOf } from '../../fakes/mongo-archive.ts'
 
 async function walk(bytes: Buffer, piece = bytes.length) {
@@ -37,7 +39,36 @@ function oplog(...entries: Document[]) {
   return { db: '', collection: 'oplog', documents }
 }
 
+/** Each loan is overwritten as soon as the next is asked for. */
+async function* loansOf(bytes: Buffer, piece: number): AsyncGenerator<Buffer> {
+  for (let at = 0; at < bytes.length; at += piece) {
+    const loan = Buffer.from(bytes.subarray(at, at + piece))
+    yield loan
+    loan.fill(0xee)
+  }
+}
+
 describe('the walk over an archive', () => {
+  test.each([1, 3, 64, 1000])('takes loans of %i bytes, and lends the same bytes', async (piece) => {
+    const bytes = archiveOf([orders, weather, oplog({ op: 'i', ns: 'shop.orders', o: { _id: 100 } })])
+    const { stream, contents } = await walkArchive(lending(loansOf(bytes, piece)), { what: 'it', kind: 'server' })
+    const out: Buffer[] = []
+    for await (const loan of (stream as Lender).loans()) out.push(Buffer.from(loan))
+    expect(Buffer.concat(out).equals(bytes)).toBe(true)
+    expect(contents().collections.map(({ documents }) => documents)).toEqual([50, 1])
+    expect(contents().oplog?.collections).toEqual({ 'shop.orders': { inserts: 1, deletes: 0, commands: false } })
+  })
+
+  test.each([1, 64, 1000])('finds the end missing in loans of %i bytes', async (piece) => {
+    const bytes = archiveOf([orders])
+    const source = lending(loansOf(bytes.subarray(0, -1), piece))
+    const { stream } = await walkArchive(source, { what: 'it', kind: 'server' })
+    const read = async () => {
+      for await (const _ of (stream as Lender).loans());
+    }
+    await expect(read()).rejects.toMatchObject({ kind: 'server', message: 'it ends in the middle' })
+  })
+
   test.each([1, 3, 64, 1_000_000])(
     'counts all collections in pieces of %i bytes, and changes nothing',
     async (piece) => {
