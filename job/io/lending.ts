@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises'
 import { Readable } from 'node:stream'
-import type { Lender } from '../storage.ts'
+import { isLender, type Lender } from '../storage.ts'
 import { release } from './memory.ts'
 
 /** Small enough to stay in the processor's cache from the read to the hash and the copy. */
@@ -20,7 +20,23 @@ export const inPieces = { readableObjectMode: true, readableHighWaterMark: 2 }
  * read.
  */
 export function lending(loans: AsyncGenerator<Buffer>, of?: Readable): Lender {
-  const stream = Readable.from(copies(loans), { objectMode: false, highWaterMark: waitingBytes })
+  return lender({ stream: copies(loans), loans, of })
+}
+
+/** Likewise of chunks that nobody else has: who reads a stream may keep them, and those that were lent give their memory back. */
+export function lendingItsOwn(chunks: AsyncGenerator<Buffer>, of?: Readable): Lender {
+  return lender({ stream: kept(chunks), loans: released(chunks), of })
+}
+
+interface Lending {
+  stream: AsyncGenerator<Buffer>
+  loans: AsyncGenerator<Buffer>
+  of: Readable | undefined
+}
+
+/** A stream that nobody reads is closed at once, also while the loans are read: a generator of its own waits for nothing. */
+function lender({ stream: chunks, loans, of }: Lending): Lender {
+  const stream = Readable.from(chunks, { objectMode: false, highWaterMark: waitingBytes })
   // whoever reads the loans gets its errors, however late
   of?.on('error', () => {})
   stream.once('close', () => of?.destroy())
@@ -31,11 +47,20 @@ async function* copies(loans: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
   for await (const loan of loans) yield Buffer.from(loan)
 }
 
+async function* kept(chunks: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
+  yield* chunks
+}
+
+/** What a stream has, in loans where it lends. */
+export function piecesOf(stream: Readable): AsyncIterable<Buffer> {
+  return isLender(stream) ? stream.loans() : stream
+}
+
 /**
  * Makes a lender of a stream whose chunks nobody else has: their memory goes back as soon as they were used. What a pipe gives is 64 KiB
  * at a time, and the collector looks through everything again and again for its sake.
  */
-export function lendingItsOwn(stream: Readable): Lender {
+export function lendingChunks(stream: Readable): Lender {
   return Object.assign(stream, { loans: () => released(stream) })
 }
 

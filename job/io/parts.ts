@@ -1,11 +1,11 @@
 import type { Readable } from 'node:stream'
-import { finished } from 'node:stream/promises'
 import { partKey } from '../catalog/layout.ts'
 import { JobError } from '../errors.ts'
 import { type Part, suffixOf } from '../manifest.ts'
 import { isMissing } from '../storage.ts'
 import type { Copies, Destinations } from './destinations.ts'
 import { keyOf, type Source } from './keys.ts'
+import { piecesOf } from './lending.ts'
 import { store, verified } from './pipeline.ts'
 import { unseal } from './seal.ts'
 import { tap } from './tap.ts'
@@ -60,7 +60,7 @@ export async function readPart(part: Part, from: From): Promise<Readable> {
  */
 export async function checkPart(part: Part, from: From): Promise<number> {
   const { opened } = await openPart(part, from)
-  await finished(opened.resume())
+  for await (const _ of piecesOf(opened));
   return contentOf(part).size
 }
 

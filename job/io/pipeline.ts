@@ -1,12 +1,11 @@
 import { createHash } from 'node:crypto'
-import { pipeline, type Readable, Transform } from 'node:stream'
+import type { Readable } from 'node:stream'
 import { JobError } from '../errors.ts'
 import type { Part } from '../manifest.ts'
 import { spread } from './branches.ts'
 import { type Copies, type Destination, type Destinations, sameIn } from './destinations.ts'
-import { inPieces, waitingBytes } from './lending.ts'
 import { type Content, type Outgoing, outgoingTo } from './outgoing.ts'
-import { counted, type Tap, tap } from './tap.ts'
+import { counted, type Tap, tap, watched } from './tap.ts'
 import { turnIn } from './turns.ts'
 
 interface Store {
@@ -114,30 +113,15 @@ function otherSize({ storage }: Destination, { path, size, sent }: { path: strin
 export function verified(source: Readable, part: Pick<Part, 'size' | 'sha256'>, where: string): Readable {
   const hash = createHash('sha256')
   let size = 0
-  const check = new Transform({
-    ...inPieces,
-    writableHighWaterMark: waitingBytes,
-    transform(chunk: Buffer, _, done) {
-      hash.update(chunk)
-      size += chunk.length
-      done(null, chunk)
-    },
-    flush(done) {
-      if (size !== part.size)
-        done(
-          new JobError('verification', `${where} has ${size} bytes, the manifest says ${part.size}`, { hint: damaged }),
-        )
-      else if (hash.digest('hex') !== part.sha256)
-        done(
-          new JobError('verification', `${where} is not what was stored: its sha256 differs from the manifest`, {
-            hint: damaged,
-          }),
-        )
-      else done()
-    },
+  const see = (chunk: Buffer) => {
+    hash.update(chunk)
+    size += chunk.length
+  }
+  return watched(source, see, () => {
+    const wrong = (how: string) => new JobError('verification', `${where} ${how}`, { hint: damaged })
+    if (size !== part.size) throw wrong(`has ${size} bytes, the manifest says ${part.size}`)
+    if (hash.digest('hex') !== part.sha256) throw wrong('is not what was stored: its sha256 differs from the manifest')
   })
-  pipeline(source, check, () => {})
-  return check
 }
 
 export const damaged =

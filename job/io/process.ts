@@ -7,7 +7,7 @@ import { finished } from 'node:stream/promises'
 import { execa } from 'execa'
 import { JobError } from '../errors.ts'
 import type { Lender } from '../storage.ts'
-import { lendingItsOwn } from './lending.ts'
+import { lendingChunks, piecesOf } from './lending.ts'
 
 export interface Program {
   file: string
@@ -87,7 +87,7 @@ export function output(program: Program, trailer?: RegExp): Lender {
       throw new JobError('server', `${nameOf(program)} ended without saying that its output is complete`)
   }
   pipelined(child.stdout, stream, () => {})
-  return lendingItsOwn(stream)
+  return lendingChunks(stream)
 }
 
 /**
@@ -102,6 +102,7 @@ export async function consume(program: Program, source: Readable): Promise<{ std
     failure = error
   })
   const [result] = await Promise.all([child, fed])
+  refuseUnstarted(program, result)
   program.signal.throwIfAborted()
   // input that failed by itself says what is wrong; a program that gave up does so better than the pipe that broke
   if (failure instanceof JobError) throw failure
@@ -132,15 +133,24 @@ async function pour(source: Readable, input: Writable, kill: () => void): Promis
   input.once('close', () => {
     if (!input.writableFinished) leave(new Error('its input was closed'))
   })
-  source.pipe(input, { end: false })
+  const give = (chunk: Buffer) =>
+    new Promise<void>((resolve, reject) => {
+      input.write(chunk, (error) => {
+        if (!error) return resolve()
+        leave(error)
+        reject(error)
+      })
+    })
+  // whoever iterates is told
+  source.on('error', () => {})
   try {
-    await finished(source, { writable: false })
+    for await (const chunk of piecesOf(source)) await give(chunk)
     input.end()
     await finished(input, { readable: false })
   } catch (error) {
     if (gone === undefined) kill()
     input.destroy()
-    throw error
+    throw gone ?? error
   }
 }
 

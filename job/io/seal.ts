@@ -1,9 +1,9 @@
 import { createDecipheriv, createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { JobError } from '../errors.ts'
-import { isLender, type Lender } from '../storage.ts'
+import type { Lender } from '../storage.ts'
 import { chunkNonce, chunkSize, cipher, sealChunks, sealedBlockSize, sealedChunkSize, tagSize } from './chunks.ts'
-import { lending } from './lending.ts'
+import { lending, piecesOf } from './lending.ts'
 
 /**
  * The payload of the age format, version 1: a nonce, then chunks of 64 KiB under ChaCha20-Poly1305, each with its number and whether it
@@ -60,8 +60,7 @@ export async function* blocksOf(
 ): AsyncGenerator<{ block: Buffer; ends: boolean }> {
   let block = take()
   let filled = 0
-  const pieces: AsyncIterable<Buffer> = isLender(source) ? source.loans() : source
-  for await (const data of pieces) {
+  for await (const data of piecesOf(source)) {
     for (let at = 0; at < data.length; ) {
       if (filled === block.length) {
         yield { block, ends: false }

@@ -3,7 +3,7 @@ import { JobError } from '../errors.ts'
 import { isLender } from '../storage.ts'
 import { compressorOf, decompressorOf, type Work } from './compressors.ts'
 import { Frames, formatFrames } from './frames.ts'
-import { inPieces, waitingBytes } from './lending.ts'
+import { inPieces, lendingItsOwn, piecesOf, waitingBytes } from './lending.ts'
 import { release } from './memory.ts'
 
 /**
@@ -65,17 +65,15 @@ async function* amongStreams(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buff
 
 /** What the frames held. An early end is told by the part's length and hash, not by this. */
 export function decompress(source: Readable, where = 'the data'): Readable {
-  const stream = Readable.from(amongStreams(plainOf(source, where)), { objectMode: false, highWaterMark: waitingBytes })
-  source.on('error', () => {})
-  return stream.once('close', () => source.destroy())
+  return lendingItsOwn(amongStreams(plainOf(source, where)), source)
 }
 
 /** Not Node's stream: it ends with the first frame after which its own buffer is not full. */
-async function* plainOf(source: AsyncIterable<Buffer>, where: string): AsyncGenerator<Buffer> {
+async function* plainOf(source: Readable, where: string): AsyncGenerator<Buffer> {
   const frames = new Frames(largestFrame)
   const plainOfFrame = decompressorOf(largestFrame)
   const atWork: Promise<Buffer[]>[] = []
-  for await (const data of source) {
+  for await (const data of piecesOf(source)) {
     for (const frame of frames.add(data, where)) {
       const work = plainOfFrame(frame).finally(() => release(frame))
       // it is awaited in its turn

@@ -1,5 +1,7 @@
 import { Readable } from 'node:stream'
 import { JobError } from '../errors.ts'
+import { lendingChunks } from '../io/lending.ts'
+import type { Lender } from '../storage.ts'
 
 export interface Guard {
   /** What is read, for errors. */
@@ -13,12 +15,17 @@ export interface Guard {
   explain(error: unknown): unknown
 }
 
-/** The same bytes, but every way not to get all of them is an error: a short end, a break, silence, an abort. */
-export function guarded(source: Readable, { what, expected, stallMs = 0, signal, explain }: Guard): Readable {
+/**
+ * The same bytes, but every way not to get all of them is an error: a short end, a break, silence, an abort. The source's chunks must be
+ * nobody else's.
+ */
+export function guarded(source: Readable, { what, expected, stallMs = 0, signal, explain }: Guard): Lender {
   let received = 0
   let timer: NodeJS.Timeout | undefined
   const stream = new Readable({
-    highWaterMark: 1024 * 1024,
+    // as `inPieces`, of what sockets give: 1 MiB
+    objectMode: true,
+    highWaterMark: 16,
     read() {
       expect()
       source.resume()
@@ -56,5 +63,5 @@ export function guarded(source: Readable, { what, expected, stallMs = 0, signal,
   source.pause()
   if (signal?.aborted) abort()
   else signal?.addEventListener('abort', abort, { once: true })
-  return stream
+  return lendingChunks(stream)
 }

@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream'
 import { JobError } from '../errors.ts'
-import { type Body, isLender } from '../storage.ts'
+import { piecesOf } from '../io/lending.ts'
+import type { Body } from '../storage.ts'
 
 /** A body as the stream that it is now. Its errors are kept for whoever reads it, even when it fails before. */
 export function openBody(body: Body): Buffer | Readable {
@@ -49,8 +50,7 @@ export async function* chunksOf(body: Buffer | Readable, { key, size, signal }: 
 }
 
 function sourceOf(body: Buffer | Readable): Iterable<Buffer> | AsyncIterable<unknown> {
-  if (Buffer.isBuffer(body)) return [body]
-  return isLender(body) ? body.loans() : body
+  return Buffer.isBuffer(body) ? [body] : piecesOf(body)
 }
 
 /** Throws when a body has another size than the caller said. */

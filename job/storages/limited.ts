@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream'
-import { lending } from '../io/lending.ts'
+import { lending, piecesOf } from '../io/lending.ts'
 import type { Pace } from '../io/pace.ts'
 import { type Body, type GetOptions, isLender, type PutOptions, type Storage } from '../storage.ts'
 
@@ -28,8 +28,7 @@ export function limited(storage: Storage, pace: Pace): Storage {
 function paced(source: Readable, pace: Pace, signal: AbortSignal | undefined): Readable {
   const closed = new AbortController()
   const stop = signal ? AbortSignal.any([signal, closed.signal]) : closed.signal
-  const chunks = isLender(source) ? source.loans() : (source as AsyncIterable<Buffer>)
-  const slow = flowing(chunks, pace, stop)
+  const slow = flowing(piecesOf(source), pace, stop)
   const stream = isLender(source)
     ? lending(slow)
     : Readable.from(slow, { objectMode: false, highWaterMark: 1024 * 1024 })

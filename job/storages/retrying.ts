@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream'
 import { JobError } from '../errors.ts'
-import type { Body, GetOptions, Listed, PutOptions, Storage } from '../storage.ts'
+import { lending, piecesOf } from '../io/lending.ts'
+import { type Body, type GetOptions, isLender, type Listed, type PutOptions, type Storage } from '../storage.ts'
 import { backoff, type Pacing, realPacing } from './backoff.ts'
 
 export interface RetryOptions {
@@ -41,7 +42,10 @@ export function retrying(storage: Storage, { attempts = 6, pacing = realPacing }
 
   async function get(key: string, options: GetOptions = {}): Promise<Readable> {
     const first = await again(() => storage.get(key, options), options.signal)
-    const stream = Readable.from(goOn(key, first, options), { objectMode: false, highWaterMark: 1024 * 1024 })
+    const chunks = goOn(key, first, options)
+    const stream = isLender(first)
+      ? lending(chunks, first)
+      : Readable.from(chunks, { objectMode: false, highWaterMark: 1024 * 1024 })
     // an abort may come before anybody reads, or when the reader has let go: who reads is told all the same
     for (const one of [first, stream]) one.on('error', () => {})
     return stream.once('close', () => first.destroy())
@@ -53,10 +57,10 @@ export function retrying(storage: Storage, { attempts = 6, pacing = realPacing }
     let received = 0
     for (let attempt = 1; ; ) {
       try {
-        for await (const chunk of source) {
-          received += (chunk as Buffer).length
+        for await (const chunk of piecesOf(source)) {
+          received += chunk.length
           attempt = 1
-          yield chunk as Buffer
+          yield chunk
         }
         return
       } catch (error) {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { fileStream } from '../../io/lending.ts'
+import { fileStream, lendingItsOwn } from '../../io/lending.ts'
 import { store } from '../../io/pipeline.ts'
 import { tap } from '../../io/tap.ts'
 import { chunksOf } from '../../storages/incoming.ts'
@@ -74,6 +74,30 @@ describe('a file', () => {
       for await (const _ of fileStream(path, stop.signal).loans()) stop.abort(new Error('enough'))
     }
     await expect(read()).rejects.toThrow('enough')
+  })
+})
+
+describe('chunks that nobody else has', () => {
+  const chunks = async function* () {
+    for (let at = 0; at < data.length; at += 1_000_000) yield Buffer.from(data.subarray(at, at + 1_000_000))
+  }
+
+  test('give their memory back when they were lent, but not what they share with others', async () => {
+    const loans: Buffer[] = []
+    const all = await copied(
+      (async function* () {
+        for await (const loan of lendingItsOwn(chunks()).loans()) {
+          loans.push(loan)
+          yield loan
+        }
+      })(),
+    )
+    expect(all.equals(data)).toBe(true)
+    expect(loans.map((loan) => loan.length)).toEqual([0, 0, 0, 1])
+  })
+
+  test('belong to who reads them as a stream', async () => {
+    expect((await buffer(lendingItsOwn(chunks()))).equals(data)).toBe(true)
   })
 })
 

@@ -5,6 +5,7 @@ import { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { JobError } from '../../errors.ts'
+import { lending, lendingItsOwn } from '../../io/lending.ts'
 import { consume, lastLines, output, run } from '../../io/process.ts'
 
 const file = join(import.meta.dirname, '../bin/talker')
@@ -171,6 +172,10 @@ test.each([
   ['1\n2\n 3\n4\n5\n', '2 \u00b7 3 \u00b7 4 \u00b7 5'],
 ])('the last lines of %j are %j', (said, expected) => expect(lastLines(said)).toBe(expected))
 
+async function* piecesIn(stream: Readable): AsyncGenerator<Buffer> {
+  yield* stream
+}
+
 describe('a program that is fed', () => {
   const sink = (script: string) => ({ file: '/bin/sh', args: ['-c', script], signal })
 
@@ -202,6 +207,30 @@ describe('a program that is fed', () => {
     })
     await expect(consume(sink(script), endless)).rejects.toThrow(says)
     expect(endless.destroyed).toBe(true)
+  })
+
+  test('gets what is lent, one piece after the other', async () => {
+    async function* loans() {
+      for (const letter of 'abc') {
+        const loan = Buffer.alloc(400_000, letter)
+        yield loan
+        loan.fill('x')
+      }
+    }
+    const { stdout } = await consume(sink('tr -d x | wc -c'), lending(loans()))
+    expect(stdout).toBe('1200000\n')
+  })
+
+  test.each([
+    ['lends', (silent: Readable) => lendingItsOwn(piecesIn(silent), silent)],
+    ['flows', (silent: Readable) => silent],
+  ])('that ends before a silent source that %s has failed', async (_, open) => {
+    const silent = new Readable({ read() {} })
+    silent.push('a little')
+    await expect(consume(sink('head -c 1 >/dev/null; echo enough >&2; exit 3'), open(silent))).rejects.toThrow(
+      /sh ended with 3: enough/,
+    )
+    expect(silent.destroyed).toBe(true)
   })
 
   test('that is not there is a matter of configuration', async () => {
