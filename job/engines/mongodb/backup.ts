@@ -5,6 +5,7 @@ import { output } from '../../io/process.ts'
 import { refuseRestored } from '../../io/restores.ts'
 import { type Archived, type Contents, walkArchive } from './archive.ts'
 import { type Checked, examine } from './check.ts'
+import { toolEnv } from './clients.ts'
 import { toolFiles, withMongo } from './connection.ts'
 import { isUsers, listContent } from './content.ts'
 import { type MongoFacts, namespaceOf } from './facts.ts'
@@ -42,6 +43,7 @@ async function dump({ run, checked, sink }: Dump, database: string | null): Prom
     args: argumentsOf(source, { database, oplog: checked.oplog }),
     signal: run.signal,
     files: toolFiles(checked.login),
+    env: toolEnv,
   })
   const what = database === null ? 'the archive of mongodump' : `the archive of database ${database}`
   const walk = await walkArchive(dumping, { what, kind: 'server' })

@@ -3,6 +3,7 @@ import { JobError } from '../../errors.ts'
 import { client } from '../../io/clients.ts'
 import { consume, lastLines } from '../../io/process.ts'
 import { checkParts, stepOf } from '../../io/restores.ts'
+import { toolEnv } from './clients.ts'
 import { toolFiles, withMongo } from './connection.ts'
 import { writeMarker } from './marker.ts'
 import { prove } from './proof.ts'
@@ -66,6 +67,7 @@ async function data(run: TargetRun, reader: Reader) {
       args: argumentsOf(target, selection, archive),
       signal: run.signal,
       files: toolFiles(login),
+      env: toolEnv,
     }
     const { stderr } = await consume(program, await reader.read(archive.path))
     documents += restored(stderr, archive.path)
