@@ -10,7 +10,7 @@ const ownLabels = ['job', 'verb', 'name', 'storage']
 
 const labelName = z
   .string()
-  .regex(/^(?!__)[A-Za-z_][A-Za-z0-9_]*$/, 'a label has A-Z, a-z, 0-9 and _, no digit first and no two _')
+  .regex(/^(?!__)[A-Za-z_][A-Za-z0-9_]*$/, 'a label has A-Z, a-z, 0-9 and _, no digit and not __ first')
   .refine((name) => !ownLabels.includes(name), `the job sets ${ownLabels.join(', ')} by itself`)
 
 const Pushgateway = z

@@ -45,7 +45,7 @@ Where runs send figures of themselves.
 {{- if has $name (list "job" "verb" "name" "storage") }}
 {{- fail (printf "metrics.pushgateway.labels: the job sets %q by itself; give it another name" $name) }}
 {{- else if or (hasPrefix "__" $name) (not (regexMatch "^[A-Za-z_][A-Za-z0-9_]*$" $name)) }}
-{{- fail (printf "metrics.pushgateway.labels: %q cannot be the name of a label, which has A-Z, a-z, 0-9 and _, no digit first and no two _" $name) }}
+{{- fail (printf "metrics.pushgateway.labels: %q cannot be the name of a label, which has A-Z, a-z, 0-9 and _, no digit and not __ first" $name) }}
 {{- end }}
 {{- end }}
 {{- include "holdfast.validateSecrets" (dict "at" "metrics.pushgateway" "in" (omit . "labels")) }}

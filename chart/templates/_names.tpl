@@ -217,6 +217,13 @@ To list backups, nothing but the storages is opened. What writes backups cannot 
 signed by the job, not by its workers; metrics are sent by it, too.
 */}}
 {{- define "holdfast.workloadSecrets" -}}
+{{- $secrets := include "holdfast.neededSecrets" . | fromJsonArray }}
+{{- if not (or .worker (eq .kind "list")) }}{{ $secrets = include "holdfast.metricsSecrets" .root | fromJsonArray | concat $secrets }}{{ end }}
+{{- $secrets | uniq | sortAlpha | toJson }}
+{{- end }}
+
+{{/* Without those that only metrics name: a run goes on when they are missing. */}}
+{{- define "holdfast.neededSecrets" -}}
 {{- $values := include "holdfast.values" . | fromJson }}
 {{- if .worker }}{{ $values = omit $values "signing" }}{{ end }}
 {{- $storages := include "holdfast.storages" . | fromJson }}
@@ -225,9 +232,7 @@ signed by the job, not by its workers; metrics are sent by it, too.
 {{- with .encryption }}{{ $_ := unset . "identities" }}{{ end }}
 {{- end }}
 {{- end }}
-{{- $secrets := include "holdfast.secrets" (list $values $storages) | fromJsonArray }}
-{{- if not (or .worker (eq .kind "list")) }}{{ $secrets = include "holdfast.metricsSecrets" .root | fromJsonArray | concat $secrets }}{{ end }}
-{{- $secrets | uniq | sortAlpha | toJson }}
+{{- include "holdfast.secrets" (list $values $storages) }}
 {{- end }}
 
 {{- define "holdfast.workloadClaims" -}}

@@ -153,8 +153,9 @@ terminationMessagePolicy: FallbackToLogsOnError
 {{- if not .worker }}
 - { name: config, configMap: { name: {{ .config | quote }} } }
 {{- end }}
+{{- $needed := include "holdfast.neededSecrets" . | fromJsonArray }}
 {{- range include "holdfast.workloadSecrets" . | fromJsonArray }}
-- { name: {{ include "holdfast.volumeName" (list "secret" .) }}, secret: { secretName: {{ . | quote }}, defaultMode: 0444 } }
+- { name: {{ include "holdfast.volumeName" (list "secret" .) }}, secret: { secretName: {{ . | quote }}, defaultMode: 0444{{ if not (has . $needed) }}, optional: true{{ end }} } }
 {{- end }}
 {{- range include "holdfast.workloadClaims" . | fromJsonArray }}
 - { name: {{ include "holdfast.volumeName" (list "claim" .) }}, persistentVolumeClaim: { claimName: {{ . | quote }} } }

@@ -10,20 +10,37 @@ interface Inside {
   write(bytes: Buffer): void
 }
 
+function insideOf(connection: Connection): Inside {
+  return (connection as unknown as { connection: Inside }).connection
+}
+
+export function socketOf(connection: Connection): Socket {
+  return insideOf(connection).stream
+}
+
 const query = 3
 
+interface Asked {
+  sql: string
+  /** The bytes so far are the whole answer. */
+  ended(): boolean
+}
+
 /**
- * What the server says to a statement, as the bytes come, for who understands them; at most `waitingBytes` wait. Does not know where the
- * answer ends: who takes it stops there, and closes the connection when it stops before. A chunk is lent until the next is asked for. Rejects
- * when the connection ends.
+ * What the server says to a statement, as the bytes come, for who understands them; at most `waitingBytes` wait. A chunk is lent until the
+ * next is asked for. Who stops before the answer has ended has no connection any more. Rejects when the connection ends.
  */
-export async function* answerTo(connection: Connection, sql: string): AsyncGenerator<Buffer> {
-  const { connection: inside } = connection as unknown as { connection: Inside }
+export async function* answerTo(connection: Connection, { sql, ended }: Asked): AsyncGenerator<Buffer> {
+  const inside = insideOf(connection)
   const { packetParser, stream } = inside
   const chunks: Buffer[] = []
   let waiting = 0
   let closed = stream.destroyed
+  let cause: unknown
   let wake = () => {}
+  const onError = (error: Error) => {
+    cause = error
+  }
   const onClose = () => {
     closed = true
     wake()
@@ -36,7 +53,7 @@ export async function* answerTo(connection: Connection, sql: string): AsyncGener
       wake()
     },
   }
-  stream.once('close', onClose)
+  stream.once('error', onError).once('close', onClose)
   try {
     inside.write(packetOf(sql))
     for (;;) {
@@ -46,13 +63,16 @@ export async function* answerTo(connection: Connection, sql: string): AsyncGener
         yield chunk
         release(chunk)
         if (chunks.length === 0) stream.resume()
-      } else if (closed) throw new Error('the connection was closed')
+      } else if (closed)
+        throw new Error(`the connection was closed${cause ? `: ${(cause as Error).message}` : ''}`, { cause })
       else await new Promise<void>((resolve) => (wake = resolve))
     }
   } finally {
-    inside.packetParser = packetParser
-    stream.off('close', onClose)
-    stream.resume()
+    stream.off('error', onError).off('close', onClose)
+    if (ended()) {
+      inside.packetParser = packetParser
+      stream.resume()
+    } else stream.destroy()
   }
 }
 

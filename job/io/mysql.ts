@@ -1,7 +1,7 @@
 import type { Connection, RowDataPacket } from 'mysql2/promise'
 import { JobError } from '../errors.ts'
 import { certificateHint, type TlsTexts, tlsOptions } from './connection.ts'
-import { answerTo } from './mysql-answers.ts'
+import { answerTo, socketOf } from './mysql-answers.ts'
 
 /** One MySQL server and how to log in to it. Holds the password: never logged, never serialised. */
 export interface Login {
@@ -41,7 +41,7 @@ export interface Session {
 
 export interface ReadingSession extends Session {
   /** The bytes of the answer (`io/mysql-answers.ts`). */
-  answer(sql: string, what: string): AsyncIterable<Buffer>
+  answer(asked: { sql: string; what: string; ended(): boolean }): AsyncIterable<Buffer>
 }
 
 /** A session that its caller closes; aborting the signal breaks it. */
@@ -55,13 +55,21 @@ export async function open(
   if (bytes) await connection.query("SET SESSION session_track_system_variables = ''")
   // a connection that is lost while nothing is asked says so to the next who asks
   connection.on('error', () => {})
-  const abort = () => connection.destroy()
-  signal?.addEventListener('abort', abort, { once: true })
+  const closed = Promise.withResolvers<never>()
+  closed.promise.catch(() => {})
+  // the driver waits for the server, which does not look whether somebody still listens, and does not end what was asked
+  const end = () => {
+    connection.destroy()
+    socketOf(connection).destroy()
+    closed.reject(new Error('the session was closed'))
+  }
+  signal?.addEventListener('abort', end, { once: true })
+  const asked = <T>(answer: Promise<T>): Promise<T> => Promise.race([answer, closed.promise])
   return {
     server: login.server,
     rows: async (sql, values) => {
       try {
-        const [rows] = await connection.query<RowDataPacket[]>(sql, values)
+        const [rows] = await asked(connection.query<RowDataPacket[]>(sql, values))
         return rows as never
       } catch (cause) {
         throw failed({ login, what: sql.slice(0, 60), cause, signal, bytes })
@@ -69,21 +77,21 @@ export async function open(
     },
     execute: async (sql, what = sql.slice(0, 60)) => {
       try {
-        await connection.query(sql)
+        await asked(connection.query(sql))
       } catch (cause) {
         throw failed({ login, what, cause, signal, bytes })
       }
     },
-    answer: async function* (sql, what) {
+    answer: async function* ({ sql, what, ended }) {
       try {
-        yield* answerTo(connection, sql)
+        yield* answerTo(connection, { sql, ended })
       } catch (cause) {
         throw failed({ login, what, cause, signal, bytes })
       }
     },
     close: () => {
-      signal?.removeEventListener('abort', abort)
-      connection.destroy()
+      signal?.removeEventListener('abort', end)
+      end()
     },
   }
 }
@@ -102,6 +110,7 @@ async function connect(login: Login, bytes: boolean): Promise<Connection> {
       bigNumberStrings: true,
       dateStrings: true,
       enableKeepAlive: true,
+      keepAliveInitialDelay: 60_000,
       // a statement is then its text alone (mysql-answers.ts)
       flags: ['-CLIENT_QUERY_ATTRIBUTES'],
       charset: bytes ? 'BINARY' : 'UTF8MB4_0900_AI_CI',

@@ -13,11 +13,11 @@ import { agreed, type Count, count } from './counts.ts'
 import { type Dump, hasHistory, programsDump, structureDump, wholeDump } from './dumps.ts'
 import type { MysqlFacts, Stored } from './facts.ts'
 import { readMarkers } from './marker.ts'
-import { keepsHistory, prepare, RowReader } from './rows.ts'
+import { keepsHistory, makePatient, prepare, RowReader } from './rows.ts'
 import { cut, type Section } from './sections.ts'
 import { isOlder } from './server.ts'
 import { openSnapshot, position } from './snapshot.ts'
-import { changed, columnsOf, keyOf, list, type Table } from './tables.ts'
+import { changed, columnsOf, holdsRows, keyOf, list, type Table } from './tables.ts'
 import type { Source } from './values.ts'
 
 /** What a backup works with. */
@@ -62,21 +62,21 @@ async function inParallel(work: Work, stop: AbortController): Promise<Found> {
   const { run, source, session, checked, dump } = work
   const { listing, server, chosen } = checked
   collectAtOnce()
-  const tables = chosen.tables.filter(({ kind }) => kind === 'table')
+  const tables = chosen.tables.filter(holdsRows)
   const batches = await batchesOf(session, { tables, parallel: source.parallel, server })
   const sessions = await openReaders(work, Math.min(source.parallel, batches.length))
   try {
+    await makePatient(session, server)
     const readers = await readersOf(work, tables, sessions)
     const consistency = await openSnapshot({ run, server, session, readers: sessions })
     run.log.info({ connections: sessions.length, parts: batches.length, ...consistency }, 'snapshot begun')
     const first = firstFailure(stop)
     const queue = storedOf(work, batches)
     const [counts] = await together([
-      first(count(session, chosen.tables, { checksums: source.proof === 'checksums' })),
+      first(countInSnapshot(work)),
       first(rest(work)),
       ...readers.map((reader) => first(writeRows(work, reader, queue))),
     ])
-    await session.execute('COMMIT')
     refuseMissing(tables, counts as Map<string, Count>, readers)
     return { consistency, counts: counts as Map<string, Count> }
   } finally {
@@ -90,6 +90,13 @@ async function inParallel(work: Work, stop: AbortController): Promise<Found> {
     if (chosen.objects.some((database) => listing.objects.has(database)))
       await writePrograms(work, programsDump(dump, listing, chosen))
   }
+}
+
+/** Lets go of the tables at once: who alters one would wait for this session, and readers for them. */
+async function countInSnapshot({ source, session, checked: { chosen } }: Work): Promise<Map<string, Count>> {
+  const counts = await count(session, chosen.tables, { checksums: source.proof === 'checksums' })
+  await session.execute('COMMIT')
+  return counts
 }
 
 /** The first failure is the one that is told: others follow from it. */
@@ -159,6 +166,8 @@ async function writeRows({ sink, dump }: Work, reader: RowReader, queue: Queued[
     dump.signal.throwIfAborted()
     await sink.write(next.part.path, reader.part(next.batch))
   }
+  // nobody waits for its tables any more
+  reader.close()
 }
 
 /** The server counted by itself, in the same snapshot. What no snapshot covers may have changed, and history is not counted. */

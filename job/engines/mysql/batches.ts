@@ -124,8 +124,9 @@ interface Slice {
   rows: number
 }
 
-/** How much finer than a piece the keys are looked at. */
-const finer = 8n
+/** How much finer than a piece the keys are looked at; of many pieces less, since each slice is a question to the server. */
+const finer = 8
+const mostSlices = 512
 
 /**
  * Keys that cut the rows into about `count` even pieces. The server estimates slices of the keys, and those that hold much are sliced
@@ -141,7 +142,7 @@ export async function boundaries({ low, high, count, rows }: Bounds): Promise<bi
     }
     return slices
   }
-  const fine = finer * BigInt(count)
+  const fine = BigInt(Math.max(2 * count, Math.min(finer * count, mostSlices)))
   let slices = await slice(low, high + 1n, 2n * fine)
   for (let rounds = 0; rounds < 8; rounds++) {
     const most = sum(slices) / Number(fine)

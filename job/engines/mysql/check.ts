@@ -14,7 +14,7 @@ import { hasHistory } from './dumps.ts'
 import { readMarkers, refuseUnfinished } from './marker.ts'
 import { select } from './selection.ts'
 import { fittingClients, loginOf, type Server, serverOf } from './server.ts'
-import { keyOf, type Listing, list, type Table } from './tables.ts'
+import { holdsRows, keyOf, type Listing, list, type Table } from './tables.ts'
 import type { Source } from './values.ts'
 
 /** Everything that can be known before anything is begun. */
@@ -93,13 +93,16 @@ export function isTransactional({ engine }: Table): boolean {
 
 function warnOfLimits({ run, server, tables }: { run: SourceRun; server: Server; tables: Table[] }): void {
   const { singleTransaction } = run.source as Source
-  const others = tables.filter((table) => table.kind === 'table' && !isTransactional(table))
+  const others = tables.filter((table) => holdsRows(table) && !isTransactional(table))
   if (singleTransaction && others.length > 0) {
     const names = others.slice(0, 5).map((table) => `${keyOf(table)} (${table.engine})`)
     run.warn(
       `no snapshot covers ${names.join(', ')}${others.length > 5 ? `, … (${others.length} tables)` : ''}: what is written to them meanwhile may be in the backup or not`,
     )
   }
+  const elsewhere = tables.filter((table) => table.kind === 'table' && !holdsRows(table))
+  if (elsewhere.length > 0)
+    run.warn(`without rows, which are in other tables or on other servers: ${elsewhere.map(keyOf).join(', ')}`)
   const versioned = tables.filter((table) => table.versioned)
   if (versioned.length > 0 && !hasHistory(server, tables))
     run.warn(`the history of ${versioned.map(keyOf).join(', ')} is not in the backup: MariaDB dumps it since 10.11`)

@@ -1,5 +1,5 @@
 import { quoteName, type Session } from '../../io/mysql.ts'
-import { keyOf } from './tables.ts'
+import { holdsRows, keyOf } from './tables.ts'
 
 export interface Count {
   rows: number
@@ -10,9 +10,10 @@ interface Named {
   database: string
   name: string
   kind: 'table' | 'sequence'
+  engine: string
 }
 
-/** Rows, and a checksum when asked, of every table as this session's transaction sees it. Sequences have none. */
+/** Rows, and a checksum when asked, of every table that has some of its own, as this session's transaction sees it. */
 export async function count(
   session: Session,
   tables: readonly Named[],
@@ -20,7 +21,7 @@ export async function count(
 ): Promise<Map<string, Count>> {
   const counts = new Map<string, Count>()
   for (const table of tables) {
-    if (table.kind === 'sequence') continue
+    if (!holdsRows(table)) continue
     const sum = checksums ? await checksumOf(session, table) : 'NULL'
     const [row] = await session.rows<{ n: string; checksum: string | null }>(
       `SELECT COUNT(*) AS n, ${sum} AS checksum FROM ${quoteName(table.database)}.${quoteName(table.name)}`,

@@ -2,7 +2,7 @@ import type { Engine } from '../../engine.ts'
 import { later } from '../../io/later.ts'
 import { requestOf, Source, Target, targetOf } from './values.ts'
 
-/** MySQL and MariaDB: one snapshot over several connections of the server's own dump program. */
+/** MySQL and MariaDB: one snapshot over several connections; definitions by the server's own dump program. */
 export const mysql: Engine = {
   name: 'mysql',
   features: { resume: false },

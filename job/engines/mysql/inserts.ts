@@ -4,9 +4,6 @@ import { input, inputBytes, type Literals, literals, output, outputEnd } from '.
 /** How values of a column are written: as the server writes them, in quotes, or as hexadecimal digits. */
 type Kind = 'number' | 'text' | 'bytes'
 
-/** Types of columns by their numbers in the protocol. */
-const numbers = new Set([0, 1, 2, 3, 4, 5, 8, 9, 13, 246])
-
 /** Of a statement, as the dump programs make them. A row that has more is one of its own. */
 const statementBytes = 1024 * 1024
 
@@ -120,7 +117,7 @@ export class Inserts {
   private pass(what: string): boolean {
     while (this.at < this.until) {
       if (this.phase === 'end') throw new JobError('server', `${what}: the server said more than its answer`)
-      if (this.left === 0) this.readHeader()
+      if (this.left === 0) this.readHeader(what)
       else if (this.gathered) this.gather(what)
       else if (this.fresh && this.isControl()) this.gathered = []
       else {
@@ -132,7 +129,7 @@ export class Inserts {
     return true
   }
 
-  private readHeader(): void {
+  private readHeader(what: string): void {
     const byte = this.memory[this.at++] as number
     // the fourth numbers the packets
     if (this.headerBytes < 3) this.header |= byte << (8 * this.headerBytes)
@@ -143,7 +140,11 @@ export class Inserts {
     this.continued = this.left === longest
     this.header = 0
     this.headerBytes = 0
-    if (!this.fresh) return
+    if (!this.fresh) {
+      // what is as long as some of the longest packets is ended by an empty one
+      if (this.left === 0) this.endPacket(what)
+      return
+    }
     this.column = 0
     this.field = -1
     this.lengthBytes = 0
@@ -161,10 +162,14 @@ export class Inserts {
     this.gathered?.push(Buffer.from(this.memory.subarray(this.at, stop)))
     this.left -= stop - this.at
     this.at = stop
-    if (this.left > 0 || this.continued) return
-    const packet = Buffer.concat(this.gathered ?? [])
+    if (this.left === 0 && !this.continued) this.endPacket(what)
+  }
+
+  private endPacket(what: string): void {
+    const packet = this.gathered && Buffer.concat(this.gathered)
     this.gathered = undefined
-    this.understand(packet, what)
+    if (packet) this.understand(packet, what)
+    else this.endRow(what)
   }
 
   private understand(packet: Buffer, what: string): void {
@@ -176,7 +181,7 @@ export class Inserts {
       this.columns = first < 251 ? first : packet.readUInt16LE(1)
       this.phase = 'columns'
     } else if (this.phase === 'columns') {
-      if (this.kinds.length < this.columns) this.kinds.push(kindOf(packet))
+      if (this.kinds.length < this.columns) this.kinds.push(kindOf(packet, what))
       // the end of the columns
       else this.phase = 'rows'
     } else this.phase = 'end'
@@ -247,7 +252,7 @@ export class Inserts {
     this.out = out
     this.field = field
     this.column = column
-    if (this.left === 0 && !this.continued) this.endRow(what)
+    if (this.left === 0 && !this.continued) this.endPacket(what)
   }
 
   private beginBytes(length: number, at: number): number {
@@ -263,14 +268,33 @@ export class Inserts {
   }
 }
 
-const strings = new Set([15, 16, 242, 249, 250, 251, 252, 253, 254])
-const geometry = 255
+/** Types of columns by their numbers in the protocol. */
+const numbers = {
+  ...{ DECIMAL: 0, TINY: 1, SHORT: 2, LONG: 3, FLOAT: 4, DOUBLE: 5, LONGLONG: 8, INT24: 9, YEAR: 13, NEWDECIMAL: 246 },
+}
+const texts = { TIMESTAMP: 7, DATE: 10, TIME: 11, DATETIME: 12, NEWDATE: 14, JSON: 245, ENUM: 247, SET: 248 }
+/** Those whose character set says whether they are bytes. */
+const strings = {
+  ...{ VARCHAR: 15, TINY_BLOB: 249, MEDIUM_BLOB: 250, LONG_BLOB: 251, BLOB: 252, VAR_STRING: 253, STRING: 254 },
+}
+const bytes = { BIT: 16, VECTOR: 242, GEOMETRY: 255 }
 const binary = 63
 
+const kinds = new Map<number, Kind | 'string'>([
+  ...Object.values(numbers).map((type) => [type, 'number'] as const),
+  ...Object.values(texts).map((type) => [type, 'text'] as const),
+  ...Object.values(strings).map((type) => [type, 'string'] as const),
+  ...Object.values(bytes).map((type) => [type, 'bytes'] as const),
+])
+
 /** By the definition of a column: its type and character set stand at fixed places from its end. */
-function kindOf(definition: Buffer): Kind {
+function kindOf(definition: Buffer, what: string): Kind {
   const type = definition[definition.length - 6] as number
-  if (numbers.has(type)) return 'number'
-  const isBinary = definition.readUInt16LE(definition.length - 12) === binary
-  return type === geometry || (isBinary && strings.has(type)) ? 'bytes' : 'text'
+  const kind = kinds.get(type)
+  if (kind === undefined)
+    throw new JobError('server', `${what}: a column has type ${type}, which is not known`, {
+      hint: 'the server is newer than this engine: choose method: mysqldump',
+    })
+  if (kind !== 'string') return kind
+  return definition.readUInt16LE(definition.length - 12) === binary ? 'bytes' : 'text'
 }

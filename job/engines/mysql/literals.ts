@@ -109,6 +109,20 @@ function escapedBytes(): Exported {
   return { name: 'escaped', parameters: 3, result: true, locals, body: [...whileLeft(body), ...get(out)] }
 }
 
+/** The same for processors without instructions for sixteen bytes (of Intel's before SSE 4.1, which virtual machines may pretend to be). */
+function escapedByByte(): Exported {
+  const letter = 3
+  const body = [
+    ...[...get(from), code.load8, 0, 0, code.load8, 0, ...unsigned(lettersAt), code.tee, letter],
+    ...[code.if, type.none],
+    ...[...get(out), ...constant(0x5c), code.store8, 0, 0, ...get(out), ...get(letter), code.store8, 0, 1],
+    ...[...advance(out, constant(2)), code.else],
+    ...[...get(out), ...get(from), code.load8, 0, 0, code.store8, 0, 0, ...advance(out, constant(1)), code.end],
+    ...advance(from, constant(1)),
+  ]
+  return { name: 'escaped', parameters: 3, result: true, locals: [type.i32], body: [...whileLeft(body), ...get(out)] }
+}
+
 function hexDigits(): Exported {
   const digits = [...get(from), code.load8, 0, 0, ...constant(1), code.shiftLeft, code.load16, 0, ...unsigned(digitsAt)]
   const body = [
@@ -118,10 +132,24 @@ function hexDigits(): Exported {
   return { name: 'hex', parameters: 3, result: true, body: [...whileLeft(body), ...get(out)] }
 }
 
-const instance = compile<Pick<Literals, 'escaped' | 'hex'>>(assemble([escapedBytes(), hexDigits()], pages))
+type Functions = Pick<Literals, 'escaped' | 'hex'>
 
-export function literals(): Literals {
-  const { memory, escaped, hex } = instance()
+function compiled(escaped: Exported) {
+  return compile<Functions>(assemble([escaped, hexDigits()], pages))
+}
+
+function fastest() {
+  try {
+    return compiled(escapedBytes())
+  } catch {
+    return compiled(escapedByByte())
+  }
+}
+
+const instance = { fastest: fastest(), byByte: compiled(escapedByByte()) }
+
+export function literals(which: keyof typeof instance = 'fastest'): Literals {
+  const { memory, escaped, hex } = instance[which]()
   const bytes = new Uint8Array(memory.buffer)
   for (const [byte, letter] of escapes) bytes[lettersAt + byte] = letter.charCodeAt(0)
   for (let byte = 0; byte < 256; byte++)

@@ -11,6 +11,8 @@ import { type Column, keyOf, type Table } from './tables.ts'
 /** How the rows of one table are read and written. */
 interface Shape {
   columns: string[]
+  /** What is asked for each of them. */
+  values: string[]
   /** With the rows that a system-versioned table had before. */
   history: boolean
 }
@@ -24,19 +26,28 @@ const settings = [
 /** A year: storages may pause for longer than the server's patience. */
 const patience = 31_536_000
 
-/** What the server would otherwise cut short, or write in another way. */
+/** What the server would otherwise end, cut short, or show as it was at another time. */
 const own = {
   MySQL: ['max_execution_time = 0'],
-  MariaDB: ['max_statement_time = 0'],
+  MariaDB: [
+    ...['max_statement_time = 0', 'idle_transaction_timeout = 0', 'idle_readonly_transaction_timeout = 0'],
+    'system_versioning_asof = DEFAULT',
+  ],
 }
 
-/** Makes a session one that reads rows: always the same bytes, however long it takes. */
-export async function prepare(session: Session, { product }: Server): Promise<void> {
+/** Makes a session one that sees everything, however long it takes. */
+export async function makePatient(session: Session, { product }: Server): Promise<void> {
   const common = [
-    ...["time_zone = '+00:00'", "sql_mode = ''", 'sql_select_limit = 18446744073709551615'],
     ...[`net_write_timeout = ${patience}`, `wait_timeout = ${patience}`],
+    ...['sql_select_limit = 18446744073709551615', 'sql_big_selects = 1'],
   ]
   await session.execute(`SET SESSION ${[...common, ...own[product]].join(', ')}`)
+}
+
+/** Makes it one that always says the same bytes of the same rows, too. */
+export async function prepare(session: Session, server: Server): Promise<void> {
+  await makePatient(session, server)
+  await session.execute("SET SESSION time_zone = '+00:00', sql_mode = ''")
 }
 
 /**
@@ -61,35 +72,40 @@ export class RowReader {
     return lending(this.statements(batch))
   }
 
+  close(): void {
+    this.session.close()
+  }
+
   private async *statements({ tables, piece }: Batch): AsyncGenerator<Buffer> {
     const [{ database }] = tables
+    const shapes = tables.map((table) => shapeOf(table, this.columns.get(keyOf(table)) ?? [], this.server))
     yield Buffer.from(`-- Rows of ${this.server.product} ${this.server.version}\n\n${settings.join('')}\n`)
     yield Buffer.from(`USE ${quoteName(database)};\n`)
     await this.session.execute('SAVEPOINT holdfast')
-    for (const table of tables) {
+    for (const [i, table] of tables.entries()) {
       const name = quoteName(table.name)
       // who looks for the table finds it by this (sections.ts)
       yield Buffer.from(`\n--\n-- Dumping data for table ${name}\n--\n\n`)
-      const shape = shapeOf(table, this.columns.get(keyOf(table)) ?? [], this.server)
+      const shape = shapes[i] as Shape
       const around = keysAround(table, piece !== undefined)
       if (shape.history) yield keepHistory
       if (around) yield Buffer.from(`ALTER TABLE ${name} DISABLE KEYS;\n`)
       yield* this.rowsOf(table, shape, piece?.where)
       if (around) yield Buffer.from(`ALTER TABLE ${name} ENABLE KEYS;\n`)
-      // lets go of the table: it may be altered from now on
+      // MySQL lets go of the table now, MariaDB when the session ends
       await this.session.execute('ROLLBACK TO SAVEPOINT holdfast')
     }
     yield Buffer.from(completion)
   }
 
-  private async *rowsOf(table: Table, { columns, history }: Shape, where?: string): AsyncGenerator<Buffer> {
+  private async *rowsOf(table: Table, { columns, values, history }: Shape, where?: string): AsyncGenerator<Buffer> {
     const key = keyOf(table)
     const from = `${quoteName(table.database)}.${quoteName(table.name)}`
     const range = where === undefined ? '' : ` FORCE INDEX (PRIMARY) WHERE ${where}`
-    const query = `SELECT /*!40001 SQL_NO_CACHE */ ${columns.join(',')} FROM ${from}${history ? ' FOR SYSTEM_TIME ALL' : ''}${range}`
+    const query = `SELECT /*!40001 SQL_NO_CACHE */ ${values.join(',')} FROM ${from}${history ? ' FOR SYSTEM_TIME ALL' : ''}${range}`
     const head = Buffer.from(`INSERT INTO ${quoteName(table.name)} (${columns.join(',')}) VALUES `)
     const what = `rows of ${key}`
-    const answer = this.session.answer(query, what)
+    const answer = this.session.answer({ sql: query, what, ended: () => this.inserts.ended })
     yield* this.inserts.of(answer, { head, what: `MySQL server ${this.session.server}: ${what}` })
     this.rows.set(key, (this.rows.get(key) ?? 0) + this.inserts.rows)
   }
@@ -112,15 +128,31 @@ function isPeriod(expression: string): boolean {
   return expression === 'ROW START' || expression === 'ROW END'
 }
 
+/** Names stand in comments, and line ends are what parts are told apart by. */
+function refuseLineBreaks(table: Table, columns: readonly Column[]): void {
+  const broken = [table.database, table.name, ...columns.map(({ name }) => name)].find((name) => /[\r\n]/.test(name))
+  if (broken !== undefined)
+    throw new JobError(
+      'server',
+      `table ${JSON.stringify(keyOf(table))}: there is a line end in the name ${JSON.stringify(broken)}`,
+      {
+        hint: 'rename it, or exclude the table',
+      },
+    )
+}
+
 function shapeOf(table: Table, all: readonly Column[], server: Server): Shape {
   const history = keepsHistory(table, all, server)
   const stored = all.filter(({ expression }) => expression === '' || (history && isPeriod(expression)))
   // where nobody named them, they have these names and are listed nowhere
   const hidden = history && !all.some(({ expression }) => isPeriod(expression)) ? ['row_start', 'row_end'] : []
+  refuseLineBreaks(table, stored)
   const columns = [...stored.map(({ name }) => name), ...hidden].map(quoteName)
+  // the server says six digits of a FLOAT, and all of a DOUBLE
+  const values = columns.map((column, i) => (stored[i]?.type.startsWith('float') ? `${column} + 0E0` : column))
   if (columns.length === 0)
     throw new JobError('server', `table ${keyOf(table)} has no column that is not computed`, {
       hint: 'it has nothing to keep: exclude it, or choose method: mysqldump',
     })
-  return { columns, history }
+  return { columns, values, history }
 }

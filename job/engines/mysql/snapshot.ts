@@ -43,6 +43,8 @@ export async function openSnapshot(options: Options): Promise<MysqlFacts['consis
   if (flushLogs) await session.execute('FLUSH BINARY LOGS')
   const point = await begin(options)
   await session.execute('UNLOCK TABLES')
+  // for the lock alone: a table that is being altered is waited for
+  await session.execute('SET SESSION lock_wait_timeout = DEFAULT')
   const lockMs = Math.round(performance.now() - locked)
   return { kind: 'snapshot', by: 'read-lock', lockMs, ...point }
 }

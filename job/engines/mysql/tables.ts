@@ -30,6 +30,16 @@ export interface Listing {
   objects: Map<string, Objects>
 }
 
+/** Their rows are elsewhere: in other tables, or on other servers. The dump programs leave them out, too. */
+const elsewhere = new Set([
+  ...['mrg_myisam', 'mrg_isam', 'federated', 'connect', 'oqgraph', 'spider', 'vp', 'blackhole'],
+])
+
+/** It has rows of its own. */
+export function holdsRows({ kind, engine }: Pick<Table, 'kind' | 'engine'>): boolean {
+  return kind === 'table' && !elsewhere.has(engine.toLowerCase())
+}
+
 export const keyOf = ({ database, name }: { database: string; name: string }): string => `${database}.${name}`
 
 /** Everything that users made. */

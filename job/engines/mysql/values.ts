@@ -61,18 +61,25 @@ const ownOptions = [
 ]
 
 /** Clients take any beginning of an option that is not ambiguous, and `skip-`, `loose-` before it. */
-function isOwn(option: string): boolean {
+function isOf(options: readonly string[], option: string): boolean {
   const name = option.replace(/^--/, '').replace(/=.*/s, '').replaceAll('_', '-').toLowerCase()
   const bare = name.replace(/^(?:(?:loose|skip|disable|enable)-)+/, '')
-  return ownOptions.some((own) => own.startsWith(bare) || bare.startsWith(`${own}-`))
+  return options.some((own) => own.startsWith(bare) || bare.startsWith(`${own}-`))
 }
+
+/** What would hide columns that rows name, or concerns rows, which the job reads by itself. */
+const rowOptions = [
+  ...['generated-invisible-primary-key', 'insert-ignore', 'replace', 'as-of', 'tz-utc', 'hex-blob', 'extended-insert'],
+  ...['complete-insert', 'order-by-primary', 'order-by-size', 'delayed-insert', 'insert-delayed', 'no-autocommit'],
+  ...['dump-history', 'max-statement-time', 'keys', 'default-character-set', 'compatible', 'fields', 'lines'],
+]
 
 const extraOptions = z
   .array(
     z
       .string()
       .regex(/^--[a-z][\w-]*(=[^\0]*)?$/i, 'an option is --name or --name=value')
-      .refine((option) => !isOwn(option), 'this option is set by the engine, by other values'),
+      .refine((option) => !isOf(ownOptions, option), 'this option is set by the engine, by other values'),
   )
   .default([])
 
@@ -110,7 +117,14 @@ export const Source = z
     ),
   })
   .refine(oneAddress.check, oneAddress.message)
-  .superRefine(({ method, singleTransaction }, issues) => {
+  .superRefine(({ method, singleTransaction, extraOptions }, issues) => {
+    for (const [i, option] of extraOptions.entries())
+      if (method === 'parallel' && isOf(rowOptions, option))
+        issues.addIssue({
+          code: 'custom',
+          path: ['extraOptions', i],
+          message: 'the method parallel reads rows by itself: choose method: mysqldump for this option',
+        })
     if (method === 'parallel' && !singleTransaction)
       issues.addIssue({
         code: 'custom',

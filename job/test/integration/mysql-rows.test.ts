@@ -26,7 +26,12 @@ describe.each(['mariadb-11.8', 'mysql-9.7'].filter((name) => !chosen || chosen.i
       await work.secret('ca', { 'ca.crt': ca })
       const { host, port, user, password } = server
       root = await createConnection({ host, port, user, password, ssl: { ca }, multipleStatements: true })
-      await root.query('CREATE DATABASE shop; CREATE TABLE shop.rows_of (id INT PRIMARY KEY, b LONGBLOB, t LONGTEXT)')
+      await root.query(
+        `CREATE DATABASE shop; CREATE TABLE shop.rows_of (id INT PRIMARY KEY, b LONGBLOB, t LONGTEXT);
+       CREATE TABLE shop.floats (id INT PRIMARY KEY, f FLOAT, g FLOAT(9, 3) UNSIGNED);
+       INSERT INTO shop.floats VALUES (1, 16777215, 1.001), (2, 1000001, 99999.123), (3, 0.1, 0), (4, -1e-30, NULL), (5, 3.4028234e38, 1);
+       CREATE TABLE shop.zebras (id INT PRIMARY KEY); INSERT INTO shop.zebras VALUES (1)`,
+      )
       // nothing that could be compressed: what is written is as long as what is read
       for (let i = 0; i < 26; i++) {
         const values = [i, randomBytes(768 * 1024), i % 3 === 0 ? null : "it's\n"]
@@ -58,6 +63,9 @@ describe.each(['mariadb-11.8', 'mysql-9.7'].filter((name) => !chosen || chosen.i
         )
       )[0]
 
+    const floats = async () =>
+      (await root.query('SELECT id, f + 0E0 AS f, g + 0E0 AS g FROM shop.floats ORDER BY id'))[0]
+
     async function manifests(): Promise<string[]> {
       const files = await readdir(join(work.store, 'nightly')).catch(() => [])
       return files.filter((file) => file.endsWith('.json'))
@@ -65,30 +73,31 @@ describe.each(['mariadb-11.8', 'mysql-9.7'].filter((name) => !chosen || chosen.i
 
     test('come whole, though the storage takes them more slowly than the server is patient', async ({ skip }) => {
       if (!server) return skip()
-      const before = await content()
+      const before = [await content(), await floats()]
       await root.query('SET GLOBAL net_write_timeout = 1')
       use(server.port, { limits: { bytesPerSecond: '2Mi' } })
       await succeeds(work.holdfast('backup', 'nightly'))
       await root.query('SET GLOBAL net_write_timeout = 60')
       await root.query('DROP DATABASE shop')
       await succeeds(work.holdfast('restore', 'once'))
-      expect(await content()).toEqual(before)
+      expect([await content(), await floats()]).toEqual(before)
     }, 120_000)
 
     async function running(): Promise<number> {
       const [rows] = await root.query(
-        "SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT /*!40001 SQL_NO_CACHE%'",
+        "SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT /*!40001 %.`rows_of`%'",
       )
       return (rows as { id: number }[])[0]?.id ?? 0
     }
 
-    test.each<[string, (cut: () => void) => Promise<unknown>]>([
-      ['the connection is lost', async (cut) => cut()],
-      ['the statement is ended', async () => root.query(`KILL QUERY ${await running()}`)],
-      ['the session is ended', async () => root.query(`KILL ${await running()}`)],
+    test.each<[string, RegExp, (cut: () => void) => Promise<unknown>]>([
+      // each of them says by itself that it was lost, the dump program's too
+      ['all connections are lost', /./, async (cut) => cut()],
+      ['the statement is ended', /rows of shop.rows_of/, async () => root.query(`KILL QUERY ${await running()}`)],
+      ['the session is ended', /rows of shop.rows_of/, async () => root.query(`KILL ${await running()}`)],
     ])(
       'are no backup when %s in the middle of them',
-      async (_, end) => {
+      async (_, says, end) => {
         if (!server) return
         const proxy = await startTcpProxy(server)
         const before = await manifests()
@@ -98,10 +107,64 @@ describe.each(['mariadb-11.8', 'mysql-9.7'].filter((name) => !chosen || chosen.i
         await end(proxy.cut)
         const { code, summary } = await run.done
         await proxy.stop()
-        expect([code, summary.error]).toEqual([22, expect.stringContaining('rows of shop.rows_of')])
+        expect([code, summary.error]).toEqual([22, expect.stringMatching(says)])
         expect(await manifests()).toEqual(before)
       },
       60_000,
     )
+
+    test('are no longer read by anybody when one connection has failed', async ({ skip }) => {
+      if (!server) return skip()
+      await root.query('CREATE DATABASE other; CREATE TABLE other.more_rows LIKE shop.rows_of')
+      await root.query('INSERT INTO other.more_rows SELECT * FROM shop.rows_of')
+      const long = "SELECT COUNT(*) AS n FROM information_schema.processlist WHERE info LIKE 'SELECT /*!40001 %rows%'"
+      const readers = async () => ((await root.query(long))[0] as { n: number }[])[0]?.n
+      use(server.port, { limits: { bytesPerSecond: '1Mi' } })
+      const run = work.start('backup', 'nightly')
+      await expect.poll(readers, { timeout: 30_000, interval: 20 }).toBe(2)
+      await root.query(`KILL ${await running()}`)
+      const { code, summary } = await run.done
+      expect([code, summary.error]).toEqual([22, expect.stringContaining('rows of')])
+      await expect.poll(readers, { timeout: 30_000 }).toBe(0)
+      await root.query('DROP DATABASE other')
+    }, 60_000)
+
+    test('do not hold up a run that is told to stop while the server waits for a lock', async ({ skip }) => {
+      if (!server) return skip()
+      use(server.port, { limits: { bytesPerSecond: '8Mi' } })
+      const run = work.start('backup', 'nightly')
+      await expect.poll(running, { timeout: 30_000, interval: 20 }).toBeGreaterThan(0)
+      await root.query('LOCK TABLES shop.zebras WRITE')
+      const waits = "info LIKE 'SELECT /*!40001 %zebras%' AND state LIKE 'Waiting%'"
+      const waiting = async () =>
+        (
+          (await root.query(`SELECT COUNT(*) AS n FROM information_schema.processlist WHERE ${waits}`))[0] as {
+            n: number
+          }[]
+        )[0]?.n
+      await expect.poll(waiting, { timeout: 30_000, interval: 20 }).toBe(1)
+      run.kill('SIGTERM')
+      const { code } = await run.done
+      await root.query('UNLOCK TABLES')
+      expect(code).toBe(143)
+    }, 60_000)
+
+    test('of a table in whose names there is a line end are refused: it would end the comment that it stands in', async ({
+      skip,
+    }) => {
+      if (!server) return skip()
+      const before = await manifests()
+      use(server.port)
+      for (const table of [
+        '`x\nDROP DATABASE shop;\n-- x` (id INT)',
+        'y (`a\n--\n-- Dumping data for table x\n--\nx` INT)',
+      ]) {
+        await root.query(`CREATE TABLE shop.${table}`)
+        const { code, summary } = await work.holdfast('backup', 'nightly')
+        expect([code, summary.error]).toEqual([22, expect.stringContaining('line end')])
+        await root.query(`DROP TABLE shop.${table.replace(/ \(.*/s, '')}`)
+      }
+      expect(await manifests()).toEqual(before)
+    }, 60_000)
   },
 )

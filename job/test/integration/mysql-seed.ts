@@ -37,6 +37,8 @@ CREATE TABLE nokey (a INT, b VARCHAR(10)); INSERT INTO nokey VALUES (1, 'x'), (1
 CREATE TABLE \`we\`\`ird . näme\` (\`sel\`\`ect\` INT PRIMARY KEY, \`a b\` TEXT) CHARACTER SET utf8mb4; INSERT INTO \`we\`\`ird . näme\` VALUES (1, 'it''s');
 CREATE TABLE nothing (id INT PRIMARY KEY);
 CREATE TABLE plain (id INT PRIMARY KEY, t TEXT) ENGINE = MyISAM; INSERT INTO plain VALUES (1, 'my');
+CREATE TABLE plain_log (id INT) ENGINE = MyISAM; INSERT INTO plain_log VALUES (1), (2);
+CREATE TABLE all_logs (id INT) ENGINE = MERGE UNION = (plain_log) INSERT_METHOD = LAST;
 CREATE TABLE heap (id INT PRIMARY KEY) ENGINE = MEMORY; INSERT INTO heap VALUES (4);
 USE \`odd name\`;
 CREATE TABLE t (id INT PRIMARY KEY, e VARCHAR(10)); INSERT INTO t VALUES (1, '😀');

@@ -94,8 +94,9 @@ describe('values of every length', () => {
     async (length) => {
       const long = Buffer.alloc(length, `it's ${'x'.repeat(999_983)}`)
       for (const column of [text, bytes]) {
+        const inserts = new Inserts()
         const sql = await made(
-          new Inserts(),
+          inserts,
           answer(
             [column, int],
             [
@@ -116,6 +117,7 @@ describe('values of every length', () => {
               ],
             ),
         ).toBe(true)
+        expect(inserts.rows).toBe(2)
       }
     },
   )
@@ -204,6 +206,7 @@ describe('is not taken for all', () => {
     ['a request for a file', packets([Buffer.from([0xfb, 0x2f])]), 'gives no rows'],
     ['a row that is too short', packets([...heading([int, int]), rowPacket([null]), endPacket]), 'columns'],
     ['a row that is too long', packets([...heading([int]), rowPacket([null, null]), endPacket]), 'columns'],
+    ['a type of column that is not known', packets([...heading([{ type: 244 }]), endPacket]), 'type 244'],
     ['more than an answer', Buffer.concat([whole, whole]), 'more than its answer'],
   ])('%s', async (_, said, error) => {
     const inserts = new Inserts()

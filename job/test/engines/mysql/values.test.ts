@@ -20,9 +20,16 @@ test.each([
   'x',
 ])('the option %s is refused', (option) => expect(accepts({ extraOptions: [option] })).toBe(false))
 
-test.each(['--skip-tz-utc', '--net-buffer-length=100000', '--hex-blob', '--skip-extended-insert'])(
-  'the option %s is taken',
-  (option) => expect(accepts({ extraOptions: [option] })).toBe(true),
+test.each(['--skip-tz-utc', '--hex-blob', '--skip-generated-invisible-primary-key', '--disable-keys', '--replace'])(
+  'the option %s, which concerns rows, is taken by mysqldump alone',
+  (option) => {
+    expect(accepts({ method: 'mysqldump', extraOptions: [option] })).toBe(true)
+    expect(accepts({ extraOptions: [option] })).toBe(false)
+  },
+)
+
+test.each(['--net-buffer-length=100000', '--column-statistics=0', '--skip-opt'])('the option %s is taken', (option) =>
+  expect(accepts({ extraOptions: [option] })).toBe(true),
 )
 
 test.each<[string, object]>([
