@@ -170,9 +170,9 @@ async function writeRows({ sink, dump }: Work, reader: RowReader, queue: Queued[
   reader.close()
 }
 
-/** The server counted by itself, in the same snapshot. What no snapshot covers may have changed, and history is not counted. */
+/** The server counted by itself, in the same snapshot. What no snapshot covers may have changed. */
 function refuseMissing(tables: readonly Table[], counts: ReadonlyMap<string, Count>, readers: readonly RowReader[]) {
-  for (const table of tables.filter((one) => isTransactional(one) && !one.versioned)) {
+  for (const table of tables.filter(isTransactional)) {
     const key = keyOf(table)
     const read = readers.reduce((sum, { rows }) => sum + (rows.get(key) ?? 0), 0)
     const there = counts.get(key)?.rows

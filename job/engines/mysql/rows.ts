@@ -13,8 +13,8 @@ interface Shape {
   columns: string[]
   /** What is asked for each of them. */
   values: string[]
-  /** With the rows that a system-versioned table had before. */
-  history: boolean
+  /** Says when a row of a system-versioned table ended, where those that it had before come along. */
+  end?: string
 }
 
 /** The least that makes rows mean on another server what they mean on this one. */
@@ -88,9 +88,11 @@ export class RowReader {
       yield Buffer.from(`\n--\n-- Dumping data for table ${name}\n--\n\n`)
       const shape = shapes[i] as Shape
       const around = keysAround(table, piece !== undefined)
-      if (shape.history) yield keepHistory
+      if (shape.end) yield keepHistory
       if (around) yield Buffer.from(`ALTER TABLE ${name} DISABLE KEYS;\n`)
-      yield* this.rowsOf(table, shape, piece?.where)
+      if (shape.end) yield* this.historyOf(table, shape, shape.end)
+      yield* this.rowsOf(table, shape, piece && ` FORCE INDEX (PRIMARY) WHERE ${piece.where}`)
+      this.rows.set(keyOf(table), (this.rows.get(keyOf(table)) ?? 0) + this.inserts.rows)
       if (around) yield Buffer.from(`ALTER TABLE ${name} ENABLE KEYS;\n`)
       // MySQL lets go of the table now, MariaDB when the session ends
       await this.session.execute('ROLLBACK TO SAVEPOINT holdfast')
@@ -98,16 +100,19 @@ export class RowReader {
     yield Buffer.from(completion)
   }
 
-  private async *rowsOf(table: Table, { columns, values, history }: Shape, where?: string): AsyncGenerator<Buffer> {
-    const key = keyOf(table)
-    const from = `${quoteName(table.database)}.${quoteName(table.name)}`
-    const range = where === undefined ? '' : ` FORCE INDEX (PRIMARY) WHERE ${where}`
-    const query = `SELECT /*!40001 SQL_NO_CACHE */ ${values.join(',')} FROM ${from}${history ? ' FOR SYSTEM_TIME ALL' : ''}${range}`
+  /** Rows of now have no end in it: the servers' idea of never has changed, and what ends at that of an older one would be history. */
+  private async *historyOf(table: Table, { columns, values }: Shape, end: string): AsyncGenerator<Buffer> {
+    const shape = { columns: [...columns, end], values: [...values, end] }
+    yield* this.rowsOf(table, shape, ` FOR SYSTEM_TIME ALL WHERE ${end} <= NOW(6)`)
+  }
+
+  private async *rowsOf(table: Table, { columns, values }: Shape, which = ''): AsyncGenerator<Buffer> {
+    const from = `${quoteName(table.database)}.${quoteName(table.name)}${which}`
+    const sql = `SELECT /*!40001 SQL_NO_CACHE */ ${values.join(',')} FROM ${from}`
     const head = Buffer.from(`INSERT INTO ${quoteName(table.name)} (${columns.join(',')}) VALUES `)
-    const what = `rows of ${key}`
-    const answer = this.session.answer({ sql: query, what, ended: () => this.inserts.ended })
+    const what = `rows of ${keyOf(table)}`
+    const answer = this.session.answer({ sql, what, ended: () => this.inserts.ended })
     yield* this.inserts.of(answer, { head, what: `MySQL server ${this.session.server}: ${what}` })
-    this.rows.set(key, (this.rows.get(key) ?? 0) + this.inserts.rows)
   }
 }
 
@@ -125,8 +130,11 @@ export function keepsHistory({ versioned }: Table, columns: readonly Column[], s
 }
 
 function isPeriod(expression: string): boolean {
-  return expression === 'ROW START' || expression === 'ROW END'
+  return expression === starts || expression === ends
 }
+
+const starts = 'ROW START'
+const ends = 'ROW END'
 
 /** Names stand in comments, and line ends are what parts are told apart by. */
 function refuseLineBreaks(table: Table, columns: readonly Column[]): void {
@@ -143,16 +151,19 @@ function refuseLineBreaks(table: Table, columns: readonly Column[]): void {
 
 function shapeOf(table: Table, all: readonly Column[], server: Server): Shape {
   const history = keepsHistory(table, all, server)
-  const stored = all.filter(({ expression }) => expression === '' || (history && isPeriod(expression)))
   // where nobody named them, they have these names and are listed nowhere
-  const hidden = history && !all.some(({ expression }) => isPeriod(expression)) ? ['row_start', 'row_end'] : []
-  refuseLineBreaks(table, stored)
-  const columns = [...stored.map(({ name }) => name), ...hidden].map(quoteName)
-  // the server says six digits of a FLOAT, and all of a DOUBLE
-  const values = columns.map((column, i) => (stored[i]?.type.startsWith('float') ? `${column} + 0E0` : column))
-  if (columns.length === 0)
+  const named = (expression: string, hidden: string) =>
+    quoteName(all.find((column) => column.expression === expression)?.name ?? hidden)
+  const stored = all.filter(({ expression }) => expression === '')
+  refuseLineBreaks(table, all)
+  if (stored.length === 0)
     throw new JobError('server', `table ${keyOf(table)} has no column that is not computed`, {
       hint: 'it has nothing to keep: exclude it, or choose method: mysqldump',
     })
-  return { columns, values, history }
+  const columns = stored.map(({ name }) => quoteName(name))
+  // the server says six digits of a FLOAT, and all of a DOUBLE
+  const values = columns.map((column, i) => (stored[i]?.type.startsWith('float') ? `${column} + 0E0` : column))
+  if (!history) return { columns, values }
+  const start = named(starts, 'row_start')
+  return { columns: [...columns, start], values: [...values, start], end: named(ends, 'row_end') }
 }

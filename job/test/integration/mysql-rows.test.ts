@@ -168,3 +168,45 @@ describe.each(['mariadb-11.8', 'mysql-9.7'].filter((name) => !chosen || chosen.i
     }, 60_000)
   },
 )
+
+test('history of a MariaDB for which time ends in 2038 stays history in one for which it goes on', async ({ skip }) => {
+  const [from, to] = [await startServer('mariadb-10.11'), await startServer('mariadb-11.8')]
+  if (!from || !to) return skip()
+  const work = await openWorkspace()
+  const connectTo = ({ host, port, user, password }: Server) =>
+    createConnection({ host, port, user, password, multipleStatements: true, timezone: 'Z', dateStrings: true })
+  try {
+    const mysql = ({ host, port, clients }: Server, secret: string) => ({
+      name: 'db',
+      mysql: { host, port, clients, accounts: false, credentials: { secret }, tls: { mode: 'disabled' } },
+    })
+    for (const [name, { user, password }] of [['from', from] as const, ['to', to] as const])
+      await work.secret(name, { username: user, password })
+    const source = await connectTo(from)
+    await source.query(
+      `CREATE DATABASE shop; CREATE TABLE shop.v (id INT PRIMARY KEY, n INT) WITH SYSTEM VERSIONING; INSERT INTO shop.v VALUES (1, 1), (2, 1), (3, 1);
+       UPDATE shop.v SET n = 2 WHERE id = 1; DELETE FROM shop.v WHERE id = 2`,
+    )
+    const states = async (server: Connection) => ({
+      now: (await server.query('SELECT * FROM shop.v ORDER BY id'))[0],
+      past: (
+        await server.query(
+          'SELECT id, n, row_start, row_end FROM shop.v FOR SYSTEM_TIME ALL WHERE row_end <= NOW(6) ORDER BY id',
+        )
+      )[0],
+    })
+    const before = await states(source)
+    expect([before.now, before.past].map((rows) => (rows as unknown[]).length)).toEqual([2, 2])
+    work.values.backups = { nightly: { storages: ['local'], sources: [mysql(from, 'from')] } }
+    work.values.restores = {
+      once: { from: { plan: 'nightly', storages: ['local'] }, pick: 'latest', targets: [mysql(to, 'to')] },
+    }
+    await succeeds(work.holdfast('backup', 'nightly'))
+    await succeeds(work.holdfast('restore', 'once'))
+    const target = await connectTo(to)
+    expect(await states(target)).toEqual(before)
+    await Promise.all([source.end(), target.end()])
+  } finally {
+    await Promise.all([from.destroy(), to.destroy(), work.remove()])
+  }
+}, 120_000)

@@ -87,6 +87,9 @@ CREATE TABLE shop.numbered (id INT DEFAULT NEXTVAL(shop.numbers) PRIMARY KEY, u 
 INSERT INTO shop.numbered (u, i) VALUES ('123e4567-e89b-12d3-a456-426655440000', '::1');
 CREATE TABLE shop.versioned (id INT PRIMARY KEY, v INT) WITH SYSTEM VERSIONING;
 INSERT INTO shop.versioned VALUES (1, 1), (2, 1); UPDATE shop.versioned SET v = 2 WHERE id = 1; DELETE FROM shop.versioned WHERE id = 2;
+CREATE TABLE shop.periods (id INT PRIMARY KEY, since TIMESTAMP(6) GENERATED ALWAYS AS ROW START, till TIMESTAMP(6) GENERATED ALWAYS AS ROW END,
+  v INT, PERIOD FOR SYSTEM_TIME (since, till)) WITH SYSTEM VERSIONING;
+INSERT INTO shop.periods (id, v) VALUES (1, 1), (2, 1); UPDATE shop.periods SET v = 2 WHERE id = 1; DELETE FROM shop.periods WHERE id = 2;
 CREATE TABLE shop.squeezed (id INT PRIMARY KEY, t TEXT COMPRESSED); INSERT INTO shop.squeezed VALUES (1, REPEAT('x', 1000));
 CREATE TABLE shop.crashsafe (id INT PRIMARY KEY) ENGINE = Aria; INSERT INTO shop.crashsafe VALUES (1);
 CREATE ROLE reader; GRANT SELECT ON shop.* TO reader; GRANT reader TO keeper@localhost; SET DEFAULT ROLE reader FOR keeper@localhost;
