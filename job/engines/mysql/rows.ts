@@ -100,10 +100,13 @@ export class RowReader {
     yield Buffer.from(completion)
   }
 
-  /** Rows of now have no end in it: the servers' idea of never has changed, and what ends at that of an older one would be history. */
+  /**
+   * Rows of now have no end in the backup: the servers' idea of never has changed, and what ends at that of an older one would be history.
+   * A clock that was set back may have ended rows after now.
+   */
   private async *historyOf(table: Table, { columns, values }: Shape, end: string): AsyncGenerator<Buffer> {
     const shape = { columns: [...columns, end], values: [...values, end] }
-    yield* this.rowsOf(table, shape, ` FOR SYSTEM_TIME ALL WHERE ${end} <= NOW(6)`)
+    yield* this.rowsOf(table, shape, ` FOR SYSTEM_TIME ALL WHERE ${end} <= NOW(6) + INTERVAL 1 DAY`)
   }
 
   private async *rowsOf(table: Table, { columns, values }: Shape, which = ''): AsyncGenerator<Buffer> {
