@@ -3,7 +3,6 @@ import type { Job } from './commands/job.ts'
 import { bareConfig, type Config, environment, loadConfig, secretPath, secretReader } from './config.ts'
 import { JobError, textOf } from './errors.ts'
 import { openLog } from './io/log.ts'
-import { collectAtOnce } from './io/memory.ts'
 import { openCrowd, paceAmong } from './io/pace.ts'
 import type { Result } from './io/print.ts'
 import { progressTo } from './io/progress.ts'
@@ -61,7 +60,6 @@ async function main(args: string[]): Promise<number> {
     await worker({ input: process.stdin, output: process.stdout, log, signal: stop.signal })
     return 0
   }
-  if (request.verb === 'restore' || request.verb === 'verify') collectAtOnce()
   const begun = performance.now()
   const stop = new AbortController()
   stopOnSignals(stop)

@@ -1,7 +1,6 @@
 import { Readable } from 'node:stream'
 import type { BackupFacts, Sink, SourceRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
-import { collectAtOnce } from '../../io/memory.ts'
 import type { ReadingSession, Session } from '../../io/mysql.ts'
 import { globalPrivileges, holds } from '../../io/mysql.ts'
 import { together } from '../../io/parallel.ts'
@@ -61,7 +60,6 @@ interface Found {
 async function inParallel(work: Work, stop: AbortController): Promise<Found> {
   const { run, source, session, checked, dump } = work
   const { listing, server, chosen } = checked
-  collectAtOnce()
   const tables = chosen.tables.filter(holdsRows)
   const batches = await batchesOf(session, { tables, parallel: source.parallel, server })
   const sessions = await openReaders(work, Math.min(source.parallel, batches.length))
