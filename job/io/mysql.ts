@@ -64,6 +64,8 @@ export async function open(
     closed.reject(new Error('the session was closed'))
   }
   signal?.addEventListener('abort', end, { once: true })
+  if (signal?.aborted) end()
+  signal?.throwIfAborted()
   const asked = <T>(answer: Promise<T>): Promise<T> => Promise.race([answer, closed.promise])
   return {
     server: login.server,

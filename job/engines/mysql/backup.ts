@@ -63,23 +63,19 @@ async function inParallel(work: Work, stop: AbortController): Promise<Found> {
   const tables = chosen.tables.filter(holdsRows)
   const batches = await batchesOf(session, { tables, parallel: source.parallel, server })
   const sessions = await openReaders(work, Math.min(source.parallel, batches.length))
-  try {
-    await makePatient(session, server)
-    const readers = await readersOf(work, tables, sessions)
-    const consistency = await openSnapshot({ run, server, session, readers: sessions })
-    run.log.info({ connections: sessions.length, parts: batches.length, ...consistency }, 'snapshot begun')
-    const first = firstFailure(stop)
-    const queue = storedOf(work, batches)
-    const [counts] = await together([
-      first(countInSnapshot(work)),
-      first(rest(work)),
-      ...readers.map((reader) => first(writeRows(work, reader, queue))),
-    ])
-    refuseMissing(tables, counts as Map<string, Count>, readers)
-    return { consistency, counts: counts as Map<string, Count> }
-  } finally {
-    for (const one of sessions) one.close()
-  }
+  await makePatient(session, server)
+  const readers = await readersOf(work, tables, sessions)
+  const consistency = await openSnapshot({ run, server, session, readers: sessions })
+  run.log.info({ connections: sessions.length, parts: batches.length, ...consistency }, 'snapshot begun')
+  const first = firstFailure(stop)
+  const queue = storedOf(work, batches)
+  const [counts] = await together([
+    first(countInSnapshot(work)),
+    first(rest(work)),
+    ...readers.map((reader) => first(writeRows(work, reader, queue))),
+  ])
+  refuseMissing(tables, counts as Map<string, Count>, readers)
+  return { consistency, counts: counts as Map<string, Count> }
 
   /** What has no rows: one after the other, beside the readers. */
   async function rest(work: Work): Promise<void> {
@@ -109,19 +105,14 @@ function firstFailure(stop: AbortController) {
   }
 }
 
+/** Each closes when its rows are written, or with the signal. */
 async function openReaders({ checked, dump }: Work, connections: number): Promise<ReadingSession[]> {
-  const sessions: ReadingSession[] = []
-  try {
-    while (sessions.length < connections) {
-      const session = await connect(checked.login, dump.signal)
-      sessions.push(session)
-      await prepare(session, checked.server)
-    }
-    return sessions
-  } catch (error) {
-    for (const session of sessions) session.close()
-    throw error
+  const open = async () => {
+    const session = await connect(checked.login, dump.signal)
+    await prepare(session, checked.server)
+    return session
   }
+  return await together(Array.from({ length: connections }, open))
 }
 
 async function readersOf(

@@ -133,23 +133,28 @@ function hexDigits(): Exported {
 }
 
 type Functions = Pick<Literals, 'escaped' | 'hex'>
+type Instance = ReturnType<typeof compiled>
 
 function compiled(escaped: Exported) {
   return compile<Functions>(assemble([escaped, hexDigits()], pages))
 }
 
-function fastest() {
-  try {
-    return compiled(escapedBytes())
-  } catch {
-    return compiled(escapedByByte())
-  }
+const kinds = {
+  fastest: () => {
+    try {
+      return compiled(escapedBytes())
+    } catch {
+      return compiled(escapedByByte())
+    }
+  },
+  byByte: () => compiled(escapedByByte()),
 }
+/** Compiled with the first use. */
+const instances: { [kind in keyof typeof kinds]?: Instance } = {}
 
-const instance = { fastest: fastest(), byByte: compiled(escapedByByte()) }
-
-export function literals(which: keyof typeof instance = 'fastest'): Literals {
-  const { memory, escaped, hex } = instance[which]()
+export function literals(kind: keyof typeof kinds = 'fastest'): Literals {
+  instances[kind] ??= kinds[kind]()
+  const { memory, escaped, hex } = instances[kind]()
   const bytes = new Uint8Array(memory.buffer)
   for (const [byte, letter] of escapes) bytes[lettersAt + byte] = letter.charCodeAt(0)
   for (let byte = 0; byte < 256; byte++)

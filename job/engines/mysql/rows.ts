@@ -3,9 +3,10 @@ import { JobError } from '../../errors.ts'
 import { lending } from '../../io/lending.ts'
 import { quoteName, type ReadingSession, type Session } from '../../io/mysql.ts'
 import type { Batch } from './batches.ts'
+import { hasHistory } from './dumps.ts'
 import { Inserts } from './inserts.ts'
 import { completion } from './sections.ts'
-import { isOlder, type Server } from './server.ts'
+import type { Server } from './server.ts'
 import { type Column, keyOf, type Table } from './tables.ts'
 
 /** How the rows of one table are read and written. */
@@ -126,10 +127,10 @@ function keysAround({ engine }: Table, isPiece: boolean): boolean {
   return !isPiece && ['myisam', 'aria'].includes(engine.toLowerCase())
 }
 
-/** MariaDB takes history back since 10.11, where it is by time and not by transactions. */
-export function keepsHistory({ versioned }: Table, columns: readonly Column[], server: Server): boolean {
+/** MariaDB takes history back where it is by time and not by transactions. */
+export function keepsHistory(table: Table, columns: readonly Column[], server: Server): boolean {
   const byTime = columns.every(({ type, expression }) => !isPeriod(expression) || type.startsWith('timestamp'))
-  return versioned && byTime && server.product === 'MariaDB' && !isOlder(server.version, '10.11')
+  return byTime && hasHistory(server, [table])
 }
 
 function isPeriod(expression: string): boolean {

@@ -1,9 +1,10 @@
 import { Readable } from 'node:stream'
+import { quoteName } from '../../io/mysql.ts'
 
 /**
  * The sections of a dump, told by the comments that mysqldump and mariadb-dump put before each: tables of one dump become parts, and
- * a part can be restored without some of them. Rows cannot look like such a comment, since the clients write no line end into them;
- * bodies of routines could, so nothing between their DELIMITER lines is looked at.
+ * a part can be restored without some of them. Rows cannot look like such a comment, since nobody writes a line end into them; bodies
+ * of routines could, so nothing between their DELIMITER lines is looked at.
  */
 export interface Section {
   kind: 'header' | 'database' | 'structure' | 'placeholder' | 'data' | 'view' | 'events' | 'routines'
@@ -122,18 +123,16 @@ function partial(buffer: Buffer, behind: number): number {
 }
 
 interface Cutting {
-  /** Of a dump that does not name its database. */
-  database?: string
-  /** The part that a section goes to, of which `bytes` are there when it is the `path` at hand; undefined leaves the section out. */
-  partOf(section: Section, state: { database: string; path: string | undefined; bytes: number }): string | undefined
+  /** The part that a section goes to, where `path` is the one at hand; undefined leaves the section out. */
+  partOf(section: Section, state: { database: string; path: string | undefined }): string | undefined
   write(path: string, data: Readable): Promise<unknown>
 }
 
 /** Writes the sections of one dump as parts of their own: each has the head of the dump, its database, and says that it is complete. */
-export async function cut(dump: Readable, { database = '', partOf, write }: Cutting): Promise<void> {
+export async function cut(dump: Readable, { partOf, write }: Cutting): Promise<void> {
   const pieces = sectionsOf(dump)
   const head: Buffer[] = []
-  const state = { database, path: undefined as string | undefined, bytes: 0, leftOut: true }
+  const state = { database: '', path: undefined as string | undefined, leftOut: true }
   let section: Section = { kind: 'header', name: '' }
   let piece = await next()
 
@@ -146,18 +145,16 @@ export async function cut(dump: Readable, { database = '', partOf, write }: Cutt
     if (section.kind !== 'header') {
       const path = partOf(section, state)
       state.leftOut = path === undefined
-      if (path !== undefined && path !== state.path) Object.assign(state, { path, bytes: 0 })
+      if (path !== undefined) state.path = path
     }
     return value
   }
 
   async function* part(path: string): AsyncGenerator<Buffer> {
     yield* head
-    if (section.kind !== 'database') yield Buffer.from(`\nUSE \`${state.database.replaceAll('`', '``')}\`;\n`)
+    if (section.kind !== 'database') yield Buffer.from(`\nUSE ${quoteName(state.database)};\n`)
     for (; piece && state.path === path; piece = await next()) {
-      if (state.leftOut) continue
-      state.bytes += piece.bytes.length
-      yield piece.bytes
+      if (!state.leftOut) yield piece.bytes
     }
     // the end of a dump says it already
     if (piece) yield Buffer.from(completion)
