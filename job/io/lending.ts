@@ -51,6 +51,14 @@ async function* kept(chunks: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
   yield* chunks
 }
 
+/** A stream of what is made of another one's pieces: it lends where that one does, and ends it. */
+export function madeOf(source: Readable, pieces: AsyncGenerator<Buffer>): Readable {
+  if (isLender(source)) return lending(pieces, source)
+  const stream = Readable.from(pieces, { objectMode: false, highWaterMark: waitingBytes })
+  source.on('error', () => {})
+  return stream.once('close', () => source.destroy())
+}
+
 /** What a stream has, in loans where it lends. */
 export function piecesOf(stream: Readable): AsyncIterable<Buffer> {
   return isLender(stream) ? stream.loans() : stream

@@ -1,7 +1,7 @@
-import { Readable } from 'node:stream'
-import { lending, piecesOf } from '../io/lending.ts'
+import type { Readable } from 'node:stream'
+import { madeOf, piecesOf } from '../io/lending.ts'
 import type { Pace } from '../io/pace.ts'
-import { type Body, type GetOptions, isLender, type PutOptions, type Storage } from '../storage.ts'
+import type { Body, GetOptions, PutOptions, Storage } from '../storage.ts'
 
 /**
  * The same storage, but bytes go to it and come from it at a pace. Small objects that are in memory, such as a manifest, are counted but
@@ -28,12 +28,9 @@ export function limited(storage: Storage, pace: Pace): Storage {
 function paced(source: Readable, pace: Pace, signal: AbortSignal | undefined): Readable {
   const closed = new AbortController()
   const stop = signal ? AbortSignal.any([signal, closed.signal]) : closed.signal
-  const slow = flowing(piecesOf(source), pace, stop)
-  const stream = isLender(source)
-    ? lending(slow)
-    : Readable.from(slow, { objectMode: false, highWaterMark: 1024 * 1024 })
-  // whoever reads is told; the other one may have failed before anybody read
-  for (const one of [source, stream]) one.on('error', () => {})
+  const stream = madeOf(source, flowing(piecesOf(source), pace, stop))
+  // who reads is told, however late
+  stream.on('error', () => {})
   // a stream of a generator is closed when that has come to its end: it must not wait for its turn before
   const destroy = stream._destroy.bind(stream)
   stream._destroy = (error, done) => {

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import { JobError } from '../errors.ts'
-import { lending, piecesOf } from '../io/lending.ts'
-import { type Body, type GetOptions, isLender, type Listed, type PutOptions, type Storage } from '../storage.ts'
+import { madeOf, piecesOf } from '../io/lending.ts'
+import type { Body, GetOptions, Listed, PutOptions, Storage } from '../storage.ts'
 import { backoff, type Pacing, realPacing } from './backoff.ts'
 
 export interface RetryOptions {
@@ -42,13 +42,9 @@ export function retrying(storage: Storage, { attempts = 6, pacing = realPacing }
 
   async function get(key: string, options: GetOptions = {}): Promise<Readable> {
     const first = await again(() => storage.get(key, options), options.signal)
-    const chunks = goOn(key, first, options)
-    const stream = isLender(first)
-      ? lending(chunks, first)
-      : Readable.from(chunks, { objectMode: false, highWaterMark: 1024 * 1024 })
+    const stream = madeOf(first, goOn(key, first, options))
     // an abort may come before anybody reads, or when the reader has let go: who reads is told all the same
-    for (const one of [first, stream]) one.on('error', () => {})
-    return stream.once('close', () => first.destroy())
+    return stream.on('error', () => {})
   }
 
   async function* goOn(key: string, first: Readable, { range, signal }: GetOptions): AsyncGenerator<Buffer> {

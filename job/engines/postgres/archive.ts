@@ -1,5 +1,6 @@
-import { pipeline, type Readable, Transform } from 'node:stream'
+import type { Readable } from 'node:stream'
 import { JobError } from '../../errors.ts'
+import { watched } from '../../io/tap.ts'
 
 /**
  * PostgreSQL's custom archive format (`pg_dump --format=custom`, versions 1.14 to 1.16 of it, uncompressed), read as it passes:
@@ -33,26 +34,11 @@ export interface Archive {
 /** The same bytes, and what they hold: known when the stream has ended. It errors when they are not the whole of an archive. */
 export function watch(source: Readable, name: string): { stream: Readable; archive: Archive } {
   const reader = new ArchiveReader(name)
-  const stream = new Transform({
-    readableHighWaterMark: 1024 * 1024,
-    transform(chunk: Buffer, _, done) {
-      try {
-        reader.take(chunk)
-        done(null, chunk)
-      } catch (error) {
-        done(error as Error)
-      }
-    },
-    flush(done) {
-      try {
-        reader.end()
-        done()
-      } catch (error) {
-        done(error as Error)
-      }
-    },
-  })
-  pipeline(source, stream, () => {})
+  const stream = watched(
+    source,
+    (chunk) => reader.take(chunk),
+    () => reader.end(),
+  )
   return { stream, archive: reader.archive }
 }
 
@@ -105,7 +91,8 @@ class ArchiveReader {
       this.blocks(chunk)
       return
     }
-    this.held = this.held.length > 0 ? Buffer.concat([this.held, chunk]) : chunk
+    // a chunk may only be lent
+    this.held = Buffer.concat([this.held, chunk])
     this.contents()
     if (!this.opened) return
     const rest = this.held
