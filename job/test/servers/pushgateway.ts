@@ -1,8 +1,4 @@
-import { execFile, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
-import { freePort, listening } from './s3.ts'
+import { found, freePort, listeningProgram } from './programs.ts'
 
 export interface PushgatewayServer {
   url: string
@@ -18,40 +14,19 @@ export interface Sample {
 }
 
 /** A real Pushgateway, as test_scripts/pushgateway finds it. undefined, and a line why, when there is none. */
-export async function findPushgateway(): Promise<string | undefined> {
-  const script = fileURLToPath(new URL('../../../test_scripts/pushgateway', import.meta.url))
-  try {
-    return (await promisify(execFile)(script)).stdout.trim()
-  } catch (cause) {
-    const reason = 'no Pushgateway: put one on the PATH'
-    if (process.env.CI) throw new Error(reason, { cause })
-    console.log(`skipped, ${reason}`)
-    return undefined
-  }
-}
+export const findPushgateway = () => found('pushgateway', 'no Pushgateway: put one on the PATH')
 
 /** On loopback, in memory alone. `webConfig`: a file that gives it TLS or accounts; then nobody may read its samples here. */
 export async function startPushgateway(
   program: string,
   { webConfig }: { webConfig?: string } = {},
 ): Promise<PushgatewayServer> {
-  const address = `127.0.0.1:${await freePort()}`
+  const port = await freePort()
+  const address = `127.0.0.1:${port}`
   const args = [`--web.listen-address=${address}`, '--persistence.file=', `--web.config.file=${webConfig ?? ''}`]
-  const child = spawn(program, args, { stdio: 'ignore' })
-  const kill = () => child.kill('SIGKILL')
-  process.once('exit', kill)
-  await listening(child, Number(address.split(':')[1]))
+  const stop = await listeningProgram(program, { args, port })
   const url = `http://${address}`
-  return {
-    url,
-    samples: async () => samplesIn(await (await fetch(`${url}/metrics`)).text()),
-    stop: async () => {
-      process.removeListener('exit', kill)
-      const ended = child.exitCode === null ? once(child, 'exit') : undefined
-      kill()
-      await ended
-    },
-  }
+  return { url, samples: async () => samplesIn(await (await fetch(`${url}/metrics`)).text()), stop }
 }
 
 function samplesIn(text: string): Sample[] {

@@ -1,12 +1,9 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
-import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import {
@@ -17,6 +14,7 @@ import {
   ListObjectVersionsCommand,
   S3Client,
 } from '@aws-sdk/client-s3'
+import { freePort, listeningProgram } from './programs.ts'
 
 export interface S3Server {
   endpoint: string
@@ -89,20 +87,15 @@ async function startProgram(program: string, tls: S3ServerOptions['tls']): Promi
   const keys = { accessKey: 'test', secretKey: 'testtesttest' }
   const port = await freePort()
   const args = ['--port', `127.0.0.1:${port}`, ...(tls ? ['--cert', tls.cert, '--key', tls.key] : [])]
-  const child = spawn(program, [...args, 'posix', '--versioning-dir', join(folder, 'versions'), dataDir], {
-    env: { ...process.env, ROOT_ACCESS_KEY: keys.accessKey, ROOT_SECRET_KEY: keys.secretKey },
-    stdio: 'ignore',
+  const stopProgram = await listeningProgram(program, {
+    args: [...args, 'posix', '--versioning-dir', join(folder, 'versions'), dataDir],
+    port,
+    env: { ROOT_ACCESS_KEY: keys.accessKey, ROOT_SECRET_KEY: keys.secretKey },
   })
-  const kill = () => child.kill('SIGKILL')
-  process.once('exit', kill)
   const stop = async () => {
-    process.removeListener('exit', kill)
-    const ended = child.exitCode === null ? once(child, 'exit') : undefined
-    kill()
-    await ended
+    await stopProgram()
     await rm(folder, { recursive: true, force: true })
   }
-  await listening(child, port)
   return serverAt({ endpoint: `${tls ? 'https' : 'http'}://127.0.0.1:${port}`, ...keys, dataDir, stop })
 }
 
@@ -147,28 +140,4 @@ export function serverAt(
       await server.stop()
     },
   }
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
-}
-
-export async function listening(child: ChildProcess, port: number): Promise<void> {
-  for (let attempt = 0; attempt < 300; attempt++) {
-    if (child.exitCode !== null) throw new Error(`the S3 server ended with ${child.exitCode}`)
-    const socket = connect(port, '127.0.0.1')
-    const isOpen = await once(socket, 'connect').then(
-      () => true,
-      () => false,
-    )
-    socket.destroy()
-    if (isOpen) return
-    await setTimeout(50)
-  }
-  throw new Error('the S3 server does not listen')
 }
