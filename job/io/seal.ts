@@ -1,9 +1,9 @@
 import { createDecipheriv, createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:crypto'
-import { Readable } from 'node:stream'
+import type { Readable } from 'node:stream'
 import { JobError } from '../errors.ts'
 import type { Lender } from '../storage.ts'
 import { chunkNonce, chunkSize, cipher, sealChunks, sealedBlockSize, sealedChunkSize, tagSize } from './chunks.ts'
-import { lending, piecesOf } from './lending.ts'
+import { lending, lendingItsOwn, piecesOf } from './lending.ts'
 
 /**
  * The payload of the age format, version 1: a nonce, then chunks of 64 KiB under ChaCha20-Poly1305, each with its number and whether it
@@ -84,15 +84,13 @@ interface Opening {
 }
 
 /** What is in a file of age. Only bytes that were authenticated come out; an early end is an error. */
-export function unseal(source: Readable, options: Opening): Readable {
-  const stream = Readable.from(opened(source, options), { objectMode: false, highWaterMark: 1024 * 1024 })
-  source.on('error', () => {})
-  return stream.once('close', () => source.destroy())
+export function unseal(source: Readable, options: Opening): Lender {
+  return lendingItsOwn(opened(source, options), source)
 }
 
 async function* opened(source: Readable, { fileKey, headerSize, where }: Opening): AsyncGenerator<Buffer> {
   const start = headerSize + nonceSize
-  const pieces = source[Symbol.asyncIterator]() as AsyncIterator<Buffer>
+  const pieces = piecesOf(source)[Symbol.asyncIterator]()
   let head = Buffer.alloc(0)
   while (head.length < start) {
     const piece = await pieces.next()
@@ -104,8 +102,12 @@ async function* opened(source: Readable, { fileKey, headerSize, where }: Opening
 }
 
 async function* rest(head: Buffer, pieces: AsyncIterator<Buffer>): AsyncGenerator<Buffer> {
-  yield head
-  for (let piece = await pieces.next(); !piece.done; piece = await pieces.next()) yield piece.value
+  try {
+    yield head
+    for (let piece = await pieces.next(); !piece.done; piece = await pieces.next()) yield piece.value
+  } finally {
+    await pieces.return?.()
+  }
 }
 
 interface Chunks {
