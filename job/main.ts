@@ -2,6 +2,7 @@ import { parse, type Request, UsageError } from './cli.ts'
 import type { Job } from './commands/job.ts'
 import { bareConfig, type Config, environment, loadConfig, secretPath, secretReader } from './config.ts'
 import { JobError, textOf } from './errors.ts'
+import type { Inside } from './io/local-workers.ts'
 import { openLog } from './io/log.ts'
 import { openCrowd, paceAmong } from './io/pace.ts'
 import type { Result } from './io/print.ts'
@@ -214,7 +215,9 @@ function openJob({ request, log, stop }: { request: Request; log: Job['log']; st
         const { signal } = stop
         const local = eventually(async () => {
           const { localWorkers } = await import('./io/local-workers.ts')
-          return localWorkers({ hello, progress, crowd, signal, logLevel: request.settings.logLevel })
+          const { worker } = await import('./commands/worker.ts')
+          const inside: Inside = (streams) => worker({ ...streams, log })
+          return localWorkers({ hello, progress, crowd, signal, logLevel: request.settings.logLevel, inside })
         })
         const pods = eventually(async () => {
           const { podTeam } = await import('./kubernetes/team.ts')

@@ -487,7 +487,7 @@ const variables: Record<string, string> = {
   HOLDFAST_WORKER_IMAGE:
     'image of the worker pods, instead of that in the template: an upgrade changes the template under Jobs',
   HOLDFAST_WORKERS:
-    'file with the template of worker pods, which only a `backup` or `restore` with a Lease makes; otherwise workers are child processes',
+    'file with the template of worker pods, which only a `backup` or `restore` with a Lease makes; otherwise the first worker lives in the process of the run, and others are child processes',
 }
 
 const verbs = ['backup', 'restore', 'check', 'list', 'show', 'verify', 'prune', 'pin', 'unpin', 'adopt']

@@ -34,6 +34,7 @@ export async function worker({ input, output, log, signal }: Streams): Promise<v
     if (Date.now() - heard > silenceMs) end(new JobError('interrupted', 'the coordinator is silent'))
   }, heartbeatMs)
   signal.addEventListener('abort', () => end(signal.reason))
+  if (signal.aborted) end(signal.reason)
   output.on('error', () => end(new JobError('interrupted', 'the coordinator is gone')))
 
   const done = new Map<string, number>()

@@ -1,15 +1,19 @@
+import { PassThrough, type Readable, type Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import type { Order } from '../engine.ts'
-import { JobError, PodsMissing } from '../errors.ts'
+import { JobError, PodsMissing, textOf } from '../errors.ts'
 import { converse, retry } from './conversation.ts'
 import type { Crowd } from './pace.ts'
 import { lastLines, startWorker } from './process.ts'
 import type { Progress } from './progress.ts'
-import { type FromWorker, type Hello, messages } from './protocol.ts'
+import { type FromWorker, type Hello, messages, type ToWorker } from './protocol.ts'
 import type { Workers } from './workers.ts'
 
 /** How long a worker may take to end what it does. */
 const closeMs = 30_000
+
+/** A worker that lives in this process, until its input ends. */
+export type Inside = (streams: { input: Readable; output: Writable; signal: AbortSignal }) => Promise<void>
 
 interface Options {
   hello: Hello
@@ -17,6 +21,8 @@ interface Options {
   crowd?: Crowd | undefined
   signal: AbortSignal
   logLevel: string
+  /** The first worker needs no process of its own: that would take a start, and memory for a second job. */
+  inside?: Inside
 }
 
 interface Worker {
@@ -30,7 +36,7 @@ export function localWorkers(options: Options): Workers {
     order: async (order) => {
       if (order.beside?.access === 'claim') throw new PodsMissing(order.beside.claim)
       const name = processOf(order)
-      const worker = workers.get(name) ?? startLocal(name, options)
+      const worker = workers.get(name) ?? open(name, options, workers.size === 0)
       workers.set(name, worker)
       return worker.order(order)
     },
@@ -46,42 +52,61 @@ function processOf({ worker, beside }: Order): string {
   return beside?.access === 'exec' ? 'exec' : worker
 }
 
-function startLocal(name: string, { hello, progress, crowd, signal, logLevel }: Options): Worker {
-  const main = fileURLToPath(new URL('../main.ts', import.meta.url))
-  const child = startWorker({ args: [main, 'worker', '--log-level', logLevel], signal })
-  let tail = ''
-  child.stdin.on('error', () => {})
-  child.stderr.on('data', (chunk: Buffer) => {
-    tail = (tail + chunk.toString('utf8')).slice(-4096)
-  })
-  const conversation = converse({
-    name,
-    hello,
-    progress,
-    crowd,
-    signal,
-    send: (message) => child.stdin.write(`${JSON.stringify(message)}\n`),
-    onSilence: () => child.kill('SIGKILL'),
-  })
+/** Whatever carries the lines. */
+interface Life {
+  input: Writable
+  output: Readable
+  /** How it ended; never rejects. */
+  ended: Promise<string>
+  kill(): void
+}
+
+function open(name: string, options: Options, first: boolean): Worker {
+  const { hello, progress, crowd, signal, inside } = options
+  const { input, output, ended, kill } = first && inside ? lifeInside(inside, signal) : lifeOfProcess(options)
+  input.on('error', () => {})
+  const send = (message: ToWorker) => input.write(`${JSON.stringify(message)}\n`)
+  const conversation = converse({ name, hello, progress, crowd, signal, send, onSilence: kill })
   const listening = (async () => {
-    for await (const message of messages<FromWorker>(child.stdout)) conversation.heard(message)
+    for await (const message of messages<FromWorker>(output)) conversation.heard(message)
   })()
-  const ended = child.then(async (result) => {
+  const gone = ended.then(async (how) => {
     await listening.catch(() => {})
-    const how = result.signal ? `was ended by ${result.signal}` : `ended with ${result.exitCode}`
-    conversation.fail(
-      new JobError('server', `worker ${name} ${how}: ${lastLines(tail)}`, {
-        hint: retry,
-      }),
-    )
+    conversation.fail(new JobError('server', `worker ${name} ${how}`, { hint: retry }))
   })
   return {
     order: conversation.order,
     close: async () => {
-      child.stdin.end()
-      const kill = setTimeout(() => child.kill('SIGKILL'), closeMs)
-      await ended
-      clearTimeout(kill)
+      input.end()
+      const late = setTimeout(kill, closeMs)
+      await gone
+      clearTimeout(late)
     },
   }
+}
+
+function lifeOfProcess({ signal, logLevel }: Options): Life {
+  const main = fileURLToPath(new URL('../main.ts', import.meta.url))
+  const child = startWorker({ args: [main, 'worker', '--log-level', logLevel], signal })
+  let tail = ''
+  child.stderr.on('data', (chunk: Buffer) => {
+    tail = (tail + chunk.toString('utf8')).slice(-4096)
+  })
+  const ended = child.then((result) => {
+    const how = result.signal ? `was ended by ${result.signal}` : `ended with ${result.exitCode}`
+    return `${how}: ${lastLines(tail)}`
+  })
+  return { input: child.stdin, output: child.stdout, ended, kill: () => child.kill('SIGKILL') }
+}
+
+function lifeInside(inside: Inside, signal: AbortSignal): Life {
+  const [input, output] = [new PassThrough(), new PassThrough()]
+  const left = Promise.withResolvers<string>()
+  const lived = inside({ input, output, signal }).then(
+    () => 'ended',
+    (error) => `ended: ${textOf(error)}`,
+  )
+  // nobody can end it but itself
+  const ended = Promise.race([lived, left.promise]).finally(() => output.end())
+  return { input, output, ended, kill: () => left.resolve('does not end') }
 }

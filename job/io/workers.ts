@@ -1,6 +1,6 @@
 import type { Order } from '../engine.ts'
 
-/** Workers of one run by name: child processes here, pods beside the data in Kubernetes. */
+/** Workers of one run by name: in this process and in others of this machine here, pods beside the data in Kubernetes. */
 export interface Workers {
   /** Carries an order out; orders of one worker go one after the other. Rejects with the worker's own error. */
   order(order: Order): Promise<unknown>

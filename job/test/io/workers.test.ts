@@ -3,9 +3,12 @@ import { createHash } from 'node:crypto'
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, unlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { worker } from '../../commands/worker.ts'
 import type { Order } from '../../engine.ts'
-import { localWorkers } from '../../io/local-workers.ts'
+import { JobError } from '../../errors.ts'
+import { type Inside, localWorkers } from '../../io/local-workers.ts'
 import type { Outcome } from '../../io/outcome.ts'
 import { eventually, type Workers } from '../../io/workers.ts'
 import type { Part } from '../../manifest.ts'
@@ -39,7 +42,13 @@ afterEach(async () => {
   await rm(root, { recursive: true })
 })
 
-function start({ storages: names = ['a'], staging = join(root, 'staging') } = {}): Workers {
+interface Started {
+  storages?: string[]
+  staging?: string
+  inside?: Inside
+}
+
+function start({ storages: names = ['a'], staging = join(root, 'staging'), inside }: Started = {}): Workers {
   storages = names
   stop = new AbortController()
   sent = new Map()
@@ -56,11 +65,12 @@ function start({ storages: names = ['a'], staging = join(root, 'staging') } = {}
     progress: { begin: () => {}, end: () => {}, add: (name, bytes) => sent.set(name, (sent.get(name) ?? 0) + bytes) },
     signal: stop.signal,
     logLevel: 'error',
+    ...(inside ? { inside } : {}),
   })
 }
 
 /** The same storages again, with other workers. */
-async function restart(options: Parameters<typeof start>[0]): Promise<void> {
+async function restart(options: Started): Promise<void> {
   await team.close()
   team = start(options)
 }
@@ -222,28 +232,28 @@ describe('a download', () => {
   })
 })
 
+/** An order that does not end by itself; resolves when it has begun to hang. */
+async function hang(): Promise<{ order: Promise<unknown>; worker: number; child: number }> {
+  const folder = join(root, `BACKUP-${id}`)
+  await mkdir(folder)
+  for (const name of Object.keys(files).filter((path) => path.startsWith('BACKUP')))
+    await writeFile(join(folder, name), '')
+  const survey = { do: 'survey', node: 1, plan: 'nightly', backupId: id, clients: hanging }
+  const beside = { access: 'local', folder: root } as const
+  const order = team.order({ do: 'engine', worker: 'node-1', beside, engine: 'rondb', order: survey })
+  order.catch(() => {})
+  const child = Number(await vi.waitFor(() => readFile(`${folder}.pid`, 'utf8'), { timeout: 15_000 }))
+  const [name = ''] = await readdir(join(root, 'staging'))
+  return { order, child, worker: Number(name.split('-')[1]) }
+}
+
+/** A process that ended counts as dead also before its parent has looked. */
+function alive(pid: number): boolean {
+  const { stdout } = spawnSync('ps', ['-o', 'stat=', '-p', String(pid)], { encoding: 'utf8' })
+  return stdout.trim() !== '' && !stdout.startsWith('Z')
+}
+
 describe('a worker', () => {
-  /** An order that does not end by itself; resolves when it has begun to hang. */
-  async function hang(): Promise<{ order: Promise<unknown>; worker: number; child: number }> {
-    const folder = join(root, `BACKUP-${id}`)
-    await mkdir(folder)
-    for (const name of Object.keys(files).filter((path) => path.startsWith('BACKUP')))
-      await writeFile(join(folder, name), '')
-    const survey = { do: 'survey', node: 1, plan: 'nightly', backupId: id, clients: hanging }
-    const beside = { access: 'local', folder: root } as const
-    const order = team.order({ do: 'engine', worker: 'node-1', beside, engine: 'rondb', order: survey })
-    order.catch(() => {})
-    const child = Number(await vi.waitFor(() => readFile(`${folder}.pid`, 'utf8'), { timeout: 15_000 }))
-    const [name = ''] = await readdir(join(root, 'staging'))
-    return { order, child, worker: Number(name.split('-')[1]) }
-  }
-
-  /** A process that ended counts as dead also before its parent has looked. */
-  function alive(pid: number): boolean {
-    const { stdout } = spawnSync('ps', ['-o', 'stat=', '-p', String(pid)], { encoding: 'utf8' })
-    return stdout.trim() !== '' && !stdout.startsWith('Z')
-  }
-
   test('keeps its folder between orders, and leaves none behind', async () => {
     await team.order(upload())
     const [folder] = await readdir(join(root, 'staging'))
@@ -305,6 +315,60 @@ describe('a worker', () => {
       kind: 'configuration',
       message: expect.stringContaining(join(root, 'nowhere')),
     })
+  })
+})
+
+describe('the first worker, in the process of the job', () => {
+  const inside: Inside = (streams) => worker({ ...streams, log: pino({ enabled: false }) })
+  const owners = async () =>
+    (await readdir(join(root, 'staging'))).map((name) => Number(name.split('-')[1]) === process.pid)
+
+  beforeEach(() => restart({ inside }))
+
+  test('carries out its orders, answers with its errors, and leaves no folder behind', async () => {
+    const { value } = (await team.order(upload())) as Outcome
+    expect((value as Part[]).sort(byPath)).toEqual(partsOf())
+    expect(sent).toEqual(new Map([['node-1', 3_070_006]]))
+    await expect(team.order({ ...upload(), folder: 'nowhere' } as Order)).rejects.toMatchObject({
+      kind: 'server',
+      message: expect.stringContaining(`worker node-1: the folder ${join(root, 'nowhere')} cannot be read`),
+    })
+    expect(await owners()).toEqual([true])
+    await team.close()
+    expect(await readdir(join(root, 'staging'))).toEqual([])
+  })
+
+  test('leaves processes of their own to the others', async () => {
+    await Promise.all([team.order(upload()), team.order({ ...upload(), worker: 'node-2', path: 'rondb/2' } as Order)])
+    expect((await owners()).sort()).toEqual([false, true])
+  })
+
+  test('ends what it started when the run is aborted', async () => {
+    const { order, child } = await hang()
+    stop.abort(new JobError('terminated', 'stopped'))
+    await expect(order).rejects.toMatchObject({ kind: 'terminated' })
+    await team.close()
+    expect(alive(child)).toBe(false)
+    expect(await readdir(join(root, 'staging'))).toEqual([])
+  })
+
+  test('ends what it started when it is closed', async () => {
+    const { order, child } = await hang()
+    await team.close()
+    await expect(order).rejects.toThrow('the coordinator is gone')
+    expect(alive(child)).toBe(false)
+  })
+
+  test('of a run that was aborted before does nothing', async () => {
+    stop.abort(new JobError('terminated', 'stopped'))
+    await expect(team.order(upload())).rejects.toMatchObject({ kind: 'server' })
+    expect(await readdir(join(root, 'a'))).toEqual([])
+  })
+
+  test('that fails by itself fails its orders', async () => {
+    await restart({ inside: () => Promise.reject(new Error('out of order')) })
+    const message = 'worker node-1 ended: out of order'
+    await expect(team.order(upload())).rejects.toMatchObject({ kind: 'server', message })
   })
 })
 
