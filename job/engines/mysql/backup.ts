@@ -154,6 +154,7 @@ async function writeRows({ sink, dump }: Work, reader: RowReader, queue: Queued[
   for (let next = queue.shift(); next; next = queue.shift()) {
     dump.signal.throwIfAborted()
     await sink.write(next.part.path, reader.part(next.batch))
+    next.part.longest = reader.longest
   }
   // nobody waits for its tables any more
   reader.close()

@@ -8,6 +8,8 @@ const Stored = z.object({
   database: z.string().optional(),
   /** Of the kind `data`: what it has rows of. A large table may be in several. */
   tables: z.array(z.string()).optional(),
+  /** Bytes of its longest INSERT statement; backups of earlier versions do not say it. */
+  longest: z.int().optional(),
 })
 export type Stored = z.infer<typeof Stored>
 

@@ -31,6 +31,7 @@ export class Inserts {
   private readonly memory = this.literals.memory
   private head: Buffer = Buffer.alloc(0)
   private counted = 0
+  private longestYet = 0
   /** Of an open statement, without what waits in the output. */
   private written = 0
   private open = false
@@ -63,6 +64,11 @@ export class Inserts {
     return this.counted
   }
 
+  /** Bytes of the longest statement of the last query, when it has ended. */
+  get longest(): number {
+    return this.longestYet
+  }
+
   get ended(): boolean {
     return this.phase === 'end'
   }
@@ -81,12 +87,21 @@ export class Inserts {
       if (this.phase === 'end') break
     }
     if (this.phase !== 'end') throw new JobError('server', `${what}: the server's answer broke off`)
-    if (this.open) this.put(end)
+    if (this.open) this.close()
     yield* this.made()
   }
 
   private begin(head: Buffer): void {
-    Object.assign(this, { head, counted: 0, written: 0, open: false, begins: false, phase: 'begin', kinds: [] })
+    Object.assign(this, {
+      head,
+      counted: 0,
+      longestYet: 0,
+      written: 0,
+      open: false,
+      begins: false,
+      phase: 'begin',
+      kinds: [],
+    })
     Object.assign(this, { out: output, header: 0, headerBytes: 0, left: 0, continued: false, gathered: undefined })
   }
 
@@ -191,10 +206,7 @@ export class Inserts {
   private openStatement(): boolean {
     const bytes = this.written + this.out - output
     const hasRows = this.open && bytes > this.head.length
-    if (hasRows && bytes + this.left > statementBytes) {
-      this.put(end)
-      this.open = false
-    }
+    if (hasRows && bytes + this.left > statementBytes) this.close()
     if (!this.open) {
       this.open = true
       this.begins = true
@@ -204,6 +216,12 @@ export class Inserts {
     this.memory[this.out++] = openingBracket
     this.fresh = false
     return true
+  }
+
+  private close(): void {
+    this.longestYet = Math.max(this.longestYet, this.written + this.out - output)
+    this.put(end)
+    this.open = false
   }
 
   /** Passes on what there is of one row. */

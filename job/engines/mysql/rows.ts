@@ -57,6 +57,8 @@ export async function prepare(session: Session, server: Server): Promise<void> {
  */
 export class RowReader {
   readonly rows = new Map<string, number>()
+  /** Bytes of the longest statement of the last part. */
+  longest = 0
   private readonly inserts = new Inserts()
   private readonly session: ReadingSession
   private readonly server: Server
@@ -79,6 +81,7 @@ export class RowReader {
 
   private async *statements({ tables, piece }: Batch): AsyncGenerator<Buffer> {
     const [{ database }] = tables
+    this.longest = 0
     const shapes = tables.map((table) => shapeOf(table, this.columns.get(keyOf(table)) ?? [], this.server))
     yield Buffer.from(`-- Rows of ${this.server.product} ${this.server.version}\n\n${settings.join('')}\n`)
     yield Buffer.from(`USE ${quoteName(database)};\n`)
@@ -117,7 +120,26 @@ export class RowReader {
     const what = `rows of ${keyOf(table)}`
     const answer = this.session.answer({ sql, what, ended: () => this.inserts.ended })
     yield* this.inserts.of(answer, { head, what: `MySQL server ${this.session.server}: ${what}` })
+    this.longest = Math.max(this.longest, this.inserts.longest)
+    refuseEndless(table, this.longest)
   }
+}
+
+/** More can be told to no server, whatever it is set to. */
+const longestPacket = 1024 ** 3
+
+/** Takes what is sent to a server that has `max_allowed_packet`: a byte says what it is. */
+export function fits(statement: number, maxAllowedPacket: number): boolean {
+  return statement + 1 <= maxAllowedPacket
+}
+
+function refuseEndless(table: Table, statement: number): void {
+  if (fits(statement, longestPacket)) return
+  throw new JobError(
+    'server',
+    `a row of ${keyOf(table)} is a statement of ${statement} bytes, and no server takes more than ${longestPacket}`,
+    { hint: 'exclude the table: what could not be restored is no backup' },
+  )
 }
 
 const keepHistory = Buffer.from('/*M!101100 SET SESSION system_versioning_insert_history = 1 */;\n')

@@ -3,9 +3,11 @@ import { JobError } from '../../errors.ts'
 import { currentAccount, globalPrivileges, holds, type Login, type Session, withMysql } from '../../io/mysql.ts'
 import { refuseNoFlush } from './check.ts'
 import { type Clears, type Content, Creates, clearsOf, createsOf, foreign, look } from './content.ts'
-import { factsOf, type MysqlFacts, missingParts } from './facts.ts'
+import { factsOf, type MysqlFacts, missingParts, type Stored } from './facts.ts'
+import { fits } from './rows.ts'
 import { type Selection, select } from './selection.ts'
 import { fittingClients, isOlder, loginOf, type Server, serverOf } from './server.ts'
+import { keyOf } from './tables.ts'
 import type { Target } from './values.ts'
 
 export interface Detail {
@@ -33,6 +35,7 @@ export async function checkTarget(run: TargetRun): Promise<TargetState> {
       const accounts = comparable(run, { server, facts })
       if (accounts) await refuseWeak(session, run)
       await refuseNoFlush(session, { ...target, at: run.at })
+      await refuseShort(session, neededOf(facts, selection))
       const content = await seen(session)
       const creates = withEarlier(createsOf(selection), run.unfinished)
       const contents = foreignIn(run, content, creates)
@@ -94,6 +97,25 @@ function comparable(run: TargetRun, { server, facts }: { server: Server; facts: 
   if (isOlder(server.version, version))
     run.warn(`the backup is of ${product} ${version}, the target is older (${server.version}): what is newer will fail`)
   return wanted
+}
+
+/** The parts with rows of these tables. */
+function neededOf({ parts }: MysqlFacts, { tables }: Detail['selection']): Stored[] {
+  const wanted = new Set(tables.map(keyOf))
+  return parts.filter((part) => part.tables?.some((table) => wanted.has(table)))
+}
+
+/** A statement that is longer than the server takes would end the restore in the middle. */
+async function refuseShort(session: Session, parts: readonly Stored[]): Promise<void> {
+  const [row] = await session.rows<{ bytes: number }>('SELECT @@GLOBAL.max_allowed_packet AS bytes')
+  const most = Number(row?.bytes)
+  const long = parts.find(({ longest = 0 }) => !fits(longest, most))
+  if (!long) return
+  throw new JobError(
+    'server',
+    `${long.path} has a statement of ${long.longest} bytes, and max_allowed_packet of server ${session.server} is ${most}`,
+    { hint: 'nothing was changed: SET GLOBAL max_allowed_packet = 1073741824, then run the restore again' },
+  )
 }
 
 const needed = [

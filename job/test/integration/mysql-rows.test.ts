@@ -83,6 +83,26 @@ describe.each(['mariadb-11.8', 'mysql-9.7'].filter((name) => !chosen || chosen.i
       expect([await content(), await floats()]).toEqual(before)
     }, 120_000)
 
+    test('are not begun to be loaded into a server that takes no statement so long', async () => {
+      if (!server) return
+      const [[before]] = (await root.query('SELECT @@GLOBAL.max_allowed_packet AS bytes')) as unknown as [
+        [{ bytes: number }],
+      ]
+      use(server.port)
+      await succeeds(work.holdfast('backup', 'nightly'))
+      await root.query('DROP DATABASE shop; DROP DATABASE IF EXISTS holdfast; SET GLOBAL max_allowed_packet = 1048576')
+      const { code, summary } = await work.holdfast('restore', 'once')
+      expect([code, summary.error]).toEqual([
+        22,
+        expect.stringMatching(
+          /^shop\/data\/floats\.sql has a statement of 15\d{5} bytes, and max_allowed_packet of .* is 1048576$/,
+        ),
+      ])
+      expect((await root.query("SHOW DATABASES LIKE 'shop'"))[0]).toEqual([])
+      await root.query(`SET GLOBAL max_allowed_packet = ${before.bytes}`)
+      await succeeds(work.holdfast('restore', 'once'))
+    }, 60_000)
+
     async function running(): Promise<number> {
       const [rows] = await root.query(
         "SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT /*!40001 %.`rows_of`%'",

@@ -85,6 +85,8 @@ test.each(Array.from({ length: 40 }, (_, i) => i))('rows come back however the a
     const sql = await made(inserts, answer(columns, rows), size)
     expect(joined(sql)).toBe(expected(columns, rows))
     expect(inserts.rows).toBe(rows.length)
+    const statements = sql.split(';\n').slice(0, -1)
+    expect(inserts.longest).toBe(Math.max(0, ...statements.map((statement) => Buffer.byteLength(statement, 'latin1'))))
   }
 })
 
