@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream'
 import { JobError } from '../../errors.ts'
+import { lending, piecesOf } from '../../io/lending.ts'
 import { watched } from '../../io/tap.ts'
 import { countOplog, type Oplog } from './oplog.ts'
 
@@ -166,4 +167,62 @@ function archiveWalker(parse: (bytes: Uint8Array) => Document, { what, kind }: K
   }
 
   return { write, end, contents }
+}
+
+/**
+ * An archive without the collections that are left out. mongorestore has --nsExclude for that, and refuses it where it replays an oplog.
+ * Each collection has a checksum of its own in the archive, so that the others stay as they are.
+ */
+export async function withoutCollections(
+  source: Readable,
+  leftOut: (collection: { db: string; collection: string }) => boolean,
+): Promise<Readable> {
+  const { BSON } = await import('mongodb')
+  return lending(kept(), source)
+
+  async function* kept(): AsyncGenerator<Buffer> {
+    let expects: 'magic' | 'prelude' | 'header' | 'documents' = 'magic'
+    let held: Buffer = Buffer.alloc(0)
+    /** Of a document that began in an earlier piece. */
+    let skip = 0
+    let keep = true
+    for await (const chunk of piecesOf(source)) {
+      const data = held.length > 0 ? Buffer.concat([held, chunk]) : chunk
+      let from = 0
+      let at = Math.min(skip, data.length)
+      skip -= at
+      const runs: Buffer[] = []
+      /** What comes next is kept or not. */
+      const turn = (to: boolean) => {
+        if (keep && !to) runs.push(data.subarray(from, at))
+        if (!keep && to) from = at
+        keep = to
+      }
+      while (data.length - at >= 4) {
+        const size = data.readInt32LE(at)
+        if (expects === 'magic' || size === terminator) {
+          if (expects === 'prelude') turn(true)
+          expects = expects === 'magic' ? 'prelude' : 'header'
+          at += 4
+          continue
+        }
+        if (size < 5 || size > largest) throw new JobError('verification', `an archive has a document of ${size} bytes`)
+        if (expects === 'documents') {
+          const inside = Math.min(size, data.length - at)
+          skip = size - inside
+          at += inside
+          continue
+        }
+        if (data.length - at < size) break
+        const { db = '', collection = '' } = BSON.deserialize(data.subarray(at, at + size))
+        turn(!leftOut({ db, collection }))
+        at += size
+        if (expects === 'header') expects = 'documents'
+      }
+      if (keep && at > from) runs.push(data.subarray(from, at))
+      yield* runs
+      held = Buffer.from(data.subarray(at))
+    }
+    if (keep) yield held
+  }
 }

@@ -3,11 +3,12 @@ import { JobError } from '../../errors.ts'
 import { client } from '../../io/clients.ts'
 import { consume, lastLines } from '../../io/process.ts'
 import { checkParts, stepOf } from '../../io/restores.ts'
+import { withoutCollections } from './archive.ts'
 import { toolEnv } from './clients.ts'
 import { toolFiles, withMongo } from './connection.ts'
 import { writeMarker } from './marker.ts'
 import { prove } from './proof.ts'
-import { argumentsOf } from './selection.ts'
+import { argumentsOf, leftOut } from './selection.ts'
 import { type Detail, recheck } from './target.ts'
 import type { Target } from './values.ts'
 
@@ -69,7 +70,8 @@ async function data(run: TargetRun, reader: Reader) {
       files: toolFiles(login),
       env: toolEnv,
     }
-    const { stderr } = await consume(program, await reader.read(archive.path))
+    const stream = await withoutCollections(await reader.read(archive.path), leftOut(archive))
+    const { stderr } = await consume(program, stream)
     documents += restored(stderr, archive.path)
   }
   return { documents }

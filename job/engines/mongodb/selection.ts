@@ -123,13 +123,20 @@ export function argumentsOf(target: Target, selection: Selection, archive: Selec
     ...(archive.database !== null && archive.users ? [`--db=${archive.database}`, '--restoreDbUsersAndRoles'] : []),
     ...(include ? patterns(include).map((pattern) => `--nsInclude=${pattern}`) : []),
     ...(exclude ? patterns(exclude).map((pattern) => `--nsExclude=${pattern}`) : []),
-    // the marker of this restore, and what belongs to the cluster that was backed up
-    '--nsExclude=holdfast.*',
-    '--nsExclude=config.*',
-    ...(archive.database === null && !archive.users ? ['--nsExclude=admin.system.*'] : []),
     ...wholeFirst(rename).flatMap(({ from, to }) => [`--nsFrom=${pattern(from)}`, `--nsTo=${pattern(to)}`]),
     ...extraOptions,
   ]
+}
+
+/**
+ * Pure: what is taken out of an archive before mongorestore gets it: the marker of a restore, what belongs to the cluster that was backed
+ * up, and accounts that are not wanted.
+ */
+export function leftOut({ database, users }: Selection['archives'][number]) {
+  return ({ db, collection }: { db: string; collection: string }): boolean =>
+    db === 'holdfast' ||
+    db === 'config' ||
+    (db === 'admin' && database === null && !users && collection.startsWith('system.'))
 }
 
 /** Of several rules for a name mongorestore takes the last: that of the collection, before that of its database. */

@@ -302,6 +302,7 @@ function factsOf({ source, checked, parts }: Work, { consistency, counts }: Foun
     objects: chosen.objects.map((database) => ({
       database,
       ...(listing.objects.get(database) ?? { views: [], routines: 0, triggers: 0, events: 0 }),
+      partial: !chosen.whole.includes(database),
     })),
     parts,
   }

@@ -47,6 +47,8 @@ export const MysqlFacts = z.object({
       routines: z.int(),
       triggers: z.int(),
       events: z.int(),
+      /** The source's values left some of its tables out. */
+      partial: z.boolean().default(false),
     }),
   ),
   parts: z.array(Stored),

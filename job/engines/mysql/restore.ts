@@ -138,7 +138,8 @@ async function accounts(run: TargetRun, reader: Reader) {
     creates,
   })
   await createAccounts({ statements, session, ours: state.ours, run })
-  return { accounts: state.ours.length }
+  const all = statements.filter(({ kind }) => kind === 'create').length
+  return { accounts: state.ours.length, stayed: all - state.ours.length }
 }
 
 async function grants(run: TargetRun, reader: Reader) {

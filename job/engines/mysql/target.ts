@@ -25,7 +25,7 @@ export async function checkTarget(run: TargetRun): Promise<TargetState> {
   const target = run.target as Target
   const facts = factsOf(run.source)
   refuseMissingParts(run, facts)
-  const selection = select({ ...facts, values: target, at: run.at, from: 'the backup' })
+  const selection = selectionOf(run, facts)
   const login = loginOf(target, run)
   return withMysql(
     login,
@@ -44,6 +44,13 @@ export async function checkTarget(run: TargetRun): Promise<TargetState> {
     },
     { signal: run.signal },
   )
+}
+
+/** A database that the backup has only in part is none that is dropped and made as a whole. */
+function selectionOf(run: TargetRun, facts: MysqlFacts): Detail['selection'] {
+  const selection = select({ ...facts, values: run.target as Target, at: run.at, from: 'the backup' })
+  const partial = facts.objects.filter((one) => one.partial).map(({ database }) => database)
+  return { ...selection, whole: selection.whole.filter((database) => !partial.includes(database)) }
 }
 
 async function seen(session: Session): Promise<Content> {

@@ -328,7 +328,8 @@ describe.skipIf(!server)('mongodb', () => {
       'for a; do shift; case $a in --oplogReplay|--restoreDbUsersAndRoles) ;; *) set -- "$@" "$a";; esac; done'
     const ends = {
       mongodump: `cat '${folder}/archive'`,
-      mongorestore: `${kept}; exec ${mongo.clients}/mongorestore "$@"`,
+      // the real one looks at what it is told, and at the archive, before it is not told to replay
+      mongorestore: `cat >'${folder}/given'; ${mongo.clients}/mongorestore "$@" --dryRun <'${folder}/given' || exit; ${kept}; exec ${mongo.clients}/mongorestore "$@" <'${folder}/given'`,
     }
     for (const [name, how] of Object.entries(ends)) {
       const version = `case "$*" in --version) exec ${mongo.clients}/${name} --version;; esac`

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import { BSON, type Document } from 'mongodb'
 import { describe, expect, test } from 'vitest'
-import { walkArchive } from '../../../engines/mongodb/archive.ts'
+import { walkArchive, withoutCollections } from '../../../engines/mongodb/archive.ts'
 import { lending } from '../../../io/lending.ts'
 import type { Lender } from '../../../storage.ts'
 import { archiveOf } from '../../fakes/mongo-archive.ts'
@@ -47,6 +47,39 @@ async function* loansOf(bytes: Buffer, piece: number): AsyncGenerator<Buffer> {
     loan.fill(0xee)
   }
 }
+
+describe('an archive without some collections', () => {
+  const ours = { db: 'holdfast', collection: 'restores', metadata: {}, documents: [{ _id: 'once' }] }
+  const settings = { db: 'config', collection: 'settings', metadata: {}, documents: [] }
+  const replayed = oplog({ op: 'i', ns: 'shop.orders', o: { _id: 100 } })
+  const leftOut = ({ db, collection }: { db: string; collection: string }) =>
+    db === 'holdfast' || db === 'config' || collection === 'system.users'
+
+  async function left(bytes: Buffer, piece: number): Promise<Buffer> {
+    const stream = await withoutCollections(lending(loansOf(bytes, piece)), leftOut)
+    const out: Buffer[] = []
+    for await (const loan of (stream as Lender).loans()) out.push(Buffer.from(loan))
+    return Buffer.concat(out)
+  }
+
+  test.each([1, 3, 64, 1000, 1_000_000])('has all others as they were, read in pieces of %i bytes', async (piece) => {
+    const bytes = archiveOf([ours, orders, { ...recent, without: 'data' }, users, weather, settings, capped, replayed])
+    const expected = archiveOf([orders, { ...recent, without: 'data' }, weather, capped, replayed])
+    expect((await left(bytes, piece)).equals(expected)).toBe(true)
+  })
+
+  test('is the same when it has none of them, and an empty one when it has no others', async () => {
+    for (const bytes of [archiveOf([orders, replayed]), archiveOf([])])
+      expect((await left(bytes, 100)).equals(bytes)).toBe(true)
+    expect((await left(archiveOf([users, ours]), 100)).equals(archiveOf([]))).toBe(true)
+  })
+
+  test('is refused when it is damaged', async () => {
+    const bytes = archiveOf([orders])
+    bytes.writeInt32LE(-7, bytes.length - 4)
+    await expect(left(bytes, 100)).rejects.toMatchObject({ kind: 'verification' })
+  })
+})
 
 describe('the walk over an archive', () => {
   test.each([1, 3, 64, 1000])('takes loans of %i bytes, and lends the same bytes', async (piece) => {

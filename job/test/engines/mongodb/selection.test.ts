@@ -50,24 +50,23 @@ const told = (facts: MongoFacts, more = {}) => {
   const selection = chosen(facts, more)
   return selection.archives.map((archive) => argumentsOf(target(more), selection, archive).slice(2))
 }
-const never = ['--nsExclude=holdfast.*', '--nsExclude=config.*']
 const always = ['--stopOnError', '--numParallelCollections=4']
 
 describe('mongorestore is told', () => {
   test.each([
-    ['all, with the oplog', whole, {}, [[...always, '--oplogReplay', ...never]]],
-    ['no users', whole, { users: false }, [[...always, '--oplogReplay', ...never, '--nsExclude=admin.system.*']]],
+    ['all, with the oplog', whole, {}, [[...always, '--oplogReplay']]],
+    ['no users', whole, { users: false }, [[...always, '--oplogReplay']]],
     [
       'one database: no oplog, no users',
       whole,
       { include: { databases: ['shop'] } },
-      [[...always, '--nsInclude=shop.*', ...never, '--nsExclude=admin.system.*']],
+      [[...always, '--nsInclude=shop.*']],
     ],
     [
       'each database by itself, with its users',
       { ...single, oplog: undefined },
       {},
-      ['files', 'shop'].map((db) => [...always, `--db=${db}`, '--restoreDbUsersAndRoles', ...never]),
+      ['files', 'shop'].map((db) => [...always, `--db=${db}`, '--restoreDbUsersAndRoles']),
     ],
     [
       'other names',
@@ -83,7 +82,6 @@ describe('mongorestore is told', () => {
         [
           ...always,
           '--nsInclude=shop.*',
-          ...never,
           '--nsFrom=shop.*',
           '--nsTo=copy.*',
           '--nsFrom=shop.orders',
@@ -91,7 +89,7 @@ describe('mongorestore is told', () => {
         ],
       ],
     ],
-    ['more options', { ...whole, oplog: undefined }, { extraOptions: ['-j', '1'] }, [[...always, ...never, '-j', '1']]],
+    ['more options', { ...whole, oplog: undefined }, { extraOptions: ['-j', '1'] }, [[...always, '-j', '1']]],
   ])('%s', (_, facts, more, args) => {
     expect(told(facts as MongoFacts, more)).toEqual(args)
   })
