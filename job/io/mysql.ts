@@ -146,8 +146,8 @@ function unreachable({ server, user, tls, tlsAt }: Login, cause: unknown): JobEr
 export class SqlError extends JobError {
   readonly errno: number
 
-  constructor(message: string, errno: number, cause: unknown) {
-    super('server', message, { cause })
+  constructor(message: string, errno: number, cause: unknown, hint?: string) {
+    super('server', message, { cause, hint })
     this.errno = errno
   }
 }
@@ -167,11 +167,16 @@ function failed({ login, what, cause, signal, bytes }: Failure): unknown {
     message = String(cause),
     sqlMessage = message,
   } = cause as { errno?: number; message?: string; sqlMessage?: string }
+  // what the driver says of a connection that the server ended
+  if (errno === 0 && /closed state|connection lost/i.test(message))
+    return new SqlError(`MySQL server ${login.server} ended the connection`, 0, cause, lostHint)
   const says = bytes ? Buffer.from(sqlMessage, 'latin1').toString('utf8') : sqlMessage
   // a syntax error quotes the statement, and a statement may hold a hash
   const safe = errno === 1064 ? says.replace(/ near '[\s\S]*/, '') : says
   return new SqlError(`MySQL server ${login.server}: ${what.replaceAll(/\s+/g, ' ')}: ${safe}`, errno, undefined)
 }
+
+const lostHint = "look at the server's log: it stopped, or somebody ended the session; then run again"
 
 /** Whose client programs they are: MariaDB's and MySQL's know different options. */
 export type Product = 'MySQL' | 'MariaDB'

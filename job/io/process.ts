@@ -17,8 +17,8 @@ export interface Program {
   input?: string
   /** Texts that the child reads from /dev/fd/3, /dev/fd/4 …: option files that never touch a disk. */
   files?: string[]
-  /** Beside our own environment, for what is not secret: where the files are, how to talk to the server. */
-  env?: Record<string, string>
+  /** Beside our own environment, for what is not secret: where the files are, how to talk to the server. Undefined takes a variable away. */
+  env?: Record<string, string | undefined>
   /** How long it may take to end after TERM, in ms, before KILL follows; 10 s unless told. */
   graceMs?: number
   /** Exit codes besides 0 that are no failure; what they mean stands in what it said. */
@@ -256,10 +256,10 @@ function nameOf(program: Program): string {
 export function lastLines(text: string, count = 4): string {
   return (
     text
-      .trim()
       .split('\n')
-      .slice(-count)
       .map((line) => line.trim())
+      .filter((line) => line !== '')
+      .slice(-count)
       .join(' · ') || 'it said nothing'
   )
 }

@@ -29,7 +29,7 @@ export async function prove(order: Prove, { beside, read }: WorkContext): Promis
   try {
     for await (const { left, right } of pairs({ left: wanted, right: membersOf(archive) })) {
       if (!left) continue
-      const why = right ? difference(left, right, same) : 'is missing'
+      const why = right ? difference(left, right, same) : `is missing${runner.uid === 0 ? '' : ', or cannot be read'}`
       if (why) wrong.push(`${shown(left.path)} ${why}`)
       else count(counts, left)
     }

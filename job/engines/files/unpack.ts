@@ -30,8 +30,10 @@ export async function unpack(
   const keepOwners = order.owner === 'keep' && runner.uid === 0
   const wanted = guarded(selected(order.choice, runner))
   let others = 0
+  let devices = 0
   const visitor = counting(counts, (member) => {
     const kept = wanted(member)
+    if (!kept && member.type === 'device' && runner.uid !== 0) devices++
     if (kept && member.uid !== runner.uid) others++
     return kept
   })
@@ -53,6 +55,7 @@ export async function unpack(
   const warnings = trouble.all()
   if (order.owner === 'keep' && !keepOwners && others > 0)
     warnings.push(`${others} files belong to uid ${runner.uid} now: only root can set owners (owner: runner means it)`)
+  if (devices > 0) warnings.push(`${devices} devices were left out: only root can make them`)
   return { counts, warnings }
 }
 

@@ -64,12 +64,21 @@ export async function createGlobals(
   const stayed = globals.filter(
     ({ kind, names, sql }) => kind === 'role' && sql.startsWith('CREATE') && !isNew(names[0] ?? ''),
   )
+  const closed = made.filter(({ names }) => isClosed(globals, names[0] ?? '')).map(({ names }) => names[0])
+  if (closed.length > 0)
+    run.warn(`the backup has no password of ${closed.join(', ')}: whoever logs in by one cannot before it is set`)
   run.log.info({ made: made.length, stayed: stayed.length }, 'roles made')
   return {
     roles: made.length,
     stayed: stayed.length,
     tablespaces: tablespaces ? await createTablespaces(session, globals) : 0,
   }
+}
+
+/** It may log in, and nothing says with which password. */
+function isClosed(globals: readonly Global[], role: string): boolean {
+  const said = globals.filter(({ kind, names }) => kind === 'role' && names[0] === role).map(({ sql }) => sql)
+  return said.some((sql) => / LOGIN\b/.test(sql)) && !said.some((sql) => / PASSWORD '/.test(sql))
 }
 
 async function createTablespaces(session: Session, globals: Global[]): Promise<number> {

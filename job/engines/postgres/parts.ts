@@ -1,7 +1,8 @@
+import type { TargetRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import { inParallel } from '../../io/parallel.ts'
 import { consume, lastLines, run as runProgram } from '../../io/process.ts'
-import { readContents } from './archive.ts'
+import { type Entry, readContents } from './archive.ts'
 import { tableKey } from './facts.ts'
 import { type Progress, schemaFile } from './restore.ts'
 import { libpq } from './server.ts'
@@ -48,8 +49,49 @@ export async function restoreRows(state: Progress): Promise<Record<string, unkno
 export async function indexParts(state: Progress): Promise<Record<string, unknown>> {
   const { target, detail } = state
   if (detail.facts.method === 'single') return {}
-  for (const place of detail.places) await fromFile(state, place, ['--section=post-data', `--jobs=${target.parallel}`])
+  for (const place of detail.places) {
+    const list = withoutUnheld(state, place)
+    await fromFile(state, place, ['--section=post-data', `--jobs=${target.parallel}`], list)
+  }
   return {}
+}
+
+/** The entries of the structure without the constraints that cannot hold; undefined when all can. */
+function withoutUnheld({ run, contents }: Progress, place: Place): string | undefined {
+  const entries = contents.get(place) ?? []
+  const lost = unheldHere(run, place, entries)
+  return lost.length === 0 ? undefined : listOf(entries.filter((entry) => !lost.includes(entry)))
+}
+
+function unheldHere(run: TargetRun, place: Place, entries: readonly Entry[]): Entry[] {
+  const lost = unheld(entries, leftOut(place))
+  const names = lost.map(({ schema, name }) => `${schema}.${name}`)
+  if (lost.length > 0)
+    run.warn(`left out of database ${place.name}: ${names.join(', ')}, which refer to tables whose rows are left out`)
+  return lost
+}
+
+/** Pure: foreign keys that refer to one of these tables. */
+export function unheld(entries: readonly Entry[], tables: readonly { schema: string; name: string }[]): Entry[] {
+  const keys = new Set(tables.map(({ schema, name }) => JSON.stringify([schema, name])))
+  return entries.filter(({ kind, sql }) => kind === 'FK CONSTRAINT' && keys.has(JSON.stringify(referredBy(sql))))
+}
+
+/** `ALTER TABLE ONLY shop.orders ADD CONSTRAINT x FOREIGN KEY (c) REFERENCES shop.customers(id);`: schema and name behind the word. */
+function referredBy(sql: string): string[] {
+  const name = '(?:"((?:[^"]|"")*)"|([^\\s."(]+))'
+  const found = new RegExp(`.* REFERENCES ${name}\\.${name}`, 's').exec(sql) ?? []
+  const [, quotedSchema, schema = '', quotedTable, table = ''] = found
+  return [quotedSchema?.replaceAll('""', '"') ?? schema, quotedTable?.replaceAll('""', '"') ?? table]
+}
+
+/** Tables of the backup whose rows do not come. */
+function leftOut({ facts, wanted }: Place) {
+  return facts.tables.filter((table) => table.part !== null && !wanted.has(tableKey(facts.name, table)))
+}
+
+function listOf(entries: readonly Entry[]): string {
+  return entries.map((entry) => `${entry.id};\n`).join('')
 }
 
 function program({ target, detail }: Progress, place: Place, options: string[]) {
@@ -67,8 +109,9 @@ function program({ target, detail }: Progress, place: Place, options: string[]) 
   return { file: detail.clients.path('pg_restore'), args, env, files }
 }
 
-async function fromFile(state: Progress, place: Place, options: string[]): Promise<void> {
+async function fromFile(state: Progress, place: Place, options: string[], list?: string): Promise<void> {
   const { file, args, env, files } = program(state, place, options)
+  if (list !== undefined) args.push(`--use-list=/dev/fd/${2 + files.push(list)}`)
   const { stderr, exitCode } = await runProgram({
     file,
     args: [...args, schemaFile(state, place)],
@@ -77,9 +120,13 @@ async function fromFile(state: Progress, place: Place, options: string[]): Promi
     signal: state.run.signal,
   })
   if (exitCode === 0) return
-  throw new JobError('server', `pg_restore into database ${place.name} ended with ${exitCode}: ${lastLines(stderr)}`, {
-    hint: 'the target is not complete: run the restore again when that is mended',
-  })
+  throw new JobError(
+    'server',
+    `pg_restore into database ${place.name} ended with ${exitCode}: ${lastLines(stderr, 8)}`,
+    {
+      hint: 'the target is not complete: run the restore again when that is mended',
+    },
+  )
 }
 
 interface Feeding {
@@ -113,18 +160,21 @@ export function neededParts(place: Place, method: Detail['facts']['method']): st
   })
 }
 
-/** The entries of a part without the rows that are not wanted; undefined when all are, empty when none is. */
-async function chosenEntries({ detail, reader }: Progress, place: Place, path: string): Promise<string | undefined> {
-  const { facts, wanted } = place
+/** The entries of a part without the rows that are not wanted, and what cannot hold without them; undefined when all are, empty when none is. */
+async function chosenEntries(state: Progress, place: Place, path: string): Promise<string | undefined> {
+  const { detail, reader, run } = state
+  const { facts } = place
   const inside = facts.tables.filter((table) => table.part === path)
-  const left = inside.filter((table) => !wanted.has(tableKey(facts.name, table)))
+  const left = leftOut(place).filter((table) => table.part === path)
   if (left.length === 0) return undefined
   const alone = detail.facts.method === 'parallel' && path !== facts.parts[1]
   if (alone && left.length === inside.length) return ''
   const skipped = new Set(left.map((table) => table.entry))
+  if (detail.facts.method === 'single') {
+    const entries = state.contents.get(place) ?? []
+    const lost = unheldHere(run, place, entries)
+    return listOf(entries.filter((entry) => !skipped.has(entry.id) && !lost.includes(entry)))
+  }
   const entries = await readContents(await reader.read(path), path)
-  return entries
-    .filter((entry) => !skipped.has(entry.id))
-    .map((entry) => `${entry.id};\n`)
-    .join('')
+  return listOf(entries.filter((entry) => !skipped.has(entry.id)))
 }

@@ -130,16 +130,24 @@ function failed(where: string, cause: unknown): SqlError {
   return new SqlError(`${where}: ${says}`, code, hint)
 }
 
+/** Variables of whoever runs the job that would lead libpq's programs to another server or account than the driver. */
+const elsewhere = [
+  ...['PGHOSTADDR', 'PGPASSWORD', 'PGSERVICE', 'PGSERVICEFILE', 'PGDATABASE', 'PGTARGETSESSIONATTRS'],
+  ...['PGCHANNELBINDING', 'PGREQUIREAUTH', 'PGREQUIREPEER', 'PGREQUIRESSL', 'PGSSLNEGOTIATION', 'PGGSSENCMODE'],
+  ...['PGSSLCERT', 'PGSSLKEY', 'PGSSLROOTCERT', 'PGSSLCERTMODE', 'PGSSLCRL', 'PGSSLCRLDIR', 'PGCLIENTENCODING'],
+]
+
 /** How libpq's programs reach a database: what is secret comes as files. */
 export function libpq(
   login: Login,
   database: string,
-): { dbname: string; env: Record<string, string>; files: string[] } {
+): { dbname: string; env: Record<string, string | undefined>; files: string[] } {
   const { host, port, user, password, tls } = login
   const files = [`*:*:*:*:${password.replaceAll(/[\\:]/g, '\\$&')}\n`]
   const file = (text: string) => `/dev/fd/${2 + files.push(text)}`
   const modes = { 'verify-identity': 'verify-full', 'verify-ca': 'verify-ca', required: 'require', disabled: 'disable' }
-  const env: Record<string, string> = {
+  const env: Record<string, string | undefined> = {
+    ...Object.fromEntries(elsewhere.map((name) => [name, undefined])),
     PGHOST: host,
     PGPORT: String(port),
     PGUSER: user,

@@ -106,7 +106,12 @@ function connected(address: Address, { tls, at }: Login, signal: AbortSignal): P
     }
     const abort = () => fail(signal.reason)
     signal.addEventListener('abort', abort, { once: true })
-    socket.setTimeout(15_000, () => fail(new Error('it does not answer')))
+    let reached = false
+    socket.once('connect', () => {
+      reached = true
+    })
+    // a server without TLS waits for the end of what it takes for a command
+    socket.setTimeout(15_000, () => fail(new Error(`it does not answer${secure && reached ? ' to TLS' : ''}`)))
     socket.once('error', fail)
     socket.once(secure ? 'secureConnect' : 'connect', () => {
       signal.removeEventListener('abort', abort)
@@ -220,7 +225,10 @@ interface Unreachable {
 function unreachable({ address, tls, at, cause }: Unreachable): JobError {
   const { code = '', message = '' } = cause as { code?: string; message?: string }
   let hint = 'check host and port, that the server runs, and the network policy'
-  if (tls.mode !== 'disabled' && /ECONNRESET|wrong version|EPROTO|disconnected before/i.test(`${code} ${message}`))
+  if (
+    tls.mode !== 'disabled' &&
+    /ECONNRESET|wrong version|EPROTO|disconnected before|to TLS/i.test(`${code} ${message}`)
+  )
     hint = `the server may have no TLS on this port: set ${at}.tls.mode: disabled`
   else hint = certificateHint(`${code} ${message}`, { tls, at: `${at}.tls` }) ?? hint
   return new JobError('server', `${nameOf(address)} cannot be reached: ${message || code}`, { hint, cause })

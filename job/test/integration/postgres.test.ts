@@ -208,6 +208,40 @@ describe.skipIf(started.some((server) => !server))('PostgreSQL', () => {
     await sql(server, 'DROP DATABASE empty')
   })
 
+  test.each(['parallel', 'single'])(
+    'one table comes back without those that it refers to, by whoever has variables of another server (%s)',
+    async (method) => {
+      const env = { PGPASSWORD: 'none', PGHOSTADDR: '127.0.0.9', PGSERVICE: 'nowhere', PGSSLMODE: 'verify-full' }
+      Object.assign(work.env, env)
+      await sql(
+        server,
+        `CREATE SCHEMA one; CREATE TABLE one."of all" (id int PRIMARY KEY); INSERT INTO one."of all" VALUES (1);
+         CREATE TABLE one.lines (n int PRIMARY KEY, a int REFERENCES one."of all", before int REFERENCES one.lines); INSERT INTO one.lines VALUES (1, 1, NULL), (2, 1, 1)`,
+      )
+      const only = { include: { databases: ['postgres'] }, globals: false, method }
+      work.values.backups.lines = { storages: ['local'], sources: [source(server, only)] }
+      await succeeds(work.holdfast('backup', 'lines'))
+      once('lines', server, {
+        include: { tables: ['postgres.one.lines'] },
+        rename: [{ from: 'postgres', to: 'lines_copy' }],
+      })
+      const { summary } = await succeeds(work.holdfast('restore', 'once'))
+      for (const name of Object.keys(env)) delete work.env[name]
+      expect(summary.warnings).toContainEqual(
+        expect.stringContaining('left out of database lines_copy: one.lines lines_a_fkey, which refer'),
+      )
+      expect(await sql(server, 'SELECT * FROM one.lines ORDER BY n', 'lines_copy')).toEqual([
+        { n: 1, a: 1, before: null },
+        { n: 2, a: 1, before: 1 },
+      ])
+      const keys = "SELECT conname FROM pg_constraint WHERE contype = 'f' AND conrelid = 'one.lines'::regclass"
+      expect(await sql(server, keys, 'lines_copy')).toEqual([{ conname: 'lines_before_fkey' }])
+      await sql(server, 'DROP DATABASE lines_copy')
+      await sql(server, 'DROP SCHEMA one CASCADE')
+    },
+    60_000,
+  )
+
   test.each(['parallel', 'single'])('a damaged part is found before anything is dropped (%s)', async (method) => {
     const plan = `damaged-${method}`
     work.values.backups[plan] = {

@@ -1,0 +1,29 @@
+import { expect, test } from 'vitest'
+import type { Entry } from '../../../engines/postgres/archive.ts'
+import { unheld } from '../../../engines/postgres/parts.ts'
+
+const entry = (kind: string, sql: string): Entry => ({
+  ...{ id: 1, oid: '1', name: 'x', schema: 'shop', owner: 'me', data: false },
+  ...{ kind, sql },
+})
+const foreignKey = (to: string) =>
+  entry(
+    'FK CONSTRAINT',
+    `ALTER TABLE ONLY shop.orders\n    ADD CONSTRAINT x FOREIGN KEY ("a REFERENCES b.c") REFERENCES ${to};\n`,
+  )
+
+test.each<[string, string, string, boolean]>([
+  ['shop.customers(id)', 'shop', 'customers', true],
+  ['shop.customers(id) ON DELETE SET NULL (c) DEFERRABLE', 'shop', 'customers', true],
+  ['shop.customers2(id)', 'shop', 'customers', false],
+  ['other.customers(id)', 'shop', 'customers', false],
+  ['"Sh""op."."cust omers"("I d")', 'Sh"op.', 'cust omers', true],
+  ['shop."customers"(id)', 'shop', 'customers', true],
+  ['b.c(id)', 'b', 'c', true],
+  ['shop.customers(id)', 'b', 'c', false],
+])('a foreign key to %s refers to %s.%s: %s', (to, schema, name, refers) => {
+  const constraint = foreignKey(to)
+  expect(unheld([entry('CONSTRAINT', constraint.sql), constraint], [{ schema, name }])).toEqual(
+    refers ? [constraint] : [],
+  )
+})
