@@ -225,7 +225,7 @@ describe.skipIf(started.some((server) => !server))('PostgreSQL', () => {
         include: { tables: ['postgres.one.lines'] },
         rename: [{ from: 'postgres', to: 'lines_copy' }],
       })
-      const { summary } = await succeeds(work.holdfast('restore', 'once'))
+      const { summary } = await succeeds(work.holdfast('restore', 'once', '--token', method))
       for (const name of Object.keys(env)) delete work.env[name]
       expect(summary.warnings).toContainEqual(
         expect.stringContaining('left out of database lines_copy: one.lines lines_a_fkey, which refer'),
