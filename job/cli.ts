@@ -386,7 +386,7 @@ function pick<T>(y: Argv<T>, fallback: string | undefined) {
   return y.positional('pick', {
     type: 'string',
     default: fallback,
-    describe: '`latest`, a backup id, or a time (2026-11-21T03:00): the newest backup not after it',
+    describe: '`latest`, a backup id, or a time (2026-11-21T03:00, which is UTC): the newest backup not after it',
   })
 }
 
@@ -412,7 +412,8 @@ function backupFlags<T>(y: Argv<T>) {
   return dryRun(plan(y))
     .option('resume', {
       type: 'string',
-      describe: 'take up a failed run: its id, or nothing for the newest; what is stored intact is not sent again',
+      describe:
+        'take up a failed run of RonDB: its id, or nothing for the newest; what is stored intact is not sent again',
     })
     .example('holdfast backup nightly', 'take a backup now')
     .example('holdfast backup nightly --resume', 'finish the upload of the last failed run')
@@ -436,7 +437,7 @@ function restoreFlags<T>(y: Argv<T>) {
     .option('pick', {
       type: 'string',
       requiresArg: true,
-      describe: '`latest`, a backup id, or a time: the newest backup not after it',
+      describe: '`latest`, a backup id, or a time, in UTC unless it names a zone: the newest backup not after it',
     })
     .option('overwrite', {
       type: 'boolean',

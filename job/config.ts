@@ -83,7 +83,7 @@ const Restore = z.strictObject({
     .union([z.string(), z.int()])
     .default('latest')
     .describe(
-      '`latest`, a backup id, or a time: then the newest backup not after it; without a schedule it is looked up once, when the restore first begins',
+      '`latest`, a backup id, or a time: then the newest backup not after it. A time that names no zone is UTC, whatever `timeZone` says, and a date alone is the end of that day in UTC. Without a schedule it is looked up once, when the restore first begins',
     ),
   maxAge: duration.optional().describe('refuse a backup older than this'),
   trust: TrustValues.optional().describe(

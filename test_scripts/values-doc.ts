@@ -233,7 +233,7 @@ const examples: Record<string, string> = {
   runNow: 'runNow: "before the upgrade"',
   deadline: 'deadline: 6h',
   keepFailed: 'keepFailed: 24h',
-  from: 'from: { plan: nightly, storages: [main] }',
+  'restores.*.from': 'from: { plan: nightly, storages: [main] }',
   'from.plan': 'plan: nightly',
   'from.storages': 'storages: [main, offsite]',
   pick: 'pick: 2026-11-21T03:00',
@@ -432,7 +432,7 @@ const meanings: Record<string, string> = {
   'copies.*.suspend': 'nothing is copied on its schedule while this is true',
   'copies.*.deadline': 'a run that takes longer is stopped by Kubernetes',
   'restores.*.deadline': 'a run that takes longer is stopped by Kubernetes',
-  from: 'where the backup comes from',
+  'restores.*.from': 'where the backup comes from',
   'restores.*.schedule':
     'cron schedule of the restore in Kubernetes, such as that of a standby; without it, it runs once',
   'restores.*.timeZone': 'time zone of the schedule, such as Europe/Stockholm',
@@ -490,7 +490,10 @@ const variables: Record<string, string> = {
     'file with the template of worker pods, which only a `backup` or `restore` with a Lease makes; otherwise the first worker lives in the process of the run, and others are child processes',
 }
 
-const verbs = ['backup', 'restore', 'check', 'list', 'show', 'verify', 'prune', 'pin', 'unpin', 'adopt']
+const verbs = [
+  ...['backup', 'restore', 'check', 'list', 'show', 'verify', 'prune', 'pin', 'unpin'],
+  ...['rewrap', 'adopt', 'copy', 'export', 'import', 'unpack'],
+]
 
 async function render(): Promise<string> {
   const schema = z.toJSONSchema(Values, { io: 'input' }) as Schema

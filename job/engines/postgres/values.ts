@@ -59,7 +59,9 @@ export const Source = z.strictObject({
   rolePasswords: z
     .boolean()
     .default(true)
-    .describe('with the password hashes of roles, which needs a superuser; false for managed servers'),
+    .describe(
+      'with the password hashes of roles, which needs a superuser; false for managed servers: roles then come back without a password',
+    ),
   lockTimeout: z
     .string()
     .regex(/^[1-9]\d*[smh]$/, 'a duration is a number with s, m or h, such as 60s')
