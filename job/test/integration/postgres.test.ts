@@ -1,8 +1,10 @@
+import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -82,6 +84,20 @@ describe.skipIf(started.some((server) => !server))('PostgreSQL', () => {
       expect(verified.code, verified.summary.error).toBe(0)
     },
   )
+
+  test('is restored by hand with nothing but zstd and the clients, as the page says', async () => {
+    const page = await readFile(new URL('../../../docs/engines/postgres.md', import.meta.url), 'utf8')
+    const [, script = ''] = /## By hand.*?```bash\n(.*?)```/s.exec(page) ?? []
+    const before = await Promise.all([shop, 'latin'].map((name) => describeDatabase(old, name)))
+    const { summary } = await succeeds(work.holdfast('backup', 'postgres-15'))
+    await dropAll(old)
+    const { host, port, user, password, clients } = old
+    const env = { ...process.env, PATH: `${clients}:${process.env.PATH}` }
+    const login = { PGHOST: host, PGPORT: String(port), PGUSER: user, PGPASSWORD: password }
+    const cwd = join(work.store, 'postgres-15', `${summary.backup}`, 'pg')
+    await promisify(execFile)('bash', ['-c', script], { cwd, env: { ...env, ...login }, maxBuffer: 2 ** 26 })
+    expect(await Promise.all([shop, 'latin'].map((name) => describeDatabase(old, name)))).toEqual(before)
+  }, 60_000)
 
   test('is not restored twice by the same request, and by another one not over what is there', async () => {
     await sql(server, 'CREATE TABLE shop.mine (a int)', shop)
