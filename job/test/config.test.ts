@@ -54,6 +54,18 @@ describe('values', () => {
     expect(parsed.restores.once?.pick).toBe(pick)
   })
 
+  test('may name places that are beside each other, and one place twice for different plans', () => {
+    const beside: Change = (v) => {
+      v.storages.other = { s3: { bucket: 'b', prefix: 'prod' } }
+      v.storages.third = { s3: { bucket: 'b', prefix: 'prod-2' } }
+      v.storages.again = { filesystem: { path: '/backups/' } }
+      v.storages.claimed = { filesystem: { claim: 'backups', path: '/backups' } }
+      v.backups.nightly.storages = ['main', 'other', 'third', 'claimed']
+      v.backups.hourly = { ...v.backups.nightly, storages: ['again'] }
+    }
+    expect(() => parseValues(changed(beside), 'f')).not.toThrow()
+  })
+
   test('of Kubernetes only are left alone', () => {
     const pod = { nodeSelector: { disk: 'fast' } }
     expect(() =>
@@ -249,6 +261,38 @@ describe('a wrong value', () => {
     ],
   ])('%s is refused', (_, change, message) => {
     expect(() => parseValues(changed(change), 'f')).toThrow(new JobError('configuration', message))
+  })
+
+  test.each<[string, Change, string]>([
+    [
+      'two storages that are one place',
+      (v) => {
+        v.storages.other = { filesystem: { path: '/mnt/..//backups/./' } }
+        v.backups.nightly.storages = ['main', 's3', 'other']
+      },
+      `${nightly}.storages: storages.main.filesystem and storages.other.filesystem are the same place`,
+    ],
+    [
+      'a storage that lies inside another',
+      (v) => {
+        v.storages.other = { s3: { bucket: 'b', prefix: '/prod/', credentials: { secret: 'other' } } }
+        v.backups.nightly.storages = ['other', 's3']
+      },
+      `${nightly}.storages: storages.other.s3 lies inside storages.s3.s3`,
+    ],
+    [
+      'a copy from one place to itself',
+      (v) => {
+        v.storages.again = { s3: { bucket: 'b', prefix: '/' } }
+        v.copies = { away: { plan: 'nightly', from: ['s3'], to: ['again'] } }
+      },
+      'copies.away: storages.s3.s3 and storages.again.s3 are the same place',
+    ],
+  ])('%s is refused, with a hint', (_, change, message) => {
+    const hint = expect.stringContaining('give it a place of its own')
+    expect(() => parseValues(changed(change), 'f')).toThrow(
+      expect.objectContaining({ kind: 'configuration', message, hint }),
+    )
   })
 })
 

@@ -6,7 +6,7 @@ import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { readAll } from '../../storage.ts'
-import { openStorage, StorageValues, storageKinds } from '../../storages/index.ts'
+import { openStorage, overlapOf, StorageValues, storageKinds } from '../../storages/index.ts'
 
 const context = {
   at: 'storages.main',
@@ -83,6 +83,38 @@ describe('storage values', () => {
       expect(kind.name).toBe(name)
       expect(Object.keys(StorageValues.shape)).toContain(name)
     }
+  })
+})
+
+describe('a place', () => {
+  const config = { secret: 'rclone' }
+  const folder = (path: string, claim?: string) => ({ filesystem: { path, ...(claim ? { claim } : {}) } })
+  const bucket = (prefix?: string, endpoint?: string) => ({ s3: { bucket: 'b', prefix, endpoint } })
+  const remote = (path?: string, name = 'b2') => ({ rclone: { remote: name, path, config } })
+
+  test.each<[object, object, ReturnType<typeof overlapOf>]>([
+    [folder('/x'), folder('/x/'), 'same'],
+    [folder('/x'), folder('/y/../x/.'), 'same'],
+    [folder('/x'), folder('/x//y'), 'inside'],
+    [folder('/x/y'), folder('/x'), 'around'],
+    [folder('/x'), folder('/'), 'around'],
+    [folder('/x'), folder('/xy'), undefined],
+    [folder('x', 'disk'), folder('/x', 'disk'), 'same'],
+    [folder('/x', 'disk'), folder('/x', 'other'), undefined],
+    [folder('/x', 'disk'), folder('/x'), undefined],
+    [bucket(), bucket('/'), 'same'],
+    [bucket('prod'), bucket('/prod/'), 'same'],
+    [bucket(), bucket('prod'), 'inside'],
+    [bucket('prod'), bucket('test'), undefined],
+    [bucket('prod'), bucket('prod-2'), undefined],
+    [bucket('prod', 'https://minio:9000'), bucket('prod', 'https://minio:9000/'), 'same'],
+    [bucket('prod', 'https://minio:9000'), bucket('prod'), undefined],
+    [remote('a/b'), remote('/a/b/'), 'same'],
+    [remote(), remote('a'), 'inside'],
+    [remote('a'), remote('a', 'other'), undefined],
+    [folder('/b'), bucket(), undefined],
+  ])('%j and %j: %s', (one, other, overlap) => {
+    expect(overlapOf(StorageValues.parse(one), StorageValues.parse(other))).toBe(overlap)
   })
 })
 
