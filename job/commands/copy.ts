@@ -115,7 +115,7 @@ async function copyOne(job: Job, { request, held, targets, failures }: Copying):
   const groups = new Map<Held, Catalog[]>()
   for (const target of targets) {
     try {
-      const source = fitting(held, target)
+      const source = await fitting(job, held, target)
       groups.set(source, [...(groups.get(source) ?? []), target])
     } catch (error) {
       failures.set(target.storage.name, error)

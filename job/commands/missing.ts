@@ -1,6 +1,7 @@
 import type { Catalog, Ids } from '../catalog/catalog.ts'
 import { byAge } from '../catalog/layout.ts'
 import { JobError } from '../errors.ts'
+import { keysFiles } from '../io/keys.ts'
 import type { Manifest } from '../manifest.ts'
 import { isMissing } from '../storage.ts'
 import type { CopyRequest } from './copy-request.ts'
@@ -135,19 +136,30 @@ export async function heldBackup(job: Job, { id, catalogs }: { id: string; catal
   throw errors[0] ?? new JobError('nothing-matches', `backup ${id} was removed a moment ago`)
 }
 
-/** The first that can be taken as it is: what a storage encrypts must be encrypted for those that it encrypts for. */
-export function fitting(held: readonly Held[], { storage }: Catalog): Held {
+/** The first that can be taken as it is: what a storage encrypts must be encrypted for those that it encrypts for, at first or by `rewrap`. */
+export async function fitting(job: Job, held: readonly Held[], { storage }: Catalog): Promise<Held> {
   const { recipients } = storage.encryption ?? {}
-  const fits = ({ manifest }: Held) =>
-    !recipients || manifest.parts.every(({ age }) => isFor(age?.recipients ?? [], recipients))
-  const found = held.find(fits)
-  if (found) return found
+  for (const one of held) if (!recipients || (await opensFor(job, one, recipients))) return one
   const [{ manifest, catalog }] = held as [Held]
+  const isPlain = manifest.parts.some(({ age }) => !age)
   throw new JobError(
     'configuration',
     `storages.${storage.name}.encryption: backup ${manifest.id} of storage ${catalog.storage.name} is not encrypted for the same recipients, and is copied as it is`,
-    { hint: 'give both storages the same recipients before the next backup; older ones stay where they are' },
+    {
+      hint: isPlain
+        ? 'give both storages the same recipients before the next backup; older ones stay where they are'
+        : `give both storages the same recipients; holdfast rewrap ${manifest.plan} gives older backups to them`,
+    },
   )
+}
+
+/** Whoever can write to the storage can say what he likes of a file of keys; nobody can read more by that than he could before. */
+async function opensFor(job: Job, { catalog, manifest }: Held, recipients: readonly string[]): Promise<boolean> {
+  const { plan, id, parts } = manifest
+  if (parts.every(({ age }) => isFor(age?.recipients ?? [], recipients))) return true
+  if (parts.some(({ age }) => !age)) return false
+  const files = await keysFiles({ plan, id, storage: catalog.storage, signal: job.signal })
+  return files.some((file) => isFor(file.recipients, recipients) && parts.every(({ path }) => file.headers[path]))
 }
 
 /** The same recipients, in whatever order. */

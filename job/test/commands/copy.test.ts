@@ -172,6 +172,62 @@ describe('keys that were written for new recipients where the backup is', () => 
   })
 })
 
+describe('after the recipients were changed', () => {
+  const id = daily(1)
+  const keys = `nightly/${id}.keys-1.json`
+  const [old, fresh] = ['age1old', 'age1new']
+  const sealed = { 'users.sql.age': 'header and bytes', 'shop/items.sql.age': 'other bytes' }
+  const encrypting = (store: Store, recipients: string[]): Store => ({
+    ...store,
+    encryption: { recipients, at: `storages.${store.name}.encryption.identities`, identities: () => [] },
+  })
+  const rewrapped = (more: object = {}) => {
+    const headers = Object.fromEntries(Object.keys(sealed).map((path) => [path, 'header']))
+    return JSON.stringify({
+      format: 1,
+      plan: 'nightly',
+      id,
+      created: now.toISOString(),
+      recipients: [fresh],
+      headers,
+      ...more,
+    })
+  }
+  const copying = () => {
+    const storages = [encrypting(main, [fresh]), encrypting(offsite, [fresh])]
+    return copy(fakeJob({ storages, backups: { nightly: {} } }), { name: 'nightly' })
+  }
+
+  beforeEach(async () => {
+    const manifest = await putBackup(main, id, sealed)
+    const encrypted = manifest.parts.map((part) => ({
+      ...part,
+      age: { header: 'header', recipients: [old] },
+      plain: { size: 1, sha256: part.sha256 },
+    }))
+    await main.put(`nightly/${id}.json`, formatManifest({ ...manifest, format: 2, parts: encrypted }), {})
+  })
+
+  test('a backup that rewrap gave to the new ones refills a storage that was lost', async () => {
+    await putText(main, keys, rewrapped())
+    const { data, failure } = await copying()
+    expect([copied(data), failure]).toMatchObject([[{ backup: id, to: 'offsite', parts: 2 }], undefined])
+    expect(await textAt(offsite, keys)).toBe(rewrapped())
+    await isWhole(offsite, id)
+  })
+
+  test.each([
+    ['was not rewrapped', undefined],
+    ['was rewrapped for others', { recipients: ['age1other'] }],
+    ['was rewrapped in part', { headers: { 'users.sql.age': 'header' } }],
+  ])('one that %s stays where it is, and the hint names rewrap', async (_, more) => {
+    if (more) await putText(main, keys, rewrapped(more))
+    const { failure } = await copying()
+    expect(failure).toMatchObject({ kind: 'configuration', hint: expect.stringContaining('holdfast rewrap nightly') })
+    expect(await committedIn(offsite)).toEqual([])
+  })
+})
+
 describe('what the rules would remove', () => {
   const retention = { last: 1 }
 
