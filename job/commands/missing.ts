@@ -22,28 +22,41 @@ interface Seen {
   ids: Ids
 }
 
-interface Looking {
+export interface Looking {
   job: Job
   request: CopyRequest
   seen: ReadonlyMap<string, Seen>
+  /** What was asked for; absent: all. */
+  wanted: readonly string[] | undefined
+}
+
+/** A backup, and the storages that are to get it. */
+export interface Missing {
+  id: string
+  targets: string[]
+  /** Those of them that have it, and have lost parts of it. */
+  hollow: string[]
 }
 
 /** What is missing where, the newest first: it is needed most. */
-export async function missingIn({ job, request, seen }: Looking): Promise<{ id: string; targets: string[] }[]> {
+export async function missingIn({ job, request, seen, wanted }: Looking): Promise<Missing[]> {
   const sources = request.from.flatMap((name) => seen.get(name) ?? [])
   const there = new Set(sources.flatMap(({ ids }) => ids.committed))
-  const wanted = request.pick === undefined ? undefined : await picked(job, request, sources)
-  const missing = new Map<string, string[]>()
+  const missing = new Map<string, Missing>()
   for (const name of request.to) {
     const target = seen.get(name)
     if (!target) continue
     const lacks = [...(wanted ?? there)].filter((id) => !target.ids.committed.includes(id))
-    const kept = wanted
-      ? [...lacks, ...(await hollowIn(job, target, wanted))]
-      : await worthwhile(job, { request, target, lacks, sources })
-    for (const id of kept) missing.set(id, [...(missing.get(id) ?? []), name])
+    const hollow = wanted ? await hollowIn(job, target, wanted) : []
+    const kept = wanted ? [...lacks, ...hollow] : await worthwhile(job, { request, target, lacks, sources })
+    for (const id of kept) {
+      const known = missing.get(id) ?? { id, targets: [], hollow: [] }
+      known.targets.push(name)
+      if (hollow.includes(id)) known.hollow.push(name)
+      missing.set(id, known)
+    }
   }
-  return [...missing].map(([id, targets]) => ({ id, targets })).sort((a, b) => byAge(b.id, a.id))
+  return [...missing.values()].sort((a, b) => byAge(b.id, a.id))
 }
 
 /** Those asked for that are there, but have lost parts. */
@@ -66,7 +79,7 @@ export interface Late {
   words: string[]
 }
 
-export function lateKeysIn({ request: { from, to, pick }, seen }: Omit<Looking, 'job'>): Late[] {
+export function lateKeysIn({ request: { from, to, pick }, seen }: Pick<Looking, 'request' | 'seen'>): Late[] {
   const each = (names: string[]) => names.flatMap((name) => seen.get(name) ?? [])
   return each(to).flatMap((target) =>
     each(from).flatMap((source) => {
@@ -81,8 +94,14 @@ export function lateKeysIn({ request: { from, to, pick }, seen }: Omit<Looking, 
   )
 }
 
-/** The newest that matches in any of the storages. */
-async function picked(job: Job, { pick = 'latest' }: CopyRequest, sources: { catalog: Catalog }[]): Promise<string[]> {
+/** What a request asks for, the newest that matches in any of the storages; undefined when it asks for all. */
+export async function wantedOf({
+  job,
+  request: { from, pick },
+  seen,
+}: Omit<Looking, 'wanted'>): Promise<string[] | undefined> {
+  if (pick === undefined) return undefined
+  const sources = from.flatMap((name) => seen.get(name) ?? [])
   const errors: unknown[] = []
   const ids: string[] = []
   for (const { catalog } of sources) {
