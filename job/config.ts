@@ -254,8 +254,13 @@ export function parseValues(values: unknown, file: string): Values {
     })
   }
   for (const [plan, values] of Object.entries(parsed.data.backups)) {
-    const { storages, require: wanted, sources, hooks, retention, trust } = values
+    const { storages, require: wanted, sources, hooks, retention, trust, signing } = values
     trustIn(trust, `backups.${plan}.trust`)
+    if (trust && !signing)
+      throw new JobError(
+        'configuration',
+        `backups.${plan}.trust: needs backups.${plan}.signing, for backups that nobody signs could not be restored; name its key, or remove trust`,
+      )
     refuseScaledTwice(`backups.${plan}`, [hooks, ...sources.map((source) => source.hooks)])
     knowStorages(`backups.${plan}.storages`, storages, parsed.data)
     refuseOnePlace(`backups.${plan}.storages`, storages, { values: parsed.data, nested: true })

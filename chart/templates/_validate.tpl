@@ -134,6 +134,9 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- include "holdfast.validateLimits" (dict "at" (print $at ".limits") "limits" .plan.limits) }}
 {{- include "holdfast.validateRun" (dict "at" $at "of" .plan "workload" $workload) }}
 {{- include "holdfast.validateTrust" (dict "at" $at "keys" .plan.trust) }}
+{{- if and .plan.trust (not .plan.signing) }}
+{{- fail (printf "%s.trust: needs %s.signing, for backups that nobody signs could not be restored; name its key, or remove trust" $at $at) }}
+{{- end }}
 {{- include "holdfast.validateEncryption" (dict "at" $at "workload" $workload "sources" .plan.sources) }}
 {{- range $i, $source := .plan.sources }}
 {{- with $source.rondb }}

@@ -226,8 +226,16 @@ describe('a wrong value', () => {
     ],
     [
       'a restore without trust from a plan with trust',
-      (v) => (v.backups.nightly.trust = ['MCowBQYDK2VwAyEAdnTsAmeGGB0l27CdyefwDrVvRB/7nbOQPJyxkcBosgI=']),
+      (v) => {
+        v.backups.nightly.signing = { secret: 'signing' }
+        v.backups.nightly.trust = ['MCowBQYDK2VwAyEAdnTsAmeGGB0l27CdyefwDrVvRB/7nbOQPJyxkcBosgI=']
+      },
       'restores.once.trust: missing; backups.nightly names whose signatures count, so name the same keys, or others',
+    ],
+    [
+      'a plan that trusts keys, and signs with none',
+      (v) => (v.backups.nightly.trust = ['MCowBQYDK2VwAyEAdnTsAmeGGB0l27CdyefwDrVvRB/7nbOQPJyxkcBosgI=']),
+      `${nightly}.trust: needs ${nightly}.signing, for backups that nobody signs could not be restored; name its key, or remove trust`,
     ],
     [
       'a copy to a storage that is not there',
