@@ -16,6 +16,7 @@ import { chartValues, job, pod } from './kubernetes/values.ts'
 import { Limits } from './limits.ts'
 import type { Trust } from './manifest.ts'
 import { Metrics } from './metrics.ts'
+import { nextTime } from './schedules.ts'
 import { kindPath, overlapOf, StorageValues } from './storages/index.ts'
 
 export { seconds } from './durations.ts'
@@ -287,6 +288,9 @@ export function parseValues(values: unknown, file: string): Values {
     )
   }
   for (const [copy, values] of Object.entries(parsed.data.copies)) checkCopy(copy, values, parsed.data)
+  for (const section of ['backups', 'restores', 'copies'] as const)
+    for (const [name, values] of Object.entries(parsed.data[section]))
+      nextTime(values, { at: `${section}.${name}`, now: new Date(0) })
   return parsed.data
 }
 

@@ -66,6 +66,17 @@ describe('values', () => {
     expect(() => parseValues(changed(beside), 'f')).not.toThrow()
   })
 
+  test.each(['15 2 * * *', '5/15 * * * *', '0 5/6 ? jan-mar SUN,tue-sat/2', '@daily', '0 0 31 2 *', ''])(
+    'have the schedule %j',
+    (schedule) => {
+      const scheduled: Change = (v) => {
+        v.copies = { away: { plan: 'nightly', from: ['main'], to: ['s3'] } }
+        for (const one of [v.backups.nightly, v.restores.once, v.copies.away]) one.schedule = schedule
+      }
+      expect(() => parseValues(changed(scheduled), 'f')).not.toThrow()
+    },
+  )
+
   test('of Kubernetes only are left alone', () => {
     const pod = { nodeSelector: { disk: 'fast' } }
     expect(() =>
@@ -300,6 +311,30 @@ describe('a wrong value', () => {
     const hint = expect.stringContaining('give it a place of its own')
     expect(() => parseValues(changed(change), 'f')).toThrow(
       expect.objectContaining({ kind: 'configuration', message, hint }),
+    )
+  })
+})
+
+describe('a schedule that is none', () => {
+  test.each<[string, Change, string]>([
+    ['of a plan', (v) => (v.backups.nightly.schedule = '61 25 * * *'), 'backups.nightly.schedule: "61 25 * * *"'],
+    [
+      'of a restore',
+      (v) => Object.assign(v.restores.once, { schedule: '0 0 4 * * *', suspend: true }),
+      'restores.once.schedule: "0 0 4 * * *"',
+    ],
+    [
+      'of a copy',
+      (v) => (v.copies = { away: { plan: 'nightly', schedule: 'every night', timeZone: 'Europe/Stockholm' } }),
+      'copies.away.schedule: "every night" in Europe/Stockholm',
+    ],
+  ])('%s is refused with its path', (_, change, message) => {
+    expect(() => parseValues(changed(change), 'f')).toThrow(
+      expect.objectContaining({
+        kind: 'configuration',
+        message: expect.stringContaining(message),
+        hint: expect.stringContaining('five fields'),
+      }),
     )
   })
 })
