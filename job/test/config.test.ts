@@ -161,6 +161,14 @@ describe('a wrong value', () => {
       (v) => (v.backups.nightly.deadline = '1 day'),
       `${nightly}.deadline: a duration is a number with s, m, h or d`,
     ],
+    ...['14', 14].map(
+      (deadline) =>
+        [
+          `a duration without unit, ${JSON.stringify(deadline)},`,
+          (v: { backups: { nightly: { deadline: unknown } } }) => (v.backups.nightly.deadline = deadline),
+          `${nightly}.deadline: has no unit: s, m, h or d, such as 14d`,
+        ] as [string, Change, string],
+    ),
     [
       'to keep nothing',
       (v) => (v.backups.nightly.retention = { last: 0 }),

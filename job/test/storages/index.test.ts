@@ -8,6 +8,8 @@ import { z } from 'zod'
 import { readAll } from '../../storage.ts'
 import { openStorage, overlapOf, StorageValues, storageKinds } from '../../storages/index.ts'
 
+const valid = 'age15qkw4vchk87slqc30jaxt4fuqe9g829dwahgw9tnyqy58tpej4nst8rcfx'
+
 const context = {
   at: 'storages.main',
   secret: () => 'secret',
@@ -135,6 +137,32 @@ describe('openStorage', () => {
     const storage = await openStorage({ name: 'main', values, context })
     expect(storage.name).toBe('main')
     await storage.close()
+  })
+
+  test('names the recipient that is none with its path', async () => {
+    const recipients = [valid, valid.replace(/.$/, (last) => (last === 'q' ? 'p' : 'q'))]
+    const values = StorageValues.parse({ filesystem: { path: tmpdir() }, encryption: { recipients } })
+    await expect(openStorage({ name: 'main', values, context })).rejects.toMatchObject({
+      kind: 'configuration',
+      message: expect.stringContaining(
+        `storages.main.encryption.recipients.1: ${recipients[1]} is no recipient of age`,
+      ),
+    })
+  })
+
+  test.each(['', 'secret'])('names the Secret and the file of identities that has %j', async (text) => {
+    const encryption = { recipients: [valid], identities: { secret: 'age' } }
+    const values = StorageValues.parse({ filesystem: { path: tmpdir() }, encryption })
+    const secretPath = ({ secret }: { secret: string }, key: string) => `/secrets/${secret}/${key}`
+    const storage = await openStorage({ name: 'main', values, context: { ...context, secret: () => text, secretPath } })
+    expect(() => storage.encryption?.identities()).toThrow(
+      expect.objectContaining({
+        kind: 'configuration',
+        message: expect.stringContaining(
+          'storages.main.encryption.identities: secret age, key identities.txt (/secrets/age/identities.txt): no',
+        ),
+      }),
+    )
   })
 
   test('says which secret is missing before anything is done', async () => {
