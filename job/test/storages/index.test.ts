@@ -127,6 +127,8 @@ describe('openStorage', () => {
     const storage = await openStorage({ name: 'local', values, context })
     await storage.put('a', Buffer.from('x'), {})
     expect([storage.name, (await readAll(storage, 'a')).toString()]).toEqual(['local', 'x'])
+    expect(await storage.writable?.('nightly/')).toBeUndefined()
+    expect(storage).toHaveProperty('writable')
     await rm(root, { recursive: true })
   })
 
