@@ -1,8 +1,12 @@
 import { z } from 'zod'
 
+const noUnit = 'has no unit: s, m, h or d, such as 14d'
+
 export const duration = z
-  .string()
-  .regex(/^[1-9]\d*[smhd]$/, 'a duration is a number with s, m, h or d, such as 48h')
+  .string({ error: ({ input }) => (typeof input === 'number' ? noUnit : undefined) })
+  .regex(/^[1-9]\d*[smhd]$/, {
+    error: ({ input }) => (/^\d+$/.test(`${input}`) ? noUnit : 'a duration is a number with s, m, h or d, such as 48h'),
+  })
   .describe('a number with s, m, h or d')
 
 /** Seconds of a duration such as 48h. */

@@ -23,6 +23,11 @@ export interface Storage {
   head(key: string): Promise<Stored | undefined>
   /** Objects below a prefix in key order; with a delimiter, what lies deeper comes as one `folder` entry ending in it. */
   list(prefix: string, options?: { delimiter?: string }): AsyncIterable<Listed>
+  /**
+   * Rejects with `storage` when it is known, without writing, that nothing can be put below `prefix`, which ends in a slash. Absent where only a
+   * put can tell.
+   */
+  writable?(prefix: string): Promise<void>
   /** Removes objects; one that is missing already is no error. Rejects when any could not be removed, naming it. */
   delete(keys: string[]): Promise<void>
   /**

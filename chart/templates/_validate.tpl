@@ -124,6 +124,7 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- $workload := dict "root" .root "kind" "backup" "name" .name }}
 {{- include "holdfast.validateSchedule" (dict "at" $at "of" .plan) }}
 {{- include "holdfast.validateStorageNames" (dict "root" .root "at" (print $at ".storages") "names" .plan.storages) }}
+{{- include "holdfast.validatePlaces" (dict "root" .root "at" (print $at ".storages") "names" .plan.storages) }}
 {{- if kindIs "string" (.plan.require | default "all") | not }}
 {{- if gt (int .plan.require) (len .plan.storages) }}
 {{- fail (printf "%s.require: %d, but the plan has %d storages; all is as many as there are" $at (int .plan.require) (len .plan.storages)) }}
@@ -134,6 +135,9 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- include "holdfast.validateLimits" (dict "at" (print $at ".limits") "limits" .plan.limits) }}
 {{- include "holdfast.validateRun" (dict "at" $at "of" .plan "workload" $workload) }}
 {{- include "holdfast.validateTrust" (dict "at" $at "keys" .plan.trust) }}
+{{- if and .plan.trust (not .plan.signing) }}
+{{- fail (printf "%s.trust: needs %s.signing, for backups that nobody signs could not be restored; name its key, or remove trust" $at $at) }}
+{{- end }}
 {{- include "holdfast.validateEncryption" (dict "at" $at "workload" $workload "sources" .plan.sources) }}
 {{- range $i, $source := .plan.sources }}
 {{- with $source.rondb }}
@@ -267,6 +271,52 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- end }}
 {{- end }}
 {{- include "holdfast.validateOnce" (dict "at" .at "names" .names) }}
+{{- end }}
+
+{{/*
+Two names of one place would count as two copies where there is one. As overlapOf in job/storages/index.ts.
+Usage: include "holdfast.validatePlaces" (dict "root" . "at" "backups.nightly.storages" "names" (list "main" "offsite"))
+*/}}
+{{- define "holdfast.validatePlaces" -}}
+{{- $places := list }}
+{{- range .names }}
+{{- $places = append $places (include "holdfast.placeOf" (dict "name" . "storage" (get $.root.Values.storages .)) | fromJson) }}
+{{- end }}
+{{- range $i, $one := $places }}
+{{- range $other := slice $places 0 $i }}
+{{- if eq $one.folder $other.folder }}
+{{- fail (printf "%s: %s and %s are the same place" $.at $other.path $one.path) }}
+{{- else if hasPrefix $other.folder $one.folder }}
+{{- fail (printf "%s: %s lies inside %s" $.at $one.path $other.path) }}
+{{- else if hasPrefix $one.folder $other.folder }}
+{{- fail (printf "%s: %s lies inside %s" $.at $other.path $one.path) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* `path` in the values, and `folder`: the root that it is in, then its folder between slashes. */}}
+{{- define "holdfast.placeOf" -}}
+{{- $root := list }}
+{{- $folder := "" }}
+{{- $kind := "" }}
+{{- with .storage.s3 }}
+{{- $kind = "s3" }}
+{{- $root = list (regexReplaceAll "/+$" (.endpoint | default "") "") .bucket }}
+{{- $folder = .prefix }}
+{{- end }}
+{{- with .storage.filesystem }}
+{{- $kind = "filesystem" }}
+{{- $root = list (.claim | default "") }}
+{{- $folder = .path }}
+{{- end }}
+{{- with .storage.rclone }}
+{{- $kind = "rclone" }}
+{{- $root = list .config.secret (.config.key | default "rclone.conf") .remote }}
+{{- $folder = .path }}
+{{- end }}
+{{- $clean := clean (print "/" ($folder | default "")) }}
+{{- dict "path" (printf "storages.%s.%s" .name $kind) "folder" (printf "%s:%s%s" $kind (toJson $root) (ternary "/" (print $clean "/") (eq $clean "/"))) | toJson }}
 {{- end }}
 
 {{/* Sources and targets: names are theirs alone, and each has one engine. */}}

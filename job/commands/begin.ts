@@ -116,7 +116,7 @@ export async function takeUp(beginning: Beginning, pick: string): Promise<Begun>
     })
   }
   const kept = await begun.each((one) => catalogOf(storages, one).facts(id, job.signal))
-  const lacking = (facts: Facts) => plan.sources.find((source) => !facts[source.name])?.name
+  const lacking = (facts: Facts) => lackingIn(plan, facts)
   const [best] = [...kept].sort(
     ([, one], [, other]) => Number(lacking(one) !== undefined) - Number(lacking(other) !== undefined),
   )
@@ -142,21 +142,34 @@ export async function takeUp(beginning: Beginning, pick: string): Promise<Begun>
 
 type Facts = Record<string, BackupFacts>
 
+/** The first source of which nothing was kept: without it a run cannot be taken up. */
+function lackingIn({ sources }: Plan, facts: Facts): string | undefined {
+  return sources.find((source) => !facts[source.name])?.name
+}
+
 function tooLittle({ storage }: Destination, id: string): JobError {
   return new JobError('storage', `storage ${storage.name} has too little of run ${id} to take it up there`)
 }
 
 /** Never one that may be running still: two runs of one id would take each other's files away. */
-async function newestFailed({ job, name, plan, storages }: Beginning): Promise<string | undefined> {
+async function newestFailed(beginning: Beginning): Promise<string | undefined> {
+  const { job, name, plan, storages } = beginning
   const runs = await runsIn(job, plan, storages)
   const failed = runs.findLast((run) => run.state === 'failed')
   const running = runs.findLast((run) => run.state === 'running')
   if (!failed && running) {
     throw new JobError('busy', `run ${running.id} of plan ${name} has not said that it failed`, {
-      hint: `if it is dead: holdfast backup ${name} --resume ${running.id}`,
+      hint: (await canBeTakenUp(beginning, running.id))
+        ? `if it is dead: holdfast backup ${name} --resume ${running.id}`
+        : `if it is dead, nothing of it can be taken up: holdfast backup ${name} takes a new backup`,
     })
   }
   return failed?.id
+}
+
+async function canBeTakenUp({ job, plan, storages }: Beginning, id: string): Promise<boolean> {
+  const kept = await storages.to.each((one) => catalogOf(storages, one).facts(id, job.signal))
+  return [...kept.values()].some((facts) => lackingIn(plan, facts) === undefined)
 }
 
 /** The runs of a plan, as all its storages together show them. */

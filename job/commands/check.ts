@@ -1,6 +1,7 @@
 import type { SourceState } from '../engine.ts'
 import { engineOf } from '../engines/index.ts'
 import type { Result } from '../io/print.ts'
+import type { Storage } from '../storage.ts'
 import { contextOf } from './backup.ts'
 import { planNamed } from './catalogs.ts'
 import type { Job } from './job.ts'
@@ -24,9 +25,7 @@ export async function check(job: Job, { plan: name }: { plan: string }): Promise
   const plan = planNamed(job.config, name)
   signerOf(job, name)
   const sources = (await checkSources(job, name)).map(({ shown }) => shown)
-  for (const storage of plan.storages) {
-    for await (const _ of (await job.storage(storage)).list(`${name}/`, { delimiter: '/' })) break
-  }
+  for (const storage of plan.storages) await checkStorage(await job.storage(storage), `${name}/`)
   const rows = sources.map(({ source, engine, server, tools }) => [
     source,
     engine,
@@ -40,6 +39,11 @@ export async function check(job: Job, { plan: name }: { plan: string }): Promise
     table: { columns: ['source', 'engine', 'server', 'clients'], rows },
     notes: [...job.warnings.map((warning) => `warning: ${warning}`), `storages ${plan.storages.join(', ')} answer`],
   }
+}
+
+async function checkStorage(storage: Storage, prefix: string): Promise<void> {
+  for await (const _ of storage.list(prefix, { delimiter: '/' })) break
+  await storage.writable?.(prefix)
 }
 
 /** Every source of a plan, in its order. */

@@ -1,4 +1,4 @@
-import { type Config, type Plan, seconds } from '../config.ts'
+import { type Config, type Plan, refuseOnePlace, seconds } from '../config.ts'
 import { JobError } from '../errors.ts'
 
 export interface CopyOptions {
@@ -52,5 +52,6 @@ export function copyRequestOf(
         hint: 'name two storages at least, with --from and --to',
       },
     )
+  refuseOnePlace(`copy ${name}`, [...new Set([...from, ...to])], { values: { storages }, nested: false })
   return { plan, values, from, to, pick, by: `copy ${name}`, seconds: seconds(copy?.deadline ?? '24h') }
 }

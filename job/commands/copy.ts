@@ -9,8 +9,9 @@ import { carry } from './carry.ts'
 import { askEach, failureOf, trustOf, type Unreachable } from './catalogs.ts'
 import { type CopyOptions, type CopyRequest, copyRequestOf } from './copy-request.ts'
 import { holding } from './hold.ts'
+import { fillingOf, type Unjudged, unjudgedIn } from './hollow.ts'
 import type { Job } from './job.ts'
-import { fitting, type Held, heldBackup, type Late, lateKeysIn, missingIn } from './missing.ts'
+import { fitting, type Held, heldBackup, type Late, lateKeysIn, missingIn, wantedOf } from './missing.ts'
 
 /** One backup that a storage did not have; also what `--output json` gives. */
 export interface Copied {
@@ -20,8 +21,10 @@ export interface Copied {
   bytes: number
   /** It was there, and lacked so many files of keys that `rewrap` wrote elsewhere. */
   keys?: number
-  /** Why it does not have it now, either. */
+  /** Why it does not have it now, either, or not whole. */
   failed?: string
+  /** It has the backup, but not whole. */
+  hollow?: true
 }
 
 /**
@@ -38,14 +41,16 @@ export async function copy(job: Job, options: CopyOptions): Promise<Result> {
   })
   const seen = new Map(answers.map(({ storage, answer }) => [storage, answer]))
   if (!from.some((name) => seen.has(name))) throw failureOf(unreachable)
-  const missing = await missingIn({ job, request, seen })
-  const rows: Copied[] = []
-  const errors: unknown[] = []
+  const wanted = await wantedOf({ job, request, seen })
+  const missing = await missingIn({ job, request, seen, wanted })
+  const unjudged = await unjudgedIn({ job, request, seen, wanted })
+  const rows = unjudged.map(unjudgedRow)
+  const errors: unknown[] = unjudged.map(({ error }) => error)
   const sources = from.flatMap((name) => seen.get(name)?.catalog ?? [])
   const dryRun = options.dryRun ?? false
-  for (const { id, targets: names } of missing) {
+  for (const { id, targets: names, hollow } of missing) {
     const targets = names.map((name) => seen.get(name)?.catalog as Catalog)
-    const outcome = await copyBackup(job, { request, id, sources, targets, dryRun })
+    const outcome = await copyBackup(job, { request, id, sources, targets, hollow, dryRun })
     rows.push(...outcome.rows)
     errors.push(...outcome.errors)
   }
@@ -54,7 +59,7 @@ export async function copy(job: Job, options: CopyOptions): Promise<Result> {
     rows.push(...outcome.rows)
     errors.push(...outcome.errors)
   }
-  return result({ request, rows, dryRun, failure: failed(rows, errors, unreachable) })
+  return result({ request, rows, unreachable, dryRun, failure: failed(rows, errors, unreachable) })
 }
 
 interface Backup {
@@ -62,16 +67,22 @@ interface Backup {
   id: string
   sources: Catalog[]
   targets: Catalog[]
+  /** Names of those targets that have it, and have lost parts of it. */
+  hollow: readonly string[]
   dryRun: boolean
 }
 
+function unjudgedRow({ id, to, error }: Unjudged): Copied {
+  return { backup: id, to, parts: 0, bytes: 0, failed: textOf(error), hollow: true }
+}
+
 /** Of those that nobody asked for by name, one that a prune has removed meanwhile is missing nowhere. */
-async function copyBackup(job: Job, { request, id, sources, targets, dryRun }: Backup) {
+async function copyBackup(job: Job, { request, id, sources, targets, hollow, dryRun }: Backup) {
   const failures = new Map<string, unknown>()
   let held: Held[] = []
   try {
     held = await heldBackup(job, { id, catalogs: sources })
-    if (!dryRun) await copyOne(job, { request, held, targets, failures })
+    if (!dryRun) await copyOne(job, { request, id, held, targets, hollow, failures })
   } catch (error) {
     job.signal.throwIfAborted()
     if (exitCodeOf(error) === 1) throw error
@@ -79,7 +90,7 @@ async function copyBackup(job: Job, { request, id, sources, targets, dryRun }: B
   }
   const isGone = (to: string) => request.pick === undefined && kindOf(failures.get(to)) === 'nothing-matches'
   const names = targets.map(({ storage }) => storage.name).filter((to) => !isGone(to))
-  const rows = names.map((to) => rowOf({ id, parts: held[0]?.manifest.parts ?? [] }, { to, failures }))
+  const rows = names.map((to) => rowOf({ id, parts: held[0]?.manifest.parts ?? [] }, { to, failures, hollow }))
   return { rows, errors: names.flatMap((to) => failures.get(to) ?? []) }
 }
 
@@ -111,13 +122,23 @@ interface Copying {
 }
 
 /** What several storages can take as it is, is read once for all of them. */
-async function copyOne(job: Job, { request, held, targets, failures }: Copying): Promise<void> {
+async function copyOne(
+  job: Job,
+  { request, id, held, targets, hollow, failures }: Copying & Pick<Backup, 'id' | 'hollow'>,
+): Promise<void> {
   const groups = new Map<Held, Catalog[]>()
   for (const target of targets) {
     try {
-      const source = fitting(held, target)
+      if (hollow.includes(target.storage.name)) {
+        const filling = await fillingOf(job, { id, held, target })
+        await copyFrom(job, { request, ...filling, targets: [target], failures })
+        continue
+      }
+      const source = await fitting(job, held, target)
       groups.set(source, [...(groups.get(source) ?? []), target])
     } catch (error) {
+      job.signal.throwIfAborted()
+      if (exitCodeOf(error) === 1) throw error
       failures.set(target.storage.name, error)
     }
   }
@@ -144,21 +165,25 @@ async function copyFrom(job: Job, { request, source, held, targets, failures }: 
 
 function rowOf(
   { id, parts }: Pick<Manifest, 'id' | 'parts'>,
-  { to, failures }: { to: string; failures: Map<string, unknown> },
+  { to, failures, hollow }: { to: string; failures: Map<string, unknown>; hollow: readonly string[] },
 ): Copied {
-  const failed = failures.has(to) ? { failed: textOf(failures.get(to)) } : {}
+  const why = failures.has(to) ? { failed: textOf(failures.get(to)) } : undefined
+  const failed = why && { ...why, ...(hollow.includes(to) ? { hollow: true as const } : {}) }
   return { backup: id, to, parts: parts.length, bytes: bytesOf(parts), ...failed }
 }
 
 function failed(rows: Copied[], errors: unknown[], unreachable: readonly Unreachable[]): unknown {
-  const texts = rows.flatMap(({ backup, to, keys, failed }) =>
-    failed ? [`${keys ? 'keys of ' : ''}backup ${backup} ${keys ? 'are' : 'is'} not on ${to}: ${failed}`] : [],
-  )
+  const texts = rows.flatMap((row) => (row.failed ? [`${lackText(row)}: ${row.failed}`] : []))
   if (texts.length === 0) return failureOf(unreachable)
   const [first] = errors
   const kind = kindOf(first) ?? 'storage'
   const hint = first instanceof JobError ? first.hint : undefined
   return new JobError(kind, texts.join('; '), { hint: hint ?? 'run it again: it goes on where it stopped' })
+}
+
+function lackText({ backup, to, keys, hollow }: Copied): string {
+  if (keys) return `keys of backup ${backup} are not on ${to}`
+  return `backup ${backup} is not ${hollow ? 'whole ' : ''}on ${to}`
 }
 
 function kindOf(error: unknown) {
@@ -168,11 +193,16 @@ function kindOf(error: unknown) {
 interface Done {
   request: CopyRequest
   rows: Copied[]
+  unreachable: readonly Unreachable[]
   dryRun: boolean
   failure: unknown
 }
 
-function result({ request: { plan }, rows, dryRun, failure }: Done): Result {
+function result({ request: { plan }, rows, unreachable, dryRun, failure }: Done): Result {
+  const silent = [...new Set(unreachable.map(({ storage }) => storage))].join(', ')
+  const nothing = silent
+    ? `nothing is missing in the storages that answered; nobody knows of ${silent}`
+    : 'nothing is missing'
   const outcome = ({ keys, failed }: Copied) =>
     [keys ? 'keys ' : '', failed ? `FAILED: ${failed}` : dryRun ? 'missing' : 'copied'].join('')
   return {
@@ -181,7 +211,7 @@ function result({ request: { plan }, rows, dryRun, failure }: Done): Result {
       columns: ['backup', 'to', { title: 'parts', right: true }, { title: 'size', right: true }, 'result'],
       rows: rows.map((row) => [row.backup, row.to, String(row.parts), sizeText(row.bytes), outcome(row)]),
     },
-    notes: [...(rows.length === 0 ? ['nothing is missing'] : []), ...(dryRun ? ['dry run: nothing was written'] : [])],
+    notes: [...(rows.length === 0 ? [nothing] : []), ...(dryRun ? ['dry run: nothing was written'] : [])],
     failure,
   }
 }

@@ -1,4 +1,3 @@
-import { Cron } from 'croner'
 import { openCatalog, type Run } from '../catalog/catalog.ts'
 import { bytesOf, dateOf } from '../catalog/layout.ts'
 import type { Config, Plan } from '../config.ts'
@@ -6,6 +5,7 @@ import { JobError, textOf } from '../errors.ts'
 import { inParallel } from '../io/parallel.ts'
 import { type Format, type Result, sizeText, spanText, type Table, timeText } from '../io/print.ts'
 import type { Manifest } from '../manifest.ts'
+import { nextTime } from '../schedules.ts'
 import { isMissing } from '../storage.ts'
 import { failureOf, storagesOf, type Unreachable } from './catalogs.ts'
 import type { Job } from './job.ts'
@@ -125,29 +125,10 @@ function unfinished(plan: string, { id, state, started, failed, storages }: Foun
   return row
 }
 
-/** Kubernetes reads a schedule without a time zone in the controller's, which is UTC nearly everywhere. */
 function nextRun(plan: string, values: Plan | undefined, now: Date): Row[] {
-  if (!values?.schedule || values.suspend) return []
-  const next = nextTime({ plan, schedule: values.schedule, timeZone: values.timeZone ?? undefined, now })
+  if (!values || values.suspend) return []
+  const next = nextTime(values, { at: `backups.${plan}`, now })
   return next ? [{ plan, state: 'scheduled', started: next.toISOString(), storages: values.storages }] : []
-}
-
-interface Timing {
-  plan: string
-  schedule: string
-  timeZone: string | undefined
-  now: Date
-}
-
-function nextTime({ plan, schedule, timeZone = 'Etc/UTC', now }: Timing): Date | null {
-  try {
-    return new Cron(schedule, { timezone: timeZone, paused: true }).nextRun(now)
-  } catch (cause) {
-    throw new JobError('configuration', `backups.${plan}.schedule: "${schedule}" in ${timeZone} is no schedule`, {
-      hint: 'five fields as in crontab, such as "15 2 * * *", and a time zone such as Europe/Stockholm',
-      cause,
-    })
-  }
 }
 
 function emptyNote(plans: string[], unreachable: Unreachable[]): string {

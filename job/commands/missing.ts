@@ -1,6 +1,7 @@
 import type { Catalog, Ids } from '../catalog/catalog.ts'
 import { byAge } from '../catalog/layout.ts'
 import { JobError } from '../errors.ts'
+import { keysFiles } from '../io/keys.ts'
 import type { Manifest } from '../manifest.ts'
 import { isMissing } from '../storage.ts'
 import type { CopyRequest } from './copy-request.ts'
@@ -21,28 +22,41 @@ interface Seen {
   ids: Ids
 }
 
-interface Looking {
+export interface Looking {
   job: Job
   request: CopyRequest
   seen: ReadonlyMap<string, Seen>
+  /** What was asked for; absent: all. */
+  wanted: readonly string[] | undefined
+}
+
+/** A backup, and the storages that are to get it. */
+export interface Missing {
+  id: string
+  targets: string[]
+  /** Those of them that have it, and have lost parts of it. */
+  hollow: string[]
 }
 
 /** What is missing where, the newest first: it is needed most. */
-export async function missingIn({ job, request, seen }: Looking): Promise<{ id: string; targets: string[] }[]> {
+export async function missingIn({ job, request, seen, wanted }: Looking): Promise<Missing[]> {
   const sources = request.from.flatMap((name) => seen.get(name) ?? [])
   const there = new Set(sources.flatMap(({ ids }) => ids.committed))
-  const wanted = request.pick === undefined ? undefined : await picked(job, request, sources)
-  const missing = new Map<string, string[]>()
+  const missing = new Map<string, Missing>()
   for (const name of request.to) {
     const target = seen.get(name)
     if (!target) continue
     const lacks = [...(wanted ?? there)].filter((id) => !target.ids.committed.includes(id))
-    const kept = wanted
-      ? [...lacks, ...(await hollowIn(job, target, wanted))]
-      : await worthwhile(job, { request, target, lacks, sources })
-    for (const id of kept) missing.set(id, [...(missing.get(id) ?? []), name])
+    const hollow = wanted ? await hollowIn(job, target, wanted) : []
+    const kept = wanted ? [...lacks, ...hollow] : await worthwhile(job, { request, target, lacks, sources })
+    for (const id of kept) {
+      const known = missing.get(id) ?? { id, targets: [], hollow: [] }
+      known.targets.push(name)
+      if (hollow.includes(id)) known.hollow.push(name)
+      missing.set(id, known)
+    }
   }
-  return [...missing].map(([id, targets]) => ({ id, targets })).sort((a, b) => byAge(b.id, a.id))
+  return [...missing.values()].sort((a, b) => byAge(b.id, a.id))
 }
 
 /** Those asked for that are there, but have lost parts. */
@@ -65,7 +79,7 @@ export interface Late {
   words: string[]
 }
 
-export function lateKeysIn({ request: { from, to, pick }, seen }: Omit<Looking, 'job'>): Late[] {
+export function lateKeysIn({ request: { from, to, pick }, seen }: Pick<Looking, 'request' | 'seen'>): Late[] {
   const each = (names: string[]) => names.flatMap((name) => seen.get(name) ?? [])
   return each(to).flatMap((target) =>
     each(from).flatMap((source) => {
@@ -80,8 +94,14 @@ export function lateKeysIn({ request: { from, to, pick }, seen }: Omit<Looking, 
   )
 }
 
-/** The newest that matches in any of the storages. */
-async function picked(job: Job, { pick = 'latest' }: CopyRequest, sources: { catalog: Catalog }[]): Promise<string[]> {
+/** What a request asks for, the newest that matches in any of the storages; undefined when it asks for all. */
+export async function wantedOf({
+  job,
+  request: { from, pick },
+  seen,
+}: Omit<Looking, 'wanted'>): Promise<string[] | undefined> {
+  if (pick === undefined) return undefined
+  const sources = from.flatMap((name) => seen.get(name) ?? [])
   const errors: unknown[] = []
   const ids: string[] = []
   for (const { catalog } of sources) {
@@ -135,19 +155,30 @@ export async function heldBackup(job: Job, { id, catalogs }: { id: string; catal
   throw errors[0] ?? new JobError('nothing-matches', `backup ${id} was removed a moment ago`)
 }
 
-/** The first that can be taken as it is: what a storage encrypts must be encrypted for those that it encrypts for. */
-export function fitting(held: readonly Held[], { storage }: Catalog): Held {
+/** The first that can be taken as it is: what a storage encrypts must be encrypted for those that it encrypts for, at first or by `rewrap`. */
+export async function fitting(job: Job, held: readonly Held[], { storage }: Catalog): Promise<Held> {
   const { recipients } = storage.encryption ?? {}
-  const fits = ({ manifest }: Held) =>
-    !recipients || manifest.parts.every(({ age }) => isFor(age?.recipients ?? [], recipients))
-  const found = held.find(fits)
-  if (found) return found
+  for (const one of held) if (!recipients || (await opensFor(job, one, recipients))) return one
   const [{ manifest, catalog }] = held as [Held]
+  const isPlain = manifest.parts.some(({ age }) => !age)
   throw new JobError(
     'configuration',
     `storages.${storage.name}.encryption: backup ${manifest.id} of storage ${catalog.storage.name} is not encrypted for the same recipients, and is copied as it is`,
-    { hint: 'give both storages the same recipients before the next backup; older ones stay where they are' },
+    {
+      hint: isPlain
+        ? 'give both storages the same recipients before the next backup; older ones stay where they are'
+        : `give both storages the same recipients; holdfast rewrap ${manifest.plan} gives older backups to them`,
+    },
   )
+}
+
+/** Whoever can write to the storage can say what he likes of a file of keys; nobody can read more by that than he could before. */
+async function opensFor(job: Job, { catalog, manifest }: Held, recipients: readonly string[]): Promise<boolean> {
+  const { plan, id, parts } = manifest
+  if (parts.every(({ age }) => isFor(age?.recipients ?? [], recipients))) return true
+  if (parts.some(({ age }) => !age)) return false
+  const files = await keysFiles({ plan, id, storage: catalog.storage, signal: job.signal })
+  return files.some((file) => isFor(file.recipients, recipients) && parts.every(({ path }) => file.headers[path]))
 }
 
 /** The same recipients, in whatever order. */

@@ -3,9 +3,9 @@ import { byAge } from '../catalog/layout.ts'
 import { type Plan, seconds } from '../config.ts'
 import { exitCodeOf, JobError, textOf } from '../errors.ts'
 import type { Result } from '../io/print.ts'
-import { askEach, planNamed, trustOf } from './catalogs.ts'
+import { askEach, planNamed, trustOf, type Unreachable } from './catalogs.ts'
 import type { Job } from './job.ts'
-import { planFor } from './retained.ts'
+import { planFor, requireRestorable } from './retained.ts'
 
 export interface PruneOptions {
   plan: string
@@ -27,7 +27,7 @@ export interface Pruned {
 
 /** Applies the plan's retention to each storage by itself and sweeps leftovers. With `dryRun` only says what it would do. */
 export async function prune(job: Job, options: PruneOptions): Promise<Result> {
-  const { rows, troubles } = await pruneStorages(job, options)
+  const { rows, troubles, hint } = await pruneStorages(job, options)
   if (!options.dryRun) for (const trouble of troubles) job.warn(trouble)
   const removed = rows.filter(({ action, failed }) => (action === 'remove' || action === 'sweep') && !failed).length
   return {
@@ -48,9 +48,7 @@ export async function prune(job: Job, options: PruneOptions): Promise<Result> {
     ],
     failure:
       troubles.length > 0
-        ? new JobError('storage', `prune was not completed: ${troubles.join('; ')}`, {
-            hint: 'run it again: it goes on where it stopped',
-          })
+        ? new JobError('storage', `prune was not completed: ${troubles.join('; ')}`, { hint })
         : undefined,
   }
 }
@@ -92,7 +90,13 @@ async function pruneStorages(job: Job, { plan, dryRun = false, storages }: Prune
     ...unreachable.map(({ storage, error }) => `storage ${storage} was not pruned: ${textOf(error)}`),
   ]
   if (!dryRun) job.figures.retention = { failed: troubles.length > 0, storages: answers.map(countsOf) }
-  return { rows, troubles }
+  return { rows, troubles, hint: hintOf(unreachable) ?? 'run it again: it goes on where it stopped' }
+}
+
+/** Of a refusal: it would refuse again. */
+function hintOf(unreachable: readonly Unreachable[]): string | undefined {
+  const refusal = unreachable.find(({ error }) => error instanceof JobError && error.kind === 'verification')
+  return (refusal?.error as JobError | undefined)?.hint
 }
 
 function countsOf({ storage, answer: { rows } }: { storage: string; answer: Decision }) {
@@ -133,19 +137,6 @@ async function decide(job: Job, catalog: Catalog, values: Plan): Promise<Decisio
 
 function patienceOf(job: Job, { keepFailed, deadline }: Plan): Patience {
   return { keepFailedSeconds: seconds(keepFailed), deadlineSeconds: seconds(deadline), now: job.now() }
-}
-
-/** Nothing older goes while the newest is one that no restore would take: its manifest cannot be read, or parts are missing. */
-async function requireRestorable(job: Job, catalog: Catalog, newest: (string | undefined)[]): Promise<void> {
-  for (const id of new Set(newest.filter((one) => one !== undefined))) {
-    const manifest = await catalog.manifest(id, job.signal)
-    const { problems } = await catalog.verify(manifest, { level: 'present', signal: job.signal })
-    const [first] = problems
-    if (first)
-      throw new JobError('verification', `of the newest backup, ${id}, ${first.path} ${first.says}`, {
-        hint: `nothing older goes before there is a newer, whole one: holdfast backup ${catalog.plan}`,
-      })
-  }
 }
 
 /** The oldest first: when it is cut short, what is left is what would have been kept longest. */

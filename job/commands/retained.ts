@@ -3,7 +3,7 @@ import { guardTexts } from '../catalog/guards.ts'
 import { dateOf, isTime } from '../catalog/layout.ts'
 import { planRetention, type Retained, type RetentionPlan, type RetentionPolicy } from '../catalog/retention.ts'
 import { type Plan, seconds, trustIn } from '../config.ts'
-import { JobError } from '../errors.ts'
+import { JobError, textOf } from '../errors.ts'
 import { inParallel } from '../io/parallel.ts'
 import type { Manifest, Trust } from '../manifest.ts'
 import { isMissing } from '../storage.ts'
@@ -83,6 +83,32 @@ function isTrusted(manifest: Manifest | undefined, { keys }: Trust): boolean {
 function timeOf(id: string, manifest: Manifest | undefined): Date | undefined {
   if (isTime(id)) return dateOf(id)
   return manifest && new Date(manifest.started)
+}
+
+/**
+ * Nothing older goes while the newest is one that no restore would take: its manifest cannot be read, nobody trusted has signed it, or parts are
+ * missing. Throws `verification` then.
+ */
+export async function requireRestorable(job: Job, catalog: Catalog, newest: (string | undefined)[]): Promise<void> {
+  for (const id of new Set(newest.filter((one) => one !== undefined))) {
+    const says = await troubleOf(job, catalog, id)
+    if (says === undefined) continue
+    const { plan } = catalog
+    throw new JobError('verification', says, {
+      hint: `nothing older goes before the newest backup can be restored; holdfast verify ${plan} ${id} says what is wrong, holdfast copy ${plan} ${id} brings lost parts from another storage, holdfast backup ${plan} takes a new one; a key that is missing goes into backups.${plan}.trust`,
+    })
+  }
+}
+
+async function troubleOf(job: Job, catalog: Catalog, id: string): Promise<string | undefined> {
+  try {
+    const manifest = await catalog.manifest(id, job.signal)
+    const { problems } = await catalog.verify(manifest, { level: 'present', signal: job.signal })
+    return problems[0] && `of the newest backup, ${id}, ${problems[0].path} ${problems[0].says}`
+  } catch (error) {
+    if (error instanceof JobError && error.kind === 'verification') return `the newest backup: ${textOf(error)}`
+    throw error
+  }
 }
 
 /** Undefined when it is gone, or damaged, or not to be trusted. */

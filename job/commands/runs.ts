@@ -1,8 +1,9 @@
-import type { Catalog, Ids, Run } from '../catalog/catalog.ts'
+import { type Catalog, type Ids, openCatalog, type Run } from '../catalog/catalog.ts'
 import { type Plan, seconds } from '../config.ts'
-import { askEach } from './catalogs.ts'
+import { JobError, textOf } from '../errors.ts'
+import { askEach, trustOf } from './catalogs.ts'
 import type { Job } from './job.ts'
-import { planFor } from './retained.ts'
+import { planFor, requireRestorable } from './retained.ts'
 
 /** What the next prune does with a backup in one storage. */
 export interface Why {
@@ -60,11 +61,29 @@ async function ask(job: Job, catalog: Catalog, { runs, why }: Pick<Finding, 'run
 }
 
 async function reasonsIn(job: Job, catalog: Catalog, planning: { ids: Ids; values: Plan }): Promise<Map<string, Why>> {
-  const { keep, remove } = await planFor(job, catalog, planning)
+  const { newest, keep, remove } = await planFor(job, catalog, planning)
+  const refusal = remove.length > 0 ? await refusalOf(job, catalog, [newest, planning.ids.committed.at(-1)]) : undefined
   const storage = catalog.storage.name
   const whys = [
     ...keep.map(({ id, reasons }) => ({ id, keep: true, reason: reasons.join(', ') })),
-    ...remove.map(({ id, reason }) => ({ id, keep: false, reason })),
+    ...remove.map(({ id, reason }) =>
+      refusal ? { id, keep: true, reason: `${reason}, but prune refuses: ${refusal}` } : { id, keep: false, reason },
+    ),
   ]
   return new Map(whys.map(({ id, ...why }) => [id, { storage, ...why }]))
+}
+
+/** Why a prune would remove nothing, although the rules say so. */
+async function refusalOf(
+  job: Job,
+  { storage, plan }: Catalog,
+  newest: (string | undefined)[],
+): Promise<string | undefined> {
+  try {
+    await requireRestorable(job, openCatalog({ storage, plan, trust: trustOf(job.config, plan) }), newest)
+    return undefined
+  } catch (error) {
+    if (error instanceof JobError && error.kind === 'verification') return textOf(error)
+    throw error
+  }
 }

@@ -1,5 +1,7 @@
 import type { KeyObject } from 'node:crypto'
-import { signingKey } from '../io/signature.ts'
+import { trustIn } from '../config.ts'
+import { JobError } from '../errors.ts'
+import { publicKeyIn, signingKey } from '../io/signature.ts'
 import { type Manifest, signManifest } from '../manifest.ts'
 import type { Job } from './job.ts'
 
@@ -11,10 +13,26 @@ export function signerOf(job: Known, plan: string): (manifest: Manifest) => Mani
   return key ? (manifest) => signManifest(manifest, key) : (manifest) => manifest
 }
 
-/** The key itself; undefined for a plan that does not sign. */
+/** The key itself; undefined for a plan that does not sign. Throws `configuration` for a key that the plan's own trust does not have. */
 export function signingKeyOf({ config, secret }: Known, plan: string): KeyObject | undefined {
-  const signing = config.backups[plan]?.signing
+  const { signing, trust } = config.backups[plan] ?? {}
   if (!signing) return undefined
   const at = `backups.${plan}.signing`
-  return signingKey(secret(signing, signing.key, at), at)
+  const key = signingKey(secret(signing, signing.key, at), at)
+  requireOwnTrust(key, { trust, plan })
+  return key
+}
+
+/** What it makes could be restored by nobody, which would be found out when it is needed. */
+function requireOwnTrust(key: KeyObject, { trust, plan }: { trust: string[] | undefined; plan: string }): void {
+  const own = publicKeyIn(key)
+  const trusted = trustIn(trust, `backups.${plan}.trust`)
+  if (!trusted || trusted.keys.includes(own)) return
+  throw new JobError(
+    'configuration',
+    `${trusted.at}: has no public key of backups.${plan}.signing, so no backup of the plan could be restored`,
+    {
+      hint: `add ${own} to ${trusted.at}, and leave the others there as long as backups of them are kept`,
+    },
+  )
 }

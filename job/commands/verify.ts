@@ -132,15 +132,18 @@ async function verdictOn(job: Job, catalog: Catalog, id: string, depth: Depth): 
     extra: [],
     unreadable: false,
   }
+  const path = manifestKey(catalog.plan, id)
+  const where = `${path} in storage ${catalog.storage.name}`
   let manifest: Manifest
   try {
     manifest = await catalog.manifest(id, job.signal)
     const trust = trustOf(job.config, catalog.plan)
-    if (trust) requireTrust(manifest, trust, `${manifestKey(catalog.plan, id)} in storage ${catalog.storage.name}`)
+    if (trust) requireTrust(manifest, trust, where)
   } catch (error) {
     if (isMissing(error)) return []
     if (!(error instanceof JobError && error.kind === 'verification')) throw error
-    return [{ ...verdict, problems: [{ path: manifestKey(catalog.plan, id), says: textOf(error) }] }]
+    // both are named beside it
+    return [{ ...verdict, problems: [{ path, says: textOf(error).replace(`${where} `, () => '') }] }]
   }
   const found = await judgedUnderHold(job, { catalog, manifest, depth }).catch(noneWhenRemoved)
   if (!found) return []

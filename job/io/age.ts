@@ -55,15 +55,15 @@ export function isKeyOf(fileKey: Buffer, header: string): boolean {
   return header.slice(end).trim() === unpadded(macOf(fileKey, header.slice(0, end)))
 }
 
-/** Throws `configuration` for what is no recipient that age and we know. */
-export function recipientOf(text: string): Recipient {
+/** Throws `configuration` for what is no recipient that age and we know. `at`: where it stands. */
+export function recipientOf(text: string, at?: string): Recipient {
   try {
     const encrypter = new Encrypter()
     encrypter.addRecipient(text)
     // a key that is wrapped again must stay the same, and the package makes recipients only for keys of its own
     return (encrypter as unknown as { recipients: [Recipient] }).recipients[0]
   } catch (cause) {
-    throw new JobError('configuration', `${text} is no recipient of age`, {
+    throw new JobError('configuration', `${at ? `${at}: ` : ''}${text} is no recipient of age`, {
       hint: 'age-keygen -y shows the recipient of an identity: age1…',
       cause,
     })

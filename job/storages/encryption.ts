@@ -39,16 +39,20 @@ function isOneKind(recipients: string[]): boolean {
 /** Loads age only for storages that encrypt. Throws `configuration` for a recipient that is none. */
 export async function openEncryption(
   { recipients, identities }: EncryptionValues,
-  { at, secret }: OpenContext,
+  { at, secret, secretPath }: OpenContext,
 ): Promise<Encryption> {
   const { identitiesIn, recipientOf } = await import('../io/age.ts')
-  for (const recipient of recipients) recipientOf(recipient)
+  for (const [i, recipient] of recipients.entries()) recipientOf(recipient, `${at}.encryption.recipients.${i}`)
   const where = `${at}.encryption.identities`
   return {
     recipients,
     at: where,
     identities: () => {
-      if (identities) return identitiesIn(secret(identities, identities.key, where), where)
+      if (identities) {
+        const { key } = identities
+        const text = secret(identities, key, where)
+        return identitiesIn(text, `${where}: secret ${identities.secret}, key ${key} (${secretPath(identities, key)})`)
+      }
       throw new JobError('configuration', `${where}: missing, and what is stored there is encrypted`, {
         hint: `it is for ${recipients.join(', ')}: put the identity of one of them into a Secret, and name it there`,
       })

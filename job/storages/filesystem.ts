@@ -1,7 +1,21 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { constants, type Dirent, type Stats } from 'node:fs'
-import { type FileHandle, link, lstat, mkdir, open, readdir, rename, rm, rmdir, stat, unlink } from 'node:fs/promises'
-import { dirname, isAbsolute, join, relative } from 'node:path'
+import { constants, type Dirent, type Stats, type StatsFs } from 'node:fs'
+import {
+  access,
+  type FileHandle,
+  link,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  rename,
+  rm,
+  rmdir,
+  stat,
+  statfs,
+  unlink,
+} from 'node:fs/promises'
+import { dirname, isAbsolute, join, relative, resolve } from 'node:path'
 import type { Readable } from 'node:stream'
 import { z } from 'zod'
 import { JobError, type JobErrorOptions, ObjectError } from '../errors.ts'
@@ -82,9 +96,19 @@ export interface FilesystemOptions {
   root: string
   /** Of node:fs; tests pass one that a file system without hard links would have. */
   linkFile?: typeof link
+  /** Of node:fs; tests pass those that a folder would have which is read-only, or full. */
+  look?: { access: (path: string, mode: number) => Promise<void>; statfs: (path: string) => Promise<Room> }
 }
 
-export function filesystemStorage({ name, root, linkFile = link }: FilesystemOptions): Storage {
+/** What a file system has, in its own blocks and in files; those that do not know say 0 of 0. */
+type Room = Pick<StatsFs, 'blocks' | 'bavail' | 'files' | 'ffree'>
+
+export function filesystemStorage({
+  name,
+  root,
+  linkFile = link,
+  look = { access, statfs },
+}: FilesystemOptions): Storage {
   const temps = join(root, tempFolder)
   let prepared: Promise<void> | undefined
 
@@ -189,6 +213,28 @@ export function filesystemStorage({ name, root, linkFile = link }: FilesystemOpt
       }))
       .sort((a, b) => Buffer.compare(a.name, b.name))
       .map((entry) => ({ key: folder + entry.name.toString(), isFolder: entry.isFolder }))
+  }
+
+  async function writable(prefix: string): Promise<void> {
+    for (const folder of new Set([root, temps, join(root, prefix)].map((one) => resolve(one)))) {
+      const there = await nearest(folder)
+      const what = `storage ${name}: folder ${there}`
+      try {
+        await look.access(there, constants.W_OK | constants.X_OK)
+        const { blocks, bavail, files, ffree } = await look.statfs(there)
+        const isFull = (blocks > 0 && bavail === 0) || (files > 0 && ffree === 0)
+        if (isFull) throw Object.assign(new Error(`${there} is full`), { code: 'ENOSPC', syscall: 'statfs' })
+      } catch (error) {
+        throw failure(error, what)
+      }
+    }
+  }
+
+  /** What is missing is made by the first put, in the folder above. */
+  async function nearest(folder: string): Promise<string> {
+    for (let at = folder; ; at = dirname(at)) {
+      if (at === dirname(at) || (await statOf(at, `storage ${name}: folder ${at}`))) return at
+    }
   }
 
   async function remove(keys: string[]): Promise<void> {
@@ -308,6 +354,7 @@ export function filesystemStorage({ name, root, linkFile = link }: FilesystemOpt
     get,
     head,
     list,
+    writable,
     delete: remove,
     close: async () => {},
   }

@@ -1,3 +1,4 @@
+import { posix } from 'node:path'
 import { z } from 'zod'
 import { pod } from '../kubernetes/values.ts'
 import type { Storage } from '../storage.ts'
@@ -31,12 +32,46 @@ export const StorageValues = z
   .meta({ oneOf: names.map((name) => ({ required: [name] })) })
 export type StorageValues = z.output<typeof StorageValues>
 
-/** What tells the storage's place from others: the same text for the same place, whatever its name or credentials. */
+/**
+ * What tells the storage's place from others, whatever its name or credentials. It is written into databases: a change of the text would make
+ * our own backups there somebody else's.
+ */
 export function placeOf(values: StorageValues): string {
-  if (values.s3) return JSON.stringify(['s3', ...s3.place(values.s3)])
-  if (values.filesystem) return JSON.stringify(['filesystem', ...filesystem.place(values.filesystem)])
-  if (values.rclone) return JSON.stringify(['rclone', ...rclone.place(values.rclone)])
+  return JSON.stringify(placed(values))
+}
+
+/** The kind, then what `place` of the kind says: its folder is the last. */
+function placed(values: StorageValues): string[] {
+  if (values.s3) return ['s3', ...s3.place(values.s3)]
+  if (values.filesystem) return ['filesystem', ...filesystem.place(values.filesystem)]
+  if (values.rclone) return ['rclone', ...rclone.place(values.rclone)]
   throw new Error(oneKind)
+}
+
+/** How the second storage lies to the first: `same` place, `inside` it or `around` it; undefined where they have nothing in common. */
+export function overlapOf(first: StorageValues, second: StorageValues): 'same' | 'inside' | 'around' | undefined {
+  const [one, other] = [foldersOf(first), foldersOf(second)]
+  const common = Math.min(one.folders.length, other.folders.length)
+  const isApart =
+    one.root !== other.root || one.folders.slice(0, common).join('/') !== other.folders.slice(0, common).join('/')
+  if (isApart) return undefined
+  if (one.folders.length === other.folders.length) return 'same'
+  return other.folders.length > common ? 'inside' : 'around'
+}
+
+/** However it is written: `/backups/`, `/backups/.` and `/backups` are one folder. */
+function foldersOf(values: StorageValues): { root: string; folders: string[] } {
+  const place = placed(values)
+  const folders = posix
+    .normalize(`/${place.at(-1)}`)
+    .split('/')
+    .filter(Boolean)
+  return { root: JSON.stringify(place.slice(0, -1)), folders }
+}
+
+/** Where the values of a storage say where it is: `storages.main.filesystem`. */
+export function kindPath(name: string, values: StorageValues): string {
+  return `storages.${name}.${placed(values)[0]}`
 }
 
 /** Opens the storage that the values describe, with retries around it. */

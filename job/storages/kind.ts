@@ -6,7 +6,7 @@ import type { Storage } from '../storage.ts'
 export interface StorageKind<Schema extends z.ZodType = z.ZodType> {
   readonly name: string
   readonly schema: Schema
-  /** Pure: what tells its place from others, whatever its name or credentials. */
+  /** Pure: what tells its place from others, whatever its name or credentials; the last is the folder there. */
   place(options: z.output<Schema>): string[]
   open(options: z.output<Schema>, context: OpenContext & { name: string }): Promise<Storage> | Storage
 }

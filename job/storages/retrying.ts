@@ -35,6 +35,8 @@ export function retrying(storage: Storage, { attempts = 6, pacing = realPacing }
     }
   }
 
+  const { writable } = storage
+
   async function put(key: string, body: Body, options: PutOptions) {
     if (body instanceof Readable) return await storage.put(key, body, options)
     return await again(() => storage.put(key, body, options), options.signal)
@@ -99,6 +101,7 @@ export function retrying(storage: Storage, { attempts = 6, pacing = realPacing }
     get,
     head: (key) => again(() => storage.head(key)),
     list,
+    ...(writable ? { writable: (prefix: string) => again(() => writable(prefix)) } : {}),
     delete: (keys) => again(() => storage.delete(keys)),
     ...(storage.external ? { external: storage.external } : {}),
     close: () => storage.close(),

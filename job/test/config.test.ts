@@ -54,6 +54,29 @@ describe('values', () => {
     expect(parsed.restores.once?.pick).toBe(pick)
   })
 
+  test('may name places that are beside each other, and one place twice for different plans', () => {
+    const beside: Change = (v) => {
+      v.storages.other = { s3: { bucket: 'b', prefix: 'prod' } }
+      v.storages.third = { s3: { bucket: 'b', prefix: 'prod-2' } }
+      v.storages.again = { filesystem: { path: '/backups/' } }
+      v.storages.claimed = { filesystem: { claim: 'backups', path: '/backups' } }
+      v.backups.nightly.storages = ['main', 'other', 'third', 'claimed']
+      v.backups.hourly = { ...v.backups.nightly, storages: ['again'] }
+    }
+    expect(() => parseValues(changed(beside), 'f')).not.toThrow()
+  })
+
+  test.each(['15 2 * * *', '5/15 * * * *', '0 5/6 ? jan-mar SUN,tue-sat/2', '@daily', '0 0 31 2 *', ''])(
+    'have the schedule %j',
+    (schedule) => {
+      const scheduled: Change = (v) => {
+        v.copies = { away: { plan: 'nightly', from: ['main'], to: ['s3'] } }
+        for (const one of [v.backups.nightly, v.restores.once, v.copies.away]) one.schedule = schedule
+      }
+      expect(() => parseValues(changed(scheduled), 'f')).not.toThrow()
+    },
+  )
+
   test('of Kubernetes only are left alone', () => {
     const pod = { nodeSelector: { disk: 'fast' } }
     expect(() =>
@@ -138,6 +161,14 @@ describe('a wrong value', () => {
       (v) => (v.backups.nightly.deadline = '1 day'),
       `${nightly}.deadline: a duration is a number with s, m, h or d`,
     ],
+    ...['14', 14].map(
+      (deadline) =>
+        [
+          `a duration without unit, ${JSON.stringify(deadline)},`,
+          (v: { backups: { nightly: { deadline: unknown } } }) => (v.backups.nightly.deadline = deadline),
+          `${nightly}.deadline: has no unit: s, m, h or d, such as 14d`,
+        ] as [string, Change, string],
+    ),
     [
       'to keep nothing',
       (v) => (v.backups.nightly.retention = { last: 0 }),
@@ -214,8 +245,16 @@ describe('a wrong value', () => {
     ],
     [
       'a restore without trust from a plan with trust',
-      (v) => (v.backups.nightly.trust = ['MCowBQYDK2VwAyEAdnTsAmeGGB0l27CdyefwDrVvRB/7nbOQPJyxkcBosgI=']),
+      (v) => {
+        v.backups.nightly.signing = { secret: 'signing' }
+        v.backups.nightly.trust = ['MCowBQYDK2VwAyEAdnTsAmeGGB0l27CdyefwDrVvRB/7nbOQPJyxkcBosgI=']
+      },
       'restores.once.trust: missing; backups.nightly names whose signatures count, so name the same keys, or others',
+    ],
+    [
+      'a plan that trusts keys, and signs with none',
+      (v) => (v.backups.nightly.trust = ['MCowBQYDK2VwAyEAdnTsAmeGGB0l27CdyefwDrVvRB/7nbOQPJyxkcBosgI=']),
+      `${nightly}.trust: needs ${nightly}.signing, for backups that nobody signs could not be restored; name its key, or remove trust`,
     ],
     [
       'a copy to a storage that is not there',
@@ -249,6 +288,62 @@ describe('a wrong value', () => {
     ],
   ])('%s is refused', (_, change, message) => {
     expect(() => parseValues(changed(change), 'f')).toThrow(new JobError('configuration', message))
+  })
+
+  test.each<[string, Change, string]>([
+    [
+      'two storages that are one place',
+      (v) => {
+        v.storages.other = { filesystem: { path: '/mnt/..//backups/./' } }
+        v.backups.nightly.storages = ['main', 's3', 'other']
+      },
+      `${nightly}.storages: storages.main.filesystem and storages.other.filesystem are the same place`,
+    ],
+    [
+      'a storage that lies inside another',
+      (v) => {
+        v.storages.other = { s3: { bucket: 'b', prefix: '/prod/', credentials: { secret: 'other' } } }
+        v.backups.nightly.storages = ['other', 's3']
+      },
+      `${nightly}.storages: storages.other.s3 lies inside storages.s3.s3`,
+    ],
+    [
+      'a copy from one place to itself',
+      (v) => {
+        v.storages.again = { s3: { bucket: 'b', prefix: '/' } }
+        v.copies = { away: { plan: 'nightly', from: ['s3'], to: ['again'] } }
+      },
+      'copies.away: storages.s3.s3 and storages.again.s3 are the same place',
+    ],
+  ])('%s is refused, with a hint', (_, change, message) => {
+    const hint = expect.stringContaining('give it a place of its own')
+    expect(() => parseValues(changed(change), 'f')).toThrow(
+      expect.objectContaining({ kind: 'configuration', message, hint }),
+    )
+  })
+})
+
+describe('a schedule that is none', () => {
+  test.each<[string, Change, string]>([
+    ['of a plan', (v) => (v.backups.nightly.schedule = '61 25 * * *'), 'backups.nightly.schedule: "61 25 * * *"'],
+    [
+      'of a restore',
+      (v) => Object.assign(v.restores.once, { schedule: '0 0 4 * * *', suspend: true }),
+      'restores.once.schedule: "0 0 4 * * *"',
+    ],
+    [
+      'of a copy',
+      (v) => (v.copies = { away: { plan: 'nightly', schedule: 'every night', timeZone: 'Europe/Stockholm' } }),
+      'copies.away.schedule: "every night" in Europe/Stockholm',
+    ],
+  ])('%s is refused with its path', (_, change, message) => {
+    expect(() => parseValues(changed(change), 'f')).toThrow(
+      expect.objectContaining({
+        kind: 'configuration',
+        message: expect.stringContaining(message),
+        hint: expect.stringContaining('five fields'),
+      }),
+    )
   })
 })
 

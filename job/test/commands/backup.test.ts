@@ -4,6 +4,7 @@ import { openCatalog } from '../../catalog/catalog.ts'
 import { backup } from '../../commands/backup.ts'
 import { copy } from '../../commands/copy.ts'
 import type { Plan } from '../../config.ts'
+import type { BackupFacts } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
 import type { Part } from '../../manifest.ts'
 import { keysOf, memoryStore, putText, type Store, signal, textAt } from '../catalog/store.ts'
@@ -234,5 +235,33 @@ test('an id that a further storage has already is passed over, and said to have 
   expect(JSON.parse(await textAt(stores[0], `nightly/${id}/failed.json`))).toMatchObject({
     kind: 'busy',
     reason: 'storage offsite has this id already',
+  })
+})
+
+describe('a run that was killed', () => {
+  const resume = (run: ReturnType<typeof planJob>) => backup(run, { plan: 'nightly', resume: 'latest' })
+
+  async function killed(facts?: BackupFacts) {
+    const { stores, job } = await setUp({ storages: ['main'] })
+    const catalog = openCatalog({ storage: stores[0], plan: 'nightly' })
+    const started = { run: 'r', plan: 'nightly', started: now.toISOString(), sources: ['docs'] }
+    await catalog.claim({ id, started, signal })
+    if (facts) await catalog.keepFacts({ id, source: 'docs', facts, signal })
+    return job()
+  }
+
+  test('and has kept nothing is not to be taken up: the hint names a new backup', async () => {
+    await expect(resume(await killed())).rejects.toMatchObject({
+      kind: 'busy',
+      hint: 'if it is dead, nothing of it can be taken up: holdfast backup nightly takes a new backup',
+    })
+  })
+
+  test('and has kept its facts can be taken up by its id', async () => {
+    const facts = { server: { product: 'a folder', version: '1' }, tools: {}, facts: {} }
+    await expect(resume(await killed(facts))).rejects.toMatchObject({
+      kind: 'busy',
+      hint: `if it is dead: holdfast backup nightly --resume ${id}`,
+    })
   })
 })

@@ -134,6 +134,97 @@ test('one that is asked for gets back the parts that it has lost, and nothing el
   expect(puts).toEqual([`put nightly/${daily(1)}/users.sql`])
 })
 
+describe('a backup that storages have with bytes of their own', () => {
+  const id = daily(1)
+  const lost = `nightly/${id}/users.sql`
+
+  beforeEach(async () => {
+    await putBackup(main, id, parts)
+    await putBackup(offsite, id, { ...parts, 'users.sql': 'encrypted by itself' })
+  })
+
+  test.each([
+    ['is asked for', { name: 'nightly', pick: id }],
+    ['is asked for from the other one', { name: 'nightly', pick: id, from: ['offsite'], to: ['main'] }],
+  ])('and that lacks a part: the hint says how to copy it anew when it %s', async (_, options) => {
+    main.objects.delete(lost)
+    const before = new Map(main.objects)
+    const { data, failure } = await copy(jobOf(), options)
+    expect(exitCodeOf(failure)).toBe(24)
+    expect(failure).toMatchObject({
+      message: `backup ${id} is not whole on main: users.sql is missing, and offsite has the backup with other bytes: each storage encrypts with keys of its own`,
+      hint: expect.stringContaining(
+        `remove nightly/${id}.json and the folder nightly/${id}/ in storage main; holdfast copy nightly ${id} --from offsite --to main`,
+      ),
+    })
+    expect(copied(data)).toMatchObject([{ backup: id, to: 'main', hollow: true }])
+    expect([...main.objects].filter(([key]) => !key.includes('.hold-'))).toEqual([...before])
+  })
+
+  test('is copied anew when it was removed as the hint says', async () => {
+    for (const key of await keysOf(main, `nightly/${id}`)) main.objects.delete(key)
+    const { failure } = await copy(jobOf(), { name: 'nightly', pick: id, from: ['offsite'], to: ['main'] })
+    expect(failure).toBeUndefined()
+    await isWhole(main, id)
+  })
+
+  test('gets the parts that are the same in both', async () => {
+    main.objects.delete(`nightly/${id}/shop/items.sql`)
+    const { failure } = await copy(jobOf(), { name: 'nightly', pick: id, from: ['offsite'], to: ['main'] })
+    expect(failure).toBeUndefined()
+    await isWhole(main, id)
+  })
+
+  test('is not to be removed where a copy from the other would be refused', async () => {
+    main.objects.delete(lost)
+    const encryption = { recipients: ['age1'], at: 'storages.main.encryption.identities', identities: () => [] }
+    const storages = [{ ...main, encryption }, offsite]
+    const { failure } = await copy(fakeJob({ storages, backups: { nightly: {} } }), { name: 'nightly', pick: id })
+    expect(failure).toMatchObject({
+      kind: 'configuration',
+      message: expect.stringContaining('not encrypted for the same'),
+    })
+  })
+})
+
+describe('nobody says that nothing is missing', () => {
+  test.each([
+    ['all are copied', { name: 'nightly' }],
+    ['it is asked for', { name: 'nightly', pick: daily(1) }],
+  ])('where the manifest is cut, when %s', async (_, options) => {
+    for (const day of [1, 2]) for (const store of [main, offsite]) await putBackup(store, daily(day), parts)
+    await putText(offsite, `nightly/${daily(1)}.json`, '{')
+    const { data, notes, failure } = await copy(jobOf(), options)
+    expect(exitCodeOf(failure)).toBe(24)
+    expect(failure).toMatchObject({
+      message: expect.stringContaining(`backup ${daily(1)} is not whole on offsite: `),
+      hint: expect.stringContaining(`holdfast copy nightly ${daily(1)} --from main --to offsite`),
+    })
+    expect(copied(data)).toMatchObject([{ backup: daily(1), to: 'offsite', hollow: true }])
+    expect(notes).toEqual([])
+  })
+
+  test('where a storage does not answer', async () => {
+    for (const store of [main, offsite]) await putBackup(store, daily(1), parts)
+    const third = memoryStore({ name: 'third' })
+    third.before = () => {
+      throw new JobError('storage', 'cannot be reached')
+    }
+    const job = fakeJob({ storages: [main, offsite, third], backups: { nightly: {} } })
+    const { notes, failure } = await copy(job, { name: 'nightly' })
+    expect(exitCodeOf(failure)).toBe(23)
+    expect(notes).toEqual(['nothing is missing in the storages that answered; nobody knows of third'])
+  })
+
+  test('but what is from before the plan signed counts where nobody asked for it', async () => {
+    for (const store of [main, offsite]) await putBackup(store, daily(1), parts)
+    const { publicKey } = generateKeyPairSync('ed25519')
+    const trust = [publicKey.export({ type: 'spki', format: 'pem' }).toString()]
+    const { notes, failure } = await copy(jobOf({ trust }), { name: 'nightly' })
+    expect([notes, failure]).toEqual([['nothing is missing'], undefined])
+  })
+})
+
 describe('keys that were written for new recipients where the backup is', () => {
   const keys = `nightly/${daily(1)}.keys-1.json`
 
@@ -169,6 +260,62 @@ describe('keys that were written for new recipients where the backup is', () => 
     const { failure } = await copy(jobOf(), { name: 'nightly' })
     expect(exitCodeOf(failure)).toBe(23)
     expect(failure).toMatchObject({ message: expect.stringContaining(`keys of backup ${daily(1)} are not on offsite`) })
+  })
+})
+
+describe('after the recipients were changed', () => {
+  const id = daily(1)
+  const keys = `nightly/${id}.keys-1.json`
+  const [old, fresh] = ['age1old', 'age1new']
+  const sealed = { 'users.sql.age': 'header and bytes', 'shop/items.sql.age': 'other bytes' }
+  const encrypting = (store: Store, recipients: string[]): Store => ({
+    ...store,
+    encryption: { recipients, at: `storages.${store.name}.encryption.identities`, identities: () => [] },
+  })
+  const rewrapped = (more: object = {}) => {
+    const headers = Object.fromEntries(Object.keys(sealed).map((path) => [path, 'header']))
+    return JSON.stringify({
+      format: 1,
+      plan: 'nightly',
+      id,
+      created: now.toISOString(),
+      recipients: [fresh],
+      headers,
+      ...more,
+    })
+  }
+  const copying = () => {
+    const storages = [encrypting(main, [fresh]), encrypting(offsite, [fresh])]
+    return copy(fakeJob({ storages, backups: { nightly: {} } }), { name: 'nightly' })
+  }
+
+  beforeEach(async () => {
+    const manifest = await putBackup(main, id, sealed)
+    const encrypted = manifest.parts.map((part) => ({
+      ...part,
+      age: { header: 'header', recipients: [old] },
+      plain: { size: 1, sha256: part.sha256 },
+    }))
+    await main.put(`nightly/${id}.json`, formatManifest({ ...manifest, format: 2, parts: encrypted }), {})
+  })
+
+  test('a backup that rewrap gave to the new ones refills a storage that was lost', async () => {
+    await putText(main, keys, rewrapped())
+    const { data, failure } = await copying()
+    expect([copied(data), failure]).toMatchObject([[{ backup: id, to: 'offsite', parts: 2 }], undefined])
+    expect(await textAt(offsite, keys)).toBe(rewrapped())
+    await isWhole(offsite, id)
+  })
+
+  test.each([
+    ['was not rewrapped', undefined],
+    ['was rewrapped for others', { recipients: ['age1other'] }],
+    ['was rewrapped in part', { headers: { 'users.sql.age': 'header' } }],
+  ])('one that %s stays where it is, and the hint names rewrap', async (_, more) => {
+    if (more) await putText(main, keys, rewrapped(more))
+    const { failure } = await copying()
+    expect(failure).toMatchObject({ kind: 'configuration', hint: expect.stringContaining('holdfast rewrap nightly') })
+    expect(await committedIn(offsite)).toEqual([])
   })
 })
 

@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { generateX25519Identity } from 'age-encryption'
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { backup } from '../../commands/backup.ts'
+import { check } from '../../commands/check.ts'
 import { show } from '../../commands/show.ts'
 import { signerOf } from '../../commands/signing.ts'
 import { unpack } from '../../commands/unpack.ts'
@@ -17,6 +19,7 @@ import { formatManifest, parseManifest } from '../../manifest.ts'
 import { filesystemStorage } from '../../storages/filesystem.ts'
 import { manifestOf, memoryStore, putBackup } from '../catalog/store.ts'
 import { fakeJob } from './fake-job.ts'
+import { folderWith, planJob, planOf } from './plan-job.ts'
 
 /** An encrypted backup that was signed and rewrapped (job/test/catalog/manifest.test.ts). */
 const fixture = fileURLToPath(new URL('../fixtures/format-2', import.meta.url))
@@ -122,6 +125,34 @@ describe('a plan with a signing key', () => {
     ).toThrow(
       expect.objectContaining({ kind: 'configuration', message: expect.stringContaining('backups.nightly.signing') }),
     )
+  })
+
+  describe('and with trust', () => {
+    const folder = () => folderWith({ 'a.txt': 'a' })
+    const trusting = async (trust: string[]) => {
+      const main = memoryStore()
+      const job = planJob({ storages: [main], backups: planOf(await folder(), { signing, trust }) })
+      return { main, job: { ...job, secret: () => pem } }
+    }
+
+    test('makes a backup when its own key is among those', async () => {
+      const { main, job } = await trusting([stranger, pemOf(publicKey)])
+      await backup(job, { plan: 'nightly' })
+      expect((await verify(job, { plan: 'nightly' })).failure).toBeUndefined()
+      expect(main.objects.size).toBeGreaterThan(0)
+    })
+
+    test('is refused by check and backup when its own key is not, and writes nothing', async () => {
+      const { main, job } = await trusting([stranger])
+      const refused = {
+        kind: 'configuration',
+        message: expect.stringContaining('backups.nightly.trust: has no public key of backups.nightly.signing'),
+        hint: expect.stringContaining(`add ${publicKeyOf(pemOf(publicKey), 'here')} to backups.nightly.trust`),
+      }
+      await expect(check(job, { plan: 'nightly' })).rejects.toMatchObject(refused)
+      await expect(backup(job, { plan: 'nightly' })).rejects.toMatchObject(refused)
+      expect(main.objects.size).toBe(0)
+    })
   })
 
   test('leaves the manifests of other plans alone', () => {

@@ -36,7 +36,7 @@ export function fakeJob({
   const names = storages.map(({ name }) => name)
   const defaults = { storages: names, require: 'all', sources: [], deadline: '24h', keepFailed: '48h' }
   const plans = Object.entries(backups).map(([name, plan]) => [name, { ...defaults, ...plan }])
-  const known = Object.fromEntries(storages.map(({ name }) => [name, {}]))
+  const known = Object.fromEntries(storages.map(({ name }) => [name, { filesystem: { path: `/${name}` } }]))
   const config = { storages: known, backups: Object.fromEntries(plans), restores, copies } as unknown as Config
   return {
     config,

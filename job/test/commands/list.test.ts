@@ -193,6 +193,17 @@ describe('why', () => {
     expect(main.calls.filter((call) => call === 'list nightly/')).toHaveLength(1)
   })
 
+  test('nothing goes where prune refuses, because the newest could not be restored', async () => {
+    const main = memoryStore()
+    for (const id of [first, second, third]) await putBackup(main, id, { 'users.sql': 'x' })
+    main.objects.delete(`nightly/${third}/users.sql`)
+    const job = fakeJob({ storages: [main], backups: { nightly: { retention } } })
+    const { data, table } = await list(job, { why: true })
+    const refusal = `not one of the last 1, but prune refuses: of the newest backup, ${third}, users.sql is missing`
+    expect(table.rows.map((cells) => cells.at(-1))).toEqual(['the newest, one of the last 1', refusal, refusal])
+    expect((data as Row[])[2]?.why).toEqual([{ storage: 'main', keep: true, reason: refusal }])
+  })
+
   test('of a plan of another installation nobody here decides', async () => {
     const main = memoryStore()
     await putBackup(main, first)

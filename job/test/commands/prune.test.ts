@@ -122,6 +122,9 @@ test('nothing goes while parts of the newest are missing', async () => {
   })
   expect(failure).toMatchObject({
     message: expect.stringContaining(`of the newest backup, ${daily(1)}, users.sql is missing`),
+    hint: expect.stringMatching(
+      `before the newest backup can be restored; .* holdfast copy nightly ${daily(1)} brings`,
+    ),
   })
   expect(await keysOf(main)).toEqual(before)
 })
@@ -154,7 +157,10 @@ describe('with trust', () => {
     for (const day of [1, 2]) await putBackup(main, daily(day))
     const before = await keysOf(main)
     const { failure } = await prune(jobOf(main), { plan: 'nightly' })
-    expect(failure).toMatchObject({ message: expect.stringContaining('is not signed') })
+    expect(failure).toMatchObject({
+      message: expect.stringContaining('is not signed'),
+      hint: expect.stringContaining('goes into backups.nightly.trust'),
+    })
     expect(await keysOf(main)).toEqual(before)
   })
 

@@ -9,6 +9,7 @@ import { fakeJob } from './fake-job.ts'
 
 const first = '1795218000'
 const second = '1795218060'
+const key = 'MCowBQYDK2VwAyEAdnTsAmeGGB0l27CdyefwDrVvRB/7nbOQPJyxkcBosgI='
 const parts = { 'users.sql': 'create user a', 'databases.sql': 'create database b' }
 
 async function stored(name = 'main'): Promise<Store> {
@@ -42,6 +43,20 @@ test('changed bytes fail the run with exit code 24, naming backup, storage and p
     hint: expect.stringContaining('another storage'),
   })
   expect((data as Verdict[]).map(({ problems }) => problems.length)).toEqual([0, 1])
+})
+
+test.each([
+  ['is cut', '{', undefined, `nightly/${second}.json is not JSON`],
+  ['nobody signed', undefined, [key], `nightly/${second}.json is not signed, and backups.nightly.trust names keys`],
+])('a manifest that %s is named once', async (_, text, trust, says) => {
+  const main = await stored()
+  if (text) await putText(main, `nightly/${second}.json`, text)
+  const { failure } = await verify(fakeJob({ storages: [main], backups: { nightly: { trust } } }), {
+    plan: 'nightly',
+    all: true,
+  })
+  expect(exitCodeOf(failure)).toBe(24)
+  expect(failure).toMatchObject({ message: expect.stringMatching(`(^|; )${second} in main: ${says}`) })
 })
 
 test('present does not read the parts', async () => {

@@ -49,6 +49,53 @@ describe('filesystem', () => {
     await expect(listed(storage, 'a/../../')).rejects.toThrow(/cannot be the path/)
   })
 
+  describe('says without writing whether it could be written', () => {
+    const room = { blocks: 100, bavail: 1, files: 100, ffree: 1 }
+    const failing = (code: string) => Object.assign(new Error(`${code}: access`), { code, syscall: 'access' })
+    const looking = (allowed: (path: string) => boolean, free: Partial<typeof room> = {}, code = 'EROFS') =>
+      filesystemStorage({
+        name: 'local',
+        root: join(root, 'backups'),
+        look: {
+          access: async (path) => {
+            if (!allowed(path)) throw failing(code)
+          },
+          statfs: async () => ({ ...room, ...free }),
+        },
+      })
+
+    test('yes, where the folder is still to be made as well', async () => {
+      await storage.writable?.('nightly/')
+      await looking(() => true).writable?.('nightly/')
+      await looking(() => true, { blocks: 0, bavail: 0, files: 0, ffree: 0 }).writable?.('nightly/')
+      expect(await readdir(root)).toEqual([])
+    })
+
+    test.each<[string, () => Storage, string, string]>([
+      [
+        'in a read-only folder',
+        () => looking(() => false),
+        'the file system is read-only',
+        'mount the volume writable',
+      ],
+      [
+        'in a folder of the plan that is not ours',
+        () => looking((path) => !path.endsWith('nightly'), {}, 'EACCES'),
+        'backups/nightly: permission denied',
+        'own the folder',
+      ],
+      ['in a full folder', () => looking(() => true, { bavail: 0 }), 'no space left', 'make the volume larger'],
+      ['without room for a file', () => looking(() => true, { ffree: 0 }), 'no space left', 'make the volume larger'],
+    ])('no, %s', async (_, made, message, hint) => {
+      await mkdir(join(root, 'backups/nightly'), { recursive: true })
+      await expect(made().writable?.('nightly/')).rejects.toMatchObject({
+        kind: 'storage',
+        message: expect.stringContaining(message),
+        hint: expect.stringContaining(hint),
+      })
+    })
+  })
+
   test('neither lists nor opens symbolic links', async () => {
     await writeFile(join(root, 'real'), 'x')
     await symlink('/etc/hostname', join(root, 'linked'))

@@ -6,7 +6,9 @@ import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { readAll } from '../../storage.ts'
-import { openStorage, StorageValues, storageKinds } from '../../storages/index.ts'
+import { openStorage, overlapOf, StorageValues, storageKinds } from '../../storages/index.ts'
+
+const valid = 'age15qkw4vchk87slqc30jaxt4fuqe9g829dwahgw9tnyqy58tpej4nst8rcfx'
 
 const context = {
   at: 'storages.main',
@@ -86,6 +88,38 @@ describe('storage values', () => {
   })
 })
 
+describe('a place', () => {
+  const config = { secret: 'rclone' }
+  const folder = (path: string, claim?: string) => ({ filesystem: { path, ...(claim ? { claim } : {}) } })
+  const bucket = (prefix?: string, endpoint?: string) => ({ s3: { bucket: 'b', prefix, endpoint } })
+  const remote = (path?: string, name = 'b2') => ({ rclone: { remote: name, path, config } })
+
+  test.each<[object, object, ReturnType<typeof overlapOf>]>([
+    [folder('/x'), folder('/x/'), 'same'],
+    [folder('/x'), folder('/y/../x/.'), 'same'],
+    [folder('/x'), folder('/x//y'), 'inside'],
+    [folder('/x/y'), folder('/x'), 'around'],
+    [folder('/x'), folder('/'), 'around'],
+    [folder('/x'), folder('/xy'), undefined],
+    [folder('x', 'disk'), folder('/x', 'disk'), 'same'],
+    [folder('/x', 'disk'), folder('/x', 'other'), undefined],
+    [folder('/x', 'disk'), folder('/x'), undefined],
+    [bucket(), bucket('/'), 'same'],
+    [bucket('prod'), bucket('/prod/'), 'same'],
+    [bucket(), bucket('prod'), 'inside'],
+    [bucket('prod'), bucket('test'), undefined],
+    [bucket('prod'), bucket('prod-2'), undefined],
+    [bucket('prod', 'https://minio:9000'), bucket('prod', 'https://minio:9000/'), 'same'],
+    [bucket('prod', 'https://minio:9000'), bucket('prod'), undefined],
+    [remote('a/b'), remote('/a/b/'), 'same'],
+    [remote(), remote('a'), 'inside'],
+    [remote('a'), remote('a', 'other'), undefined],
+    [folder('/b'), bucket(), undefined],
+  ])('%j and %j: %s', (one, other, overlap) => {
+    expect(overlapOf(StorageValues.parse(one), StorageValues.parse(other))).toBe(overlap)
+  })
+})
+
 describe('openStorage', () => {
   test('opens a folder under its name', async () => {
     const root = await mkdtemp(join(tmpdir(), 'holdfast-open-'))
@@ -93,6 +127,8 @@ describe('openStorage', () => {
     const storage = await openStorage({ name: 'local', values, context })
     await storage.put('a', Buffer.from('x'), {})
     expect([storage.name, (await readAll(storage, 'a')).toString()]).toEqual(['local', 'x'])
+    expect(await storage.writable?.('nightly/')).toBeUndefined()
+    expect(storage).toHaveProperty('writable')
     await rm(root, { recursive: true })
   })
 
@@ -103,6 +139,32 @@ describe('openStorage', () => {
     const storage = await openStorage({ name: 'main', values, context })
     expect(storage.name).toBe('main')
     await storage.close()
+  })
+
+  test('names the recipient that is none with its path', async () => {
+    const recipients = [valid, valid.replace(/.$/, (last) => (last === 'q' ? 'p' : 'q'))]
+    const values = StorageValues.parse({ filesystem: { path: tmpdir() }, encryption: { recipients } })
+    await expect(openStorage({ name: 'main', values, context })).rejects.toMatchObject({
+      kind: 'configuration',
+      message: expect.stringContaining(
+        `storages.main.encryption.recipients.1: ${recipients[1]} is no recipient of age`,
+      ),
+    })
+  })
+
+  test.each(['', 'secret'])('names the Secret and the file of identities that has %j', async (text) => {
+    const encryption = { recipients: [valid], identities: { secret: 'age' } }
+    const values = StorageValues.parse({ filesystem: { path: tmpdir() }, encryption })
+    const secretPath = ({ secret }: { secret: string }, key: string) => `/secrets/${secret}/${key}`
+    const storage = await openStorage({ name: 'main', values, context: { ...context, secret: () => text, secretPath } })
+    expect(() => storage.encryption?.identities()).toThrow(
+      expect.objectContaining({
+        kind: 'configuration',
+        message: expect.stringContaining(
+          'storages.main.encryption.identities: secret age, key identities.txt (/secrets/age/identities.txt): no',
+        ),
+      }),
+    )
   })
 
   test('says which secret is missing before anything is done', async () => {
