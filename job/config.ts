@@ -17,7 +17,7 @@ import { Limits } from './limits.ts'
 import type { Trust } from './manifest.ts'
 import { Metrics } from './metrics.ts'
 import { nextTime } from './schedules.ts'
-import { kindPath, overlapOf, StorageValues } from './storages/index.ts'
+import { isSamePlace, kindPath, StorageValues } from './storages/index.ts'
 
 export { seconds } from './durations.ts'
 
@@ -257,14 +257,14 @@ export function parseValues(values: unknown, file: string): Values {
   for (const [plan, values] of Object.entries(parsed.data.backups)) {
     const { storages, require: wanted, sources, hooks, retention, trust, signing } = values
     trustIn(trust, `backups.${plan}.trust`)
-    if (trust && !signing)
+    if (trust && !signing && !values.suspend)
       throw new JobError(
         'configuration',
         `backups.${plan}.trust: needs backups.${plan}.signing, for backups that nobody signs could not be restored; name its key, or remove trust`,
       )
     refuseScaledTwice(`backups.${plan}`, [hooks, ...sources.map((source) => source.hooks)])
     knowStorages(`backups.${plan}.storages`, storages, parsed.data)
-    refuseOnePlace(`backups.${plan}.storages`, storages, { values: parsed.data, nested: true })
+    refuseOnePlace(`backups.${plan}.storages`, storages, parsed.data)
     if (typeof wanted === 'number' && wanted > storages.length)
       throw new JobError('configuration', `backups.${plan}.require: ${wanted} of ${storages.length} storages`)
     refuseStrange(`backups.${plan}.retention.storages`, Object.keys(retention?.storages ?? {}), storages)
@@ -311,33 +311,24 @@ function checkCopy(copy: string, { plan, from, to }: Copy, values: Values): void
   const all = [...new Set([...(from ?? own ?? []), ...(to ?? own ?? [])])]
   if (all.length < 2)
     throw new JobError('configuration', `${at}: there is one storage only: nothing would have to be brought anywhere`)
-  refuseOnePlace(at, all, { values, nested: false })
+  refuseOnePlace(at, all, values)
 }
 
-/**
- * Two names of one place would count as two copies where there is one, and the retention of one would remove what the other keeps. `nested`:
- * neither may lie inside the other.
- */
-export function refuseOnePlace(
-  at: string,
-  names: readonly string[],
-  { values: { storages }, nested }: { values: Pick<Values, 'storages'>; nested: boolean },
-): void {
+/** Two names of one place would count as two copies where there is one, and the retention of one would remove what the other keeps. */
+export function refuseOnePlace(at: string, names: readonly string[], { storages }: Pick<Values, 'storages'>): void {
   for (const [i, name] of names.entries()) {
     for (const other of names.slice(i + 1)) {
       const [one, two] = [storages[name], storages[other]]
-      const overlap = one && two && overlapOf(one, two)
-      if (!overlap || (overlap !== 'same' && !nested)) continue
-      throw new JobError('configuration', `${at}: ${overlapText(overlap, kindPath(name, one), kindPath(other, two))}`, {
-        hint: 'what happens to the one happens to the other: leave one out, or give it a place of its own',
-      })
+      if (!one || !two || !isSamePlace(one, two)) continue
+      throw new JobError(
+        'configuration',
+        `${at}: ${kindPath(name, one)} and ${kindPath(other, two)} are the same place`,
+        {
+          hint: 'what happens to the one happens to the other: leave one out, or give it a place of its own',
+        },
+      )
     }
   }
-}
-
-function overlapText(overlap: 'same' | 'inside' | 'around', first: string, second: string): string {
-  if (overlap === 'same') return `${first} and ${second} are the same place`
-  return overlap === 'inside' ? `${second} lies inside ${first}` : `${first} lies inside ${second}`
 }
 
 function knowStorages(at: string, names: string[], values: Values): void {

@@ -216,7 +216,7 @@ function openJob({ request, log, stop }: { request: Request; log: Job['log']; st
         const local = eventually(async () => {
           const { localWorkers } = await import('./io/local-workers.ts')
           const { worker } = await import('./commands/worker.ts')
-          const inside: Inside = (streams) => worker({ ...streams, log })
+          const inside: Inside = (streams) => worker({ ...streams, log, patience: Number.POSITIVE_INFINITY })
           return localWorkers({ hello, progress, crowd, signal, logLevel: request.settings.logLevel, inside })
         })
         const pods = eventually(async () => {

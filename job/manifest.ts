@@ -80,7 +80,8 @@ export const Manifest = z.object({
 })
 export type Manifest = z.infer<typeof Manifest>
 
-const damaged = 'it was damaged or edited: restore another backup, or from another storage'
+/** The hint to a manifest that is not what was written. */
+export const damaged = 'it was damaged or edited: restore another backup, or from another storage'
 
 /** Reads a stored manifest. Throws `verification` on anything but a manifest of a known format. */
 export function parseManifest(bytes: Buffer, where: string): Manifest {

@@ -1,5 +1,5 @@
 import { Cron } from 'croner'
-import { JobError } from './errors.ts'
+import { JobError, textOf } from './errors.ts'
 
 interface Scheduled {
   schedule?: string | null | undefined
@@ -15,6 +15,8 @@ export function nextTime({ schedule, timeZone }: Scheduled, { at, now }: { at: s
     // Kubernetes takes five fields, and 5/15 for 5-59/15
     return new Cron(schedule, { timezone: zone, paused: true, mode: '5-part', sloppyRanges: true }).nextRun(now)
   } catch (cause) {
+    // Kubernetes takes these as the first value of the field
+    if (/steps cannot be greater/.test(textOf(cause))) return null
     throw new JobError('configuration', `${at}.schedule: "${schedule}" in ${zone} is no schedule`, {
       hint: 'five fields as in crontab, such as "15 2 * * *", and a time zone such as Europe/Stockholm',
       cause,

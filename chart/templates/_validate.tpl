@@ -135,7 +135,7 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- include "holdfast.validateLimits" (dict "at" (print $at ".limits") "limits" .plan.limits) }}
 {{- include "holdfast.validateRun" (dict "at" $at "of" .plan "workload" $workload) }}
 {{- include "holdfast.validateTrust" (dict "at" $at "keys" .plan.trust) }}
-{{- if and .plan.trust (not .plan.signing) }}
+{{- if and .plan.trust (not .plan.signing) (not .plan.suspend) }}
 {{- fail (printf "%s.trust: needs %s.signing, for backups that nobody signs could not be restored; name its key, or remove trust" $at $at) }}
 {{- end }}
 {{- include "holdfast.validateEncryption" (dict "at" $at "workload" $workload "sources" .plan.sources) }}
@@ -206,6 +206,7 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- if lt (len $storages) 2 }}
 {{- fail (printf "%s: %s is the only storage, so nothing would have to be brought anywhere; name another one in %s.to" $at (first $storages) $at) }}
 {{- end }}
+{{- include "holdfast.validatePlaces" (dict "root" .root "at" $at "names" $storages) }}
 {{- include "holdfast.validateRun" (dict "at" $at "of" .copy "workload" (dict "root" .root "kind" "copy" "name" .name)) }}
 {{- end }}
 
@@ -274,7 +275,7 @@ The others get (dict "root" $ "at" PATH …): the path of the value they look at
 {{- end }}
 
 {{/*
-Two names of one place would count as two copies where there is one. As overlapOf in job/storages/index.ts.
+Two names of one place would count as two copies where there is one. As isSamePlace in job/storages/index.ts.
 Usage: include "holdfast.validatePlaces" (dict "root" . "at" "backups.nightly.storages" "names" (list "main" "offsite"))
 */}}
 {{- define "holdfast.validatePlaces" -}}
@@ -286,10 +287,6 @@ Usage: include "holdfast.validatePlaces" (dict "root" . "at" "backups.nightly.st
 {{- range $other := slice $places 0 $i }}
 {{- if eq $one.folder $other.folder }}
 {{- fail (printf "%s: %s and %s are the same place" $.at $other.path $one.path) }}
-{{- else if hasPrefix $other.folder $one.folder }}
-{{- fail (printf "%s: %s lies inside %s" $.at $one.path $other.path) }}
-{{- else if hasPrefix $one.folder $other.folder }}
-{{- fail (printf "%s: %s lies inside %s" $.at $other.path $one.path) }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -302,7 +299,7 @@ Usage: include "holdfast.validatePlaces" (dict "root" . "at" "backups.nightly.st
 {{- $kind := "" }}
 {{- with .storage.s3 }}
 {{- $kind = "s3" }}
-{{- $root = list (regexReplaceAll "/+$" (.endpoint | default "") "") .bucket }}
+{{- $root = list (regexReplaceAll "/+$" (.endpoint | default "") "") .bucket .region .credentials }}
 {{- $folder = .prefix }}
 {{- end }}
 {{- with .storage.filesystem }}

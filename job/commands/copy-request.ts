@@ -52,6 +52,6 @@ export function copyRequestOf(
         hint: 'name two storages at least, with --from and --to',
       },
     )
-  refuseOnePlace(`copy ${name}`, [...new Set([...from, ...to])], { values: { storages }, nested: false })
+  refuseOnePlace(`copy ${name}`, [...new Set([...from, ...to])], { storages })
   return { plan, values, from, to, pick, by: `copy ${name}`, seconds: seconds(copy?.deadline ?? '24h') }
 }

@@ -73,7 +73,8 @@ interface Backup {
 }
 
 function unjudgedRow({ id, to, error }: Unjudged): Copied {
-  return { backup: id, to, parts: 0, bytes: 0, failed: textOf(error), hollow: true }
+  const hollow = error.kind === 'verification' ? { hollow: true as const } : {}
+  return { backup: id, to, parts: 0, bytes: 0, failed: textOf(error), ...hollow }
 }
 
 /** Of those that nobody asked for by name, one that a prune has removed meanwhile is missing nowhere. */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { secretPath, secretReader } from '../config.ts'
@@ -9,6 +9,7 @@ import { type Failure, failureOf } from '../io/outcome.ts'
 import { openPace } from '../io/pace.ts'
 import type { Backup } from '../io/parts.ts'
 import type { Hello } from '../io/protocol.ts'
+import { scratchFolder } from '../io/scratch.ts'
 import { limitOver } from '../limits.ts'
 import type { Storage } from '../storage.ts'
 import { openStorage, placeOf, StorageValues } from '../storages/index.ts'
@@ -41,8 +42,7 @@ export async function openDesk({
     throw new JobError('configuration', `the run is of holdfast ${hello.version}, its worker of ${version}`, {
       hint: 'the release was upgraded, or the tag of its image is another image now, while the run was at work: run again',
     })
-  await sweepDead(hello.staging)
-  const folder = await mkdtemp(join(hello.staging, `holdfast-${process.pid}-`)).catch((cause) => {
+  const folder = await scratchFolder(hello.staging).catch((cause) => {
     throw new JobError('configuration', `no folder for temporary files can be made in ${hello.staging}`, {
       hint: 'name another one with --tmp-dir, or with `staging` of the target',
       cause,
@@ -95,22 +95,6 @@ export async function deskOf(
   const folder = join(desk.context.folder, name)
   await mkdir(folder, { recursive: true })
   return { ...desk, context: { ...desk.context, folder, progress } }
-}
-
-/** Folders of workers that were killed: their process is gone. */
-async function sweepDead(staging: string): Promise<void> {
-  for (const name of await readdir(staging).catch(() => [])) {
-    const pid = /^holdfast-(\d+)-\w{6}$/.exec(name)?.[1]
-    if (pid && !alive(Number(pid))) await rm(join(staging, name), { recursive: true, force: true }).catch(() => {})
-  }
-}
-
-function alive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0)
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
-  }
 }
 
 export function backupOf({ hello, context }: Desk): Backup {

@@ -2,7 +2,7 @@ import { type Catalog, openCatalog } from '../catalog/catalog.ts'
 import { folderKey, manifestKey } from '../catalog/layout.ts'
 import { JobError } from '../errors.ts'
 import { inParallel } from '../io/parallel.ts'
-import type { Part } from '../manifest.ts'
+import { damaged, type Part } from '../manifest.ts'
 import { isMissing } from '../storage.ts'
 import type { Job } from './job.ts'
 import { fitting, type Held, type Looking } from './missing.ts'
@@ -18,8 +18,8 @@ export interface Unjudged {
 const readersAtOnce = 8
 
 /**
- * Those whose manifest cannot be read in a target, while another storage has them. Whose signature counts is asked only of what was asked for:
- * older ones may be from before the plan signed.
+ * Those whose manifest cannot be read in a target, while another storage has them: of what was asked for, or else of the newest, since `verify` is
+ * there to read them all. Whose signature counts is asked only of what was asked for: older ones may be from before the plan signed.
  */
 export async function unjudgedIn({ job, request, seen, wanted }: Looking): Promise<Unjudged[]> {
   const unjudged: Unjudged[] = []
@@ -29,8 +29,10 @@ export async function unjudgedIn({ job, request, seen, wanted }: Looking): Promi
     const from = request.from.filter((one) => one !== name && seen.has(one))
     const elsewhere = new Set(from.flatMap((one) => seen.get(one)?.ids.committed ?? []))
     const catalog = wanted ? target.catalog : openCatalog({ storage: target.catalog.storage, plan: request.plan })
-    const ids = target.ids.committed.filter((id) => elsewhere.has(id) && (!wanted || wanted.includes(id)))
-    const found = await inParallel(ids, readersAtOnce, (id) => judge(job, { id, catalog, from }))
+    const there = target.ids.committed.filter((id) => elsewhere.has(id))
+    const ids = wanted ? there.filter((id) => wanted.includes(id)) : there.slice(-1)
+    const having = (id: string) => from.filter((one) => seen.get(one)?.ids.committed.includes(id))
+    const found = await inParallel(ids, readersAtOnce, (id) => judge(job, { id, catalog, from: having(id) }))
     unjudged.push(...found.flatMap((one) => one ?? []))
   }
   return unjudged
@@ -51,7 +53,8 @@ async function judge(job: Job, { id, catalog, from }: Judging): Promise<Unjudged
     job.signal.throwIfAborted()
     if (isMissing(error)) return undefined
     if (!(error instanceof JobError)) throw error
-    const hint = error.kind === 'verification' ? afresh({ id, catalog, from }) : error.hint
+    const isDamaged = error.kind === 'verification' && error.hint === damaged
+    const hint = isDamaged ? afresh({ id, catalog, from }) : error.hint
     const { kind, message, retryable } = error
     return { id, to: catalog.storage.name, error: new JobError(kind, message, { hint, retryable, cause: error }) }
   }

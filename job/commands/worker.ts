@@ -11,6 +11,8 @@ interface Streams {
   log: Logger
   /** Aborted when the worker is told to stop: uploads are taken back before it ends. */
   signal: AbortSignal
+  /** How long the coordinator may say nothing, in ms. */
+  patience?: number
 }
 
 /** How often progress is told, not with every chunk. */
@@ -20,7 +22,7 @@ const progressMs = 250
  * The worker's life: hello, then orders until its input ends; those of one name in turn, those of others beside them. Then, or when
  * nothing is heard for a minute, everything it started is aborted: a dead coordinator leaves nobody behind.
  */
-export async function worker({ input, output, log, signal }: Streams): Promise<void> {
+export async function worker({ input, output, log, signal, patience = silenceMs }: Streams): Promise<void> {
   const abort = new AbortController()
   const send = (message: FromWorker) => output.write(`${JSON.stringify(message)}\n`)
   let heard = Date.now()
@@ -31,7 +33,7 @@ export async function worker({ input, output, log, signal }: Streams): Promise<v
   }
   const pulse = setInterval(() => {
     send({ type: 'heartbeat' })
-    if (Date.now() - heard > silenceMs) end(new JobError('interrupted', 'the coordinator is silent'))
+    if (Date.now() - heard > patience) end(new JobError('interrupted', 'the coordinator is silent'))
   }, heartbeatMs)
   signal.addEventListener('abort', () => end(signal.reason))
   if (signal.aborted) end(signal.reason)

@@ -30,8 +30,8 @@ interface Options {
   /** The run's: when it is aborted, its workers are told to end, and say so. */
   signal: AbortSignal
   send(message: ToWorker): void
-  /** Nothing was heard for a minute: the worker must be ended. */
-  onSilence(): void
+  /** Nothing was heard for a minute: the worker must be ended. Without it nobody listens for that. */
+  onSilence?: (() => void) | undefined
 }
 
 export const retry = 'run again; a backup can be taken up with --resume'
@@ -53,7 +53,7 @@ export function converse({ name, hello, progress, crowd, signal, send, onSilence
 
   const pulse = setInterval(() => {
     send({ type: 'heartbeat' })
-    if (Date.now() - lastHeard <= silenceMs) return
+    if (!onSilence || Date.now() - lastHeard <= silenceMs) return
     fail(
       new JobError('server', `worker ${name} was silent for ${silenceMs / 1000} s and was ended`, {
         hint: 'the machine is overloaded or the worker hangs; run again',

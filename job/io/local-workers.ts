@@ -63,10 +63,12 @@ interface Life {
 
 function open(name: string, options: Options, first: boolean): Worker {
   const { hello, progress, crowd, signal, inside } = options
-  const { input, output, ended, kill } = first && inside ? lifeInside(inside, signal) : lifeOfProcess(options)
+  const own = first ? inside : undefined
+  const { input, output, ended, kill } = own ? lifeInside(own, signal) : lifeOfProcess(options)
   input.on('error', () => {})
   const send = (message: ToWorker) => input.write(`${JSON.stringify(message)}\n`)
-  const conversation = converse({ name, hello, progress, crowd, signal, send, onSilence: kill })
+  // who stands still with us was not silent
+  const conversation = converse({ name, hello, progress, crowd, signal, send, onSilence: own ? undefined : kill })
   const listening = (async () => {
     for await (const message of messages<FromWorker>(output)) conversation.heard(message)
   })()
@@ -102,11 +104,16 @@ function lifeOfProcess({ signal, logLevel }: Options): Life {
 function lifeInside(inside: Inside, signal: AbortSignal): Life {
   const [input, output] = [new PassThrough(), new PassThrough()]
   const left = Promise.withResolvers<string>()
-  const lived = inside({ input, output, signal }).then(
+  const stop = new AbortController()
+  const lived = inside({ input, output, signal: AbortSignal.any([signal, stop.signal]) }).then(
     () => 'ended',
     (error) => `ended: ${textOf(error)}`,
   )
-  // nobody can end it but itself
   const ended = Promise.race([lived, left.promise]).finally(() => output.end())
-  return { input, output, ended, kill: () => left.resolve('does not end') }
+  // what it started is told to end; nobody can end it but itself
+  const kill = () => {
+    stop.abort(new JobError('interrupted', 'it does not end'))
+    setTimeout(() => left.resolve('does not end'), closeMs).unref()
+  }
+  return { input, output, ended, kill }
 }

@@ -48,25 +48,20 @@ function placed(values: StorageValues): string[] {
   throw new Error(oneKind)
 }
 
-/** How the second storage lies to the first: `same` place, `inside` it or `around` it; undefined where they have nothing in common. */
-export function overlapOf(first: StorageValues, second: StorageValues): 'same' | 'inside' | 'around' | undefined {
-  const [one, other] = [foldersOf(first), foldersOf(second)]
-  const common = Math.min(one.folders.length, other.folders.length)
-  const isApart =
-    one.root !== other.root || one.folders.slice(0, common).join('/') !== other.folders.slice(0, common).join('/')
-  if (isApart) return undefined
-  if (one.folders.length === other.folders.length) return 'same'
-  return other.folders.length > common ? 'inside' : 'around'
+/**
+ * However their folders are written. Buckets of one name are the same only for the same account in the same region: of one server two tenants
+ * may each have theirs.
+ */
+export function isSamePlace(first: StorageValues, second: StorageValues): boolean {
+  return JSON.stringify(normal(first)) === JSON.stringify(normal(second))
 }
 
-/** However it is written: `/backups/`, `/backups/.` and `/backups` are one folder. */
-function foldersOf(values: StorageValues): { root: string; folders: string[] } {
+function normal(values: StorageValues): unknown[] {
   const place = placed(values)
-  const folders = posix
-    .normalize(`/${place.at(-1)}`)
-    .split('/')
-    .filter(Boolean)
-  return { root: JSON.stringify(place.slice(0, -1)), folders }
+  const folder = place.at(-1) ?? ''
+  const rest = place.slice(0, -1)
+  if (values.s3) return [...rest, values.s3.region, values.s3.credentials, folder.replace(/^\/+|\/+$/g, '')]
+  return [...rest, posix.normalize(`/${folder}`).replace(/\/$/, '')]
 }
 
 /** Where the values of a storage say where it is: `storages.main.filesystem`. */

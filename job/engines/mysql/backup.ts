@@ -302,8 +302,13 @@ function factsOf({ source, checked, parts }: Work, { consistency, counts }: Foun
     objects: chosen.objects.map((database) => ({
       database,
       ...(listing.objects.get(database) ?? { views: [], routines: 0, triggers: 0, events: 0 }),
-      partial: !chosen.whole.includes(database),
+      without: leftOut(listing.tables, chosen.tables, database),
     })),
     parts,
   }
+}
+
+function leftOut(all: readonly Table[], chosen: readonly Table[], database: string): string[] {
+  const keys = new Set(chosen.map(keyOf))
+  return all.filter((table) => table.database === database && !keys.has(keyOf(table))).map(({ name }) => name)
 }

@@ -43,14 +43,14 @@ export async function examine(run: SourceRun): Promise<Checked> {
     const markers = await readMarkers(session)
     refuseUnfinished(markers, `server ${login.server}`)
     const listing = await list(session, server)
-    const { tables, objects, whole } = select({
+    const { tables, objects } = select({
       ...listing,
       values: source,
       at: run.at,
       from: `server ${login.server}`,
     })
     const databases = [...new Set([...objects, ...tables.map((table) => table.database)])].sort()
-    const chosen = { databases, tables, objects, whole }
+    const chosen = { databases, tables, objects }
     warnOfLimits({ run, server, tables })
     return { server, tools, login, listing, chosen, markers }
   } finally {

@@ -74,8 +74,6 @@ export interface Chosen {
   tables: Table[]
   /** Databases whose views and programs are dumped. */
   objects: string[]
-  /** Those of them whose tables are dumped without exception. */
-  whole: string[]
 }
 
 /** What of the listing is to be ignored: other tables, and the views of all databases but those. */

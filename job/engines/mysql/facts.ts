@@ -47,8 +47,8 @@ export const MysqlFacts = z.object({
       routines: z.int(),
       triggers: z.int(),
       events: z.int(),
-      /** The source's values left some of its tables out. */
-      partial: z.boolean().default(false),
+      /** Tables that the source's values left out of it; earlier versions did not say so. */
+      without: z.array(z.string()).default([]),
     }),
   ),
   parts: z.array(Stored),

@@ -13,18 +13,18 @@ interface Load {
   reader: Reader
   part: Stored
   wanted(section: Section, database: string): boolean
-  /** What needs a table that was left out is a warning. */
-  tolerant?: boolean
+  /** Tables that were left out, `database.table`: what needs one of them is a warning. */
+  leftOut?: ReadonlySet<string>
 }
 
 /** Feeds a part to the client program, which can run nothing but SQL. */
-export async function load({ run, reader, part, wanted, tolerant = false }: Load): Promise<void> {
+export async function load({ run, reader, part, wanted, leftOut = new Set() }: Load): Promise<void> {
   const target = run.target as Target
   const { login, server } = (run.state as TargetState).detail as Detail
   const source = await reader.read(part.path)
   const program = loggedIn({
     which: 'load',
-    args: [...options(server, target), ...(tolerant ? ['--force'] : []), ...target.extraOptions],
+    args: [...options(server, target), ...(leftOut.size > 0 ? ['--force'] : []), ...target.extraOptions],
     login,
     server,
     values: target,
@@ -34,7 +34,7 @@ export async function load({ run, reader, part, wanted, tolerant = false }: Load
   const { stderr } = await consume(program, Readable.from(text, { objectMode: false })).catch((error) => {
     throw explained(error, part)
   })
-  if (tolerant) judge(stderr, { run, part })
+  if (leftOut.size > 0) judge(stderr, { run, part, leftOut })
 }
 
 /** Whatever the dump sets for itself, these hold for. A part may wait for another one of its table. */
@@ -62,14 +62,25 @@ function explained(error: unknown, { path }: Stored): unknown {
   })
 }
 
-/** No such table, view of one, or routine; a trigger of a table that was left out and is still there. */
-const leftOut = new Set([1146, 1305, 1356, 1347, 1359])
+const noTable = 1146
+/** A view of what could not be made, or that uses it; a trigger of a table that was left out and is still there. */
+const consequences = new Set([1305, 1356, 1347, 1359])
 
-function judge(stderr: string, { run, part }: { run: TargetRun; part: Stored }): void {
+function judge(
+  stderr: string,
+  { run, part, leftOut }: { run: TargetRun; part: Stored; leftOut: ReadonlySet<string> },
+): void {
   for (const line of stderr.split('\n')) {
     const code = /^ERROR (\d+)/.exec(line)?.[1]
     if (code === undefined) continue
-    if (!leftOut.has(Number(code))) throw new JobError('server', `${part.path} could not be loaded: ${line}`)
+    const [, table = ''] = /Table '(.+)' doesn't exist/.exec(line) ?? []
+    const isExpected = Number(code) === noTable ? isAmong(leftOut, table) : consequences.has(Number(code))
+    if (!isExpected) throw new JobError('server', `${part.path} could not be loaded: ${line}`)
     run.warn(`left out with its table: ${line.replace(/^ERROR.*?: /, '')}`)
   }
+}
+
+/** Servers on which case does not matter say names in small letters. */
+function isAmong(keys: ReadonlySet<string>, table: string): boolean {
+  return [...keys].some((key) => key === table || key.toLowerCase() === table)
 }

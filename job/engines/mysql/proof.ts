@@ -66,19 +66,30 @@ export function differences(
   })
 }
 
-/** Databases that came as a whole have as many views, routines, triggers and events. */
-export async function compareObjects(session: Session, { facts, selection, server }: Detail): Promise<void> {
+/**
+ * Databases that came as a whole have as many views, routines, triggers and events; of those that tables were left out of, views may lack, and
+ * are named.
+ */
+export async function compareObjects(
+  session: Session,
+  { facts, selection, server }: Detail,
+  run: Pick<TargetRun, 'warn'>,
+): Promise<void> {
   const { tables, objects } = await list(session, server)
   const there = new Set(tables.map(keyOf))
   const wrong = selection.tables.filter((table) => !there.has(keyOf(table))).map((table) => `no table ${keyOf(table)}`)
-  for (const { database, ...wanted } of facts.objects.filter((one) => selection.whole.includes(one.database))) {
+  for (const { database, ...wanted } of facts.objects.filter((one) => selection.objects.includes(one.database))) {
+    const whole = selection.whole.includes(database)
     const found = objects.get(database) ?? { views: [], routines: 0, triggers: 0, events: 0 }
     const pairs = [
-      ['views', wanted.views.length, found.views.length],
+      ...(whole ? ([['views', wanted.views.length, found.views.length]] as const) : []),
       ['routines', wanted.routines, found.routines],
-      ['triggers', wanted.triggers, found.triggers],
+      ...(whole ? ([['triggers', wanted.triggers, found.triggers]] as const) : []),
       ['events', wanted.events, found.events],
     ] as const
+    const lacking = whole ? [] : wanted.views.filter((name) => !found.views.includes(name))
+    if (lacking.length > 0)
+      run.warn(`views of database ${database} were left out with their tables: ${lacking.join(', ')}`)
     for (const [what, before, now] of pairs)
       if (before !== now) wrong.push(`database ${database} has ${now} ${what} instead of ${before}`)
   }

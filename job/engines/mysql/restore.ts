@@ -164,9 +164,9 @@ async function data(run: TargetRun, reader: Reader) {
   const sizeOf = ({ path }: Stored) => size.get(path) ?? size.get(`${path}.zst`) ?? 0
   const parts = partsOf(run, 'data', 'dump').sort((a, b) => sizeOf(b) - sizeOf(a))
   const wanted = wantedOf(run)
-  const tolerant = isNarrowed(run)
+  const leftOut = leftOutOf(run)
   await inParallel(parts, parallel, (part) =>
-    load({ run, reader, part, wanted, tolerant: tolerant && part.kind === 'dump' }),
+    load({ run, reader, part, wanted, ...(part.kind === 'dump' ? { leftOut } : {}) }),
   )
   const { proved } = progressOf(run)
   Object.assign(proved, await compareRows(run, detailOf(run)))
@@ -176,11 +176,8 @@ async function data(run: TargetRun, reader: Reader) {
 /** Triggers, routines, then views, which may call them. Of databases that tables are left out of, what needs those is left out. */
 async function objects(run: TargetRun, reader: Reader) {
   const parts = [...partsOf(run, 'triggers'), ...partsOf(run, 'routines'), ...partsOf(run, 'views')]
-  const { selection } = detailOf(run)
-  for (const part of parts) {
-    const tolerant = !selection.whole.includes(part.database ?? '')
-    await load({ run, reader, part, wanted: wantedOf(run), tolerant })
-  }
+  for (const part of parts)
+    await load({ run, reader, part, wanted: wantedOf(run), leftOut: leftOutOf(run, part.database) })
   return { parts: parts.length }
 }
 
@@ -196,15 +193,21 @@ async function events(run: TargetRun, reader: Reader) {
 async function prove(run: TargetRun) {
   const state = progressOf(run)
   const session = state.session as Session
-  await compareObjects(session, detailOf(run))
+  await compareObjects(session, detailOf(run), run)
   if ((run.target as Target).flushLogs) await session.execute('FLUSH BINARY LOGS')
   return { ...state.proved }
 }
 
-/** Some tables are left out of a database whose views and triggers come. */
-function isNarrowed(run: TargetRun): boolean {
-  const { whole, objects: some } = detailOf(run).selection
-  return some.length > whole.length
+/** Tables that the plan or this request leaves out of databases whose views and triggers come: of one, or of all. */
+function leftOutOf(run: TargetRun, database?: string): ReadonlySet<string> {
+  const { facts, selection } = detailOf(run)
+  const comes = new Set(selection.tables.map(keyOf))
+  const some = selection.objects.filter((one) => !selection.whole.includes(one) && one === (database ?? one))
+  const here = facts.tables.filter((table) => some.includes(table.database)).map(keyOf)
+  const never = facts.objects
+    .filter((one) => some.includes(one.database))
+    .flatMap((one) => one.without.map((name) => keyOf({ database: one.database, name })))
+  return new Set([...here.filter((key) => !comes.has(key)), ...never])
 }
 
 /** Pure: what of a part this request brings. Events come later, by themselves. */

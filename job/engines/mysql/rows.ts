@@ -128,9 +128,9 @@ export class RowReader {
 /** More can be told to no server, whatever it is set to. */
 const longestPacket = 1024 ** 3
 
-/** Takes what is sent to a server that has `max_allowed_packet`: a byte says what it is. */
+/** Whether a server that has `max_allowed_packet` takes it: with the byte that says what it is, it must be shorter. */
 export function fits(statement: number, maxAllowedPacket: number): boolean {
-  return statement + 1 <= maxAllowedPacket
+  return statement + 1 < maxAllowedPacket
 }
 
 function refuseEndless(table: Table, statement: number): void {

@@ -49,7 +49,7 @@ export async function checkTarget(run: TargetRun): Promise<TargetState> {
 /** A database that the backup has only in part is none that is dropped and made as a whole. */
 function selectionOf(run: TargetRun, facts: MysqlFacts): Detail['selection'] {
   const selection = select({ ...facts, values: run.target as Target, at: run.at, from: 'the backup' })
-  const partial = facts.objects.filter((one) => one.partial).map(({ database }) => database)
+  const partial = facts.objects.filter(({ without }) => without.length > 0).map(({ database }) => database)
   return { ...selection, whole: selection.whole.filter((database) => !partial.includes(database)) }
 }
 
@@ -106,10 +106,10 @@ function comparable(run: TargetRun, { server, facts }: { server: Server; facts: 
   return wanted
 }
 
-/** The parts with rows of these tables. */
+/** The parts of which all rows come: of others nobody knows whose the longest statement is. */
 function neededOf({ parts }: MysqlFacts, { tables }: Detail['selection']): Stored[] {
   const wanted = new Set(tables.map(keyOf))
-  return parts.filter((part) => part.tables?.some((table) => wanted.has(table)))
+  return parts.filter((part) => part.tables?.every((table) => wanted.has(table)))
 }
 
 /** A statement that is longer than the server takes would end the restore in the middle. */
@@ -121,7 +121,9 @@ async function refuseShort(session: Session, parts: readonly Stored[]): Promise<
   throw new JobError(
     'server',
     `${long.path} has a statement of ${long.longest} bytes, and max_allowed_packet of server ${session.server} is ${most}`,
-    { hint: 'nothing was changed: SET GLOBAL max_allowed_packet = 1073741824, then run the restore again' },
+    {
+      hint: 'nothing was changed: SET GLOBAL max_allowed_packet = 1073741824 (where that is forbidden, in the settings of the managed server), then run the restore again',
+    },
   )
 }
 

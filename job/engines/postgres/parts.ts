@@ -64,30 +64,64 @@ function withoutUnheld({ run, contents }: Progress, place: Place): string | unde
 }
 
 function unheldHere(run: TargetRun, place: Place, entries: readonly Entry[]): Entry[] {
-  const lost = unheld(entries, leftOut(place))
-  const names = lost.map(({ schema, name }) => `${schema}.${name}`)
+  const lost = unheld(entries, rowless(place))
+  const names = lost.filter(({ kind }) => kind !== 'COMMENT').map(({ schema, name }) => `${schema}.${name}`)
   if (lost.length > 0)
     run.warn(`left out of database ${place.name}: ${names.join(', ')}, which refer to tables whose rows are left out`)
   return lost
 }
 
-/** Pure: foreign keys that refer to one of these tables. */
+/** A qualified name, in quotes or not. */
+const qualified = String.raw`(?:"(?:[^"]|"")*"|[^\s."(]+)\.(?:"(?:[^"]|"")*"|[^\s."(]+)`
+
+/**
+ * Pure: foreign keys that refer to tables without their rows, or to a table that has one of those as a partition, and what is said of these
+ * keys. Without it pg_restore would end at the key.
+ */
 export function unheld(entries: readonly Entry[], tables: readonly { schema: string; name: string }[]): Entry[] {
-  const keys = new Set(tables.map(({ schema, name }) => JSON.stringify([schema, name])))
-  return entries.filter(({ kind, sql }) => kind === 'FK CONSTRAINT' && keys.has(JSON.stringify(referredBy(sql))))
+  const lacking = new Set(tables.map(({ schema, name }) => `${plain(schema)}.${plain(name)}`))
+  for (let before = -1; before !== lacking.size; ) {
+    before = lacking.size
+    for (const { kind, sql } of entries) {
+      const [, parent = '', part = ''] =
+        (kind === 'TABLE ATTACH' &&
+          matched(sql, `ALTER TABLE (?:ONLY )?(${qualified}) ATTACH PARTITION (${qualified})`)) ||
+        []
+      if (lacking.has(bare(part))) lacking.add(bare(parent))
+    }
+  }
+  const keys = entries.filter(({ kind, sql }) => {
+    const [, to = ''] = (kind === 'FK CONSTRAINT' && matched(sql, `.* REFERENCES (${qualified})`)) || []
+    return lacking.has(bare(to))
+  })
+  const said = keys.map(({ sql }) => {
+    const name = `("(?:[^"]|"")*"|[^\\s"]+)`
+    const [, on, constraint] = matched(sql, `ALTER TABLE (?:ONLY )?(${qualified})\\s+ADD CONSTRAINT ${name}`) ?? []
+    return `COMMENT ON CONSTRAINT ${constraint} ON ${on} IS `
+  })
+  return entries.filter((entry) => keys.includes(entry) || said.some((start) => entry.sql.startsWith(start)))
 }
 
-/** `ALTER TABLE ONLY shop.orders ADD CONSTRAINT x FOREIGN KEY (c) REFERENCES shop.customers(id);`: schema and name behind the word. */
-function referredBy(sql: string): string[] {
-  const name = '(?:"((?:[^"]|"")*)"|([^\\s."(]+))'
-  const found = new RegExp(`.* REFERENCES ${name}\\.${name}`, 's').exec(sql) ?? []
-  const [, quotedSchema, schema = '', quotedTable, table = ''] = found
-  return [quotedSchema?.replaceAll('""', '"') ?? schema, quotedTable?.replaceAll('""', '"') ?? table]
+function matched(sql: string, pattern: string): RegExpExecArray | null {
+  return new RegExp(`^${pattern}`, 's').exec(sql)
 }
 
-/** Tables of the backup whose rows do not come. */
-function leftOut({ facts, wanted }: Place) {
-  return facts.tables.filter((table) => table.part !== null && !wanted.has(tableKey(facts.name, table)))
+/** However a name is quoted, it is the same. */
+function bare(name: string): string {
+  const [schema = '', table = ''] = name.match(/"(?:[^"]|"")*"|[^.]+/g) ?? []
+  return [schema, table]
+    .map((one) => plain(one.startsWith('"') ? one.slice(1, -1).replaceAll('""', '"') : one))
+    .join('.')
+}
+
+/** Its own text, with a point only between two. */
+function plain(name: string): string {
+  return JSON.stringify(name)
+}
+
+/** Tables whose rows do not come: nobody wants them, or the backup has none. */
+function rowless({ facts, wanted }: Place) {
+  return facts.tables.filter((table) => table.part === null || !wanted.has(tableKey(facts.name, table)))
 }
 
 function listOf(entries: readonly Entry[]): string {
@@ -163,18 +197,18 @@ export function neededParts(place: Place, method: Detail['facts']['method']): st
 /** The entries of a part without the rows that are not wanted, and what cannot hold without them; undefined when all are, empty when none is. */
 async function chosenEntries(state: Progress, place: Place, path: string): Promise<string | undefined> {
   const { detail, reader, run } = state
-  const { facts } = place
+  const { facts, wanted } = place
   const inside = facts.tables.filter((table) => table.part === path)
-  const left = leftOut(place).filter((table) => table.part === path)
-  if (left.length === 0) return undefined
-  const alone = detail.facts.method === 'parallel' && path !== facts.parts[1]
-  if (alone && left.length === inside.length) return ''
+  const left = inside.filter((table) => !wanted.has(tableKey(facts.name, table)))
   const skipped = new Set(left.map((table) => table.entry))
   if (detail.facts.method === 'single') {
     const entries = state.contents.get(place) ?? []
     const lost = unheldHere(run, place, entries)
+    if (left.length + lost.length === 0) return undefined
     return listOf(entries.filter((entry) => !skipped.has(entry.id) && !lost.includes(entry)))
   }
+  if (left.length === 0) return undefined
+  if (path !== facts.parts[1] && left.length === inside.length) return ''
   const entries = await readContents(await reader.read(path), path)
   return listOf(entries.filter((entry) => !skipped.has(entry.id)))
 }

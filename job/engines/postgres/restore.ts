@@ -1,11 +1,12 @@
 import { createWriteStream } from 'node:fs'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { Marker, Reader, RestoreStep, TargetRun } from '../../engine.ts'
 import { JobError, textOf } from '../../errors.ts'
 import { inParallel } from '../../io/parallel.ts'
 import { checkParts, stepOf } from '../../io/restores.ts'
+import { scratchFolder } from '../../io/scratch.ts'
 import { type Entry, readContents } from './archive.ts'
 import { drop, empty } from './content.ts'
 import { databaseSql, openDatabase } from './database.ts'
@@ -120,8 +121,7 @@ async function verify({ reader, target, detail: { facts, places } }: Progress) {
 
 async function fetch(state: Progress) {
   const { run, reader, target, detail } = state
-  // named like a worker's: swept by the next one when this process is killed
-  state.folder = await mkdtemp(join(run.staging, `holdfast-${process.pid}-`)).catch((cause) => {
+  state.folder = await scratchFolder(run.staging).catch((cause) => {
     throw new JobError('configuration', `no folder for temporary files can be made in ${run.staging}`, {
       hint: 'name another one with --tmp-dir',
       cause,

@@ -1,10 +1,10 @@
 import { createReadStream, createWriteStream } from 'node:fs'
-import { mkdtemp } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { Reader, TargetRun } from '../../engine.ts'
 import { JobError } from '../../errors.ts'
+import { scratchFolder } from '../../io/scratch.ts'
 import type { Work } from './native.ts'
 import { nodesOf, type Progress, workerOf } from './progress.ts'
 import type { Target } from './values.ts'
@@ -14,8 +14,7 @@ export async function fetch(run: TargetRun, reader: Reader, state: Progress) {
   const { detail } = state
   const parts = run.parts.filter((part) => part.path.startsWith('rondb/'))
   const bytes = run.parts.reduce((sum, part) => sum + part.size, 0)
-  // named like a worker's: swept by the next one when this process is killed
-  state.folder = await mkdtemp(join(run.staging, `holdfast-${process.pid}-`)).catch((cause) => {
+  state.folder = await scratchFolder(run.staging).catch((cause) => {
     throw new JobError('configuration', `${run.at}.staging: the folder ${run.staging} cannot be used`, {
       hint: 'create it, or name another one there or with --tmp-dir',
       cause,

@@ -224,24 +224,31 @@ describe.skipIf(started.some((server) => !server))('PostgreSQL', () => {
     await sql(server, 'DROP DATABASE empty')
   })
 
-  test.each(['parallel', 'single'])(
-    'one table comes back without those that it refers to, by whoever has variables of another server (%s)',
-    async (method) => {
+  test.each([
+    ['parallel', 'the request'],
+    ['single', 'the request'],
+    ['parallel', 'the plan'],
+    ['single', 'the plan'],
+  ])(
+    'one table comes back without those that it refers to, by whoever has variables of another server (%s, of %s)',
+    async (method, chosenBy) => {
       const env = { PGPASSWORD: 'none', PGHOSTADDR: '127.0.0.9', PGSERVICE: 'nowhere', PGSSLMODE: 'verify-full' }
       Object.assign(work.env, env)
       await sql(
         server,
         `CREATE SCHEMA one; CREATE TABLE one."of all" (id int PRIMARY KEY); INSERT INTO one."of all" VALUES (1);
-         CREATE TABLE one.lines (n int PRIMARY KEY, a int REFERENCES one."of all", before int REFERENCES one.lines); INSERT INTO one.lines VALUES (1, 1, NULL), (2, 1, 1)`,
+         CREATE TABLE one.lines (n int PRIMARY KEY, a int REFERENCES one."of all", before int REFERENCES one.lines); INSERT INTO one.lines VALUES (1, 1, NULL), (2, 1, 1);
+         COMMENT ON CONSTRAINT lines_a_fkey ON one.lines IS 'why'`,
       )
-      const only = { include: { databases: ['postgres'] }, globals: false, method }
+      const tables = chosenBy === 'the plan' ? { exclude: { databases: [], tables: ['postgres.one.of all'] } } : {}
+      const only = { include: { databases: ['postgres'] }, globals: false, method, ...tables }
       work.values.backups.lines = { storages: ['local'], sources: [source(server, only)] }
       await succeeds(work.holdfast('backup', 'lines'))
       once('lines', server, {
-        include: { tables: ['postgres.one.lines'] },
+        ...(chosenBy === 'the plan' ? {} : { include: { tables: ['postgres.one.lines'] } }),
         rename: [{ from: 'postgres', to: 'lines_copy' }],
       })
-      const { summary } = await succeeds(work.holdfast('restore', 'once', '--token', method))
+      const { summary } = await succeeds(work.holdfast('restore', 'once', '--token', `${method} ${chosenBy}`))
       for (const name of Object.keys(env)) delete work.env[name]
       expect(summary.warnings).toContainEqual(
         expect.stringContaining('left out of database lines_copy: one.lines lines_a_fkey, which refer'),

@@ -6,7 +6,7 @@ import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { readAll } from '../../storage.ts'
-import { openStorage, overlapOf, StorageValues, storageKinds } from '../../storages/index.ts'
+import { isSamePlace, openStorage, StorageValues, storageKinds } from '../../storages/index.ts'
 
 const valid = 'age15qkw4vchk87slqc30jaxt4fuqe9g829dwahgw9tnyqy58tpej4nst8rcfx'
 
@@ -91,32 +91,39 @@ describe('storage values', () => {
 describe('a place', () => {
   const config = { secret: 'rclone' }
   const folder = (path: string, claim?: string) => ({ filesystem: { path, ...(claim ? { claim } : {}) } })
-  const bucket = (prefix?: string, endpoint?: string) => ({ s3: { bucket: 'b', prefix, endpoint } })
+  const bucket = (prefix?: string, endpoint?: string, more: object = {}) => ({
+    s3: { bucket: 'b', prefix, endpoint, ...more },
+  })
+  const as = (secret: string) => ({ credentials: { secret } })
   const remote = (path?: string, name = 'b2') => ({ rclone: { remote: name, path, config } })
 
-  test.each<[object, object, ReturnType<typeof overlapOf>]>([
-    [folder('/x'), folder('/x/'), 'same'],
-    [folder('/x'), folder('/y/../x/.'), 'same'],
-    [folder('/x'), folder('/x//y'), 'inside'],
-    [folder('/x/y'), folder('/x'), 'around'],
-    [folder('/x'), folder('/'), 'around'],
-    [folder('/x'), folder('/xy'), undefined],
-    [folder('x', 'disk'), folder('/x', 'disk'), 'same'],
-    [folder('/x', 'disk'), folder('/x', 'other'), undefined],
-    [folder('/x', 'disk'), folder('/x'), undefined],
-    [bucket(), bucket('/'), 'same'],
-    [bucket('prod'), bucket('/prod/'), 'same'],
-    [bucket(), bucket('prod'), 'inside'],
-    [bucket('prod'), bucket('test'), undefined],
-    [bucket('prod'), bucket('prod-2'), undefined],
-    [bucket('prod', 'https://minio:9000'), bucket('prod', 'https://minio:9000/'), 'same'],
-    [bucket('prod', 'https://minio:9000'), bucket('prod'), undefined],
-    [remote('a/b'), remote('/a/b/'), 'same'],
-    [remote(), remote('a'), 'inside'],
-    [remote('a'), remote('a', 'other'), undefined],
-    [folder('/b'), bucket(), undefined],
-  ])('%j and %j: %s', (one, other, overlap) => {
-    expect(overlapOf(StorageValues.parse(one), StorageValues.parse(other))).toBe(overlap)
+  test.each<[object, object, boolean]>([
+    [folder('/x'), folder('/x/'), true],
+    [folder('/x'), folder('/y/../x/.'), true],
+    [folder('/x'), folder('/x//y'), false],
+    [folder('/x/y'), folder('/x'), false],
+    [folder('/x'), folder('/'), false],
+    [folder('/x'), folder('/xy'), false],
+    [folder('x', 'disk'), folder('/x', 'disk'), true],
+    [folder('/x', 'disk'), folder('/x', 'other'), false],
+    [folder('/x', 'disk'), folder('/x'), false],
+    [bucket(), bucket('/'), true],
+    [bucket('prod'), bucket('/prod/'), true],
+    [bucket(), bucket('prod'), false],
+    [bucket('prod'), bucket('test'), false],
+    [bucket('prod'), bucket('prod-2'), false],
+    [bucket('prod', 'https://s3:9000'), bucket('prod', 'https://s3:9000/'), true],
+    [bucket('prod', 'https://s3:9000'), bucket('prod'), false],
+    [remote('a/b'), remote('/a/b/'), true],
+    [remote(), remote('a'), false],
+    [remote('a'), remote('a', 'other'), false],
+    [folder('/b'), bucket(), false],
+    [bucket('a', undefined, as('x')), bucket('a', undefined, as('x')), true],
+    [bucket('a', undefined, as('x')), bucket('a', undefined, as('y')), false],
+    [bucket('a', undefined, { region: 'eu' }), bucket('a', undefined, { region: 'cn' }), false],
+    [bucket('a/b'), bucket('a//b'), false],
+  ])('%j and %j: %s', (one, other, same) => {
+    expect(isSamePlace(StorageValues.parse(one), StorageValues.parse(other))).toBe(same)
   })
 })
 

@@ -27,3 +27,17 @@ test.each<[string, string, string, boolean]>([
     refers ? [constraint] : [],
   )
 })
+
+test('what is said of such a key goes with it, and keys to the parents of a partition go, too', () => {
+  const attach = entry(
+    'TABLE ATTACH',
+    'ALTER TABLE ONLY shop.events ATTACH PARTITION shop."of 2023" FOR VALUES IN (1);\n',
+  )
+  const above = entry('TABLE ATTACH', 'ALTER TABLE ONLY shop.all_events ATTACH PARTITION shop.events DEFAULT;\n')
+  const key = foreignKey('shop.all_events(id)')
+  const comment = entry('COMMENT', "COMMENT ON CONSTRAINT x ON shop.orders IS 'why';\n\n\n")
+  const other = entry('COMMENT', "COMMENT ON CONSTRAINT x ON shop.orders2 IS 'why';\n")
+  const all = [attach, above, key, comment, other]
+  expect(unheld(all, [{ schema: 'shop', name: 'of 2023' }])).toEqual([key, comment])
+  expect(unheld(all, [{ schema: 'shop', name: 'of 2024' }])).toEqual([])
+})
