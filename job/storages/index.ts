@@ -60,7 +60,7 @@ function normal(values: StorageValues): unknown[] {
   const place = placed(values)
   const folder = place.at(-1) ?? ''
   const rest = place.slice(0, -1)
-  if (values.s3) return [...rest, values.s3.region, values.s3.credentials, folder.replace(/^\/+|\/+$/g, '')]
+  if (values.s3) return [...place, values.s3.region, values.s3.credentials]
   return [...rest, posix.normalize(`/${folder}`).replace(/\/$/, '')]
 }
 

@@ -291,6 +291,11 @@ const ddlHint =
 
 function factsOf({ source, checked, parts }: Work, { consistency, counts }: Found): MysqlFacts {
   const { chosen, listing } = checked
+  const here = new Set(chosen.tables.map(keyOf))
+  const leftOut = Map.groupBy(
+    listing.tables.filter((table) => !here.has(keyOf(table))),
+    (table) => table.database,
+  )
   return {
     method: source.method,
     consistency,
@@ -302,13 +307,8 @@ function factsOf({ source, checked, parts }: Work, { consistency, counts }: Foun
     objects: chosen.objects.map((database) => ({
       database,
       ...(listing.objects.get(database) ?? { views: [], routines: 0, triggers: 0, events: 0 }),
-      without: leftOut(listing.tables, chosen.tables, database),
+      without: (leftOut.get(database) ?? []).map(({ name }) => name),
     })),
     parts,
   }
-}
-
-function leftOut(all: readonly Table[], chosen: readonly Table[], database: string): string[] {
-  const keys = new Set(chosen.map(keyOf))
-  return all.filter((table) => table.database === database && !keys.has(keyOf(table))).map(({ name }) => name)
 }

@@ -43,12 +43,7 @@ export async function examine(run: SourceRun): Promise<Checked> {
     const markers = await readMarkers(session)
     refuseUnfinished(markers, `server ${login.server}`)
     const listing = await list(session, server)
-    const { tables, objects } = select({
-      ...listing,
-      values: source,
-      at: run.at,
-      from: `server ${login.server}`,
-    })
+    const { tables, objects } = select({ ...listing, values: source, at: run.at, from: `server ${login.server}` })
     const databases = [...new Set([...objects, ...tables.map((table) => table.database)])].sort()
     const chosen = { databases, tables, objects }
     warnOfLimits({ run, server, tables })

@@ -92,17 +92,17 @@ export class Inserts {
   }
 
   private begin(head: Buffer): void {
+    Object.assign(this, { head, counted: 0, longestYet: 0, written: 0, open: false, begins: false })
     Object.assign(this, {
-      head,
-      counted: 0,
-      longestYet: 0,
-      written: 0,
-      open: false,
-      begins: false,
       phase: 'begin',
       kinds: [],
+      out: output,
+      header: 0,
+      headerBytes: 0,
+      left: 0,
+      continued: false,
+      gathered: undefined,
     })
-    Object.assign(this, { out: output, header: 0, headerBytes: 0, left: 0, continued: false, gathered: undefined })
   }
 
   private take(chunk: Buffer): void {

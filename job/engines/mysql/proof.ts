@@ -81,14 +81,17 @@ export async function compareObjects(
   for (const { database, ...wanted } of facts.objects.filter((one) => selection.objects.includes(one.database))) {
     const whole = selection.whole.includes(database)
     const found = objects.get(database) ?? { views: [], routines: 0, triggers: 0, events: 0 }
-    const pairs = [
-      ...(whole ? ([['views', wanted.views.length, found.views.length]] as const) : []),
+    const always = [
       ['routines', wanted.routines, found.routines],
-      ...(whole ? ([['triggers', wanted.triggers, found.triggers]] as const) : []),
       ['events', wanted.events, found.events],
     ] as const
-    const lacking = whole ? [] : wanted.views.filter((name) => !found.views.includes(name))
-    if (lacking.length > 0)
+    const ofTables = [
+      ['views', wanted.views.length, found.views.length],
+      ['triggers', wanted.triggers, found.triggers],
+    ] as const
+    const pairs = whole ? [...ofTables, ...always] : always
+    const lacking = wanted.views.filter((name) => !found.views.includes(name))
+    if (!whole && lacking.length > 0)
       run.warn(`views of database ${database} were left out with their tables: ${lacking.join(', ')}`)
     for (const [what, before, now] of pairs)
       if (before !== now) wrong.push(`database ${database} has ${now} ${what} instead of ${before}`)

@@ -164,7 +164,7 @@ async function data(run: TargetRun, reader: Reader) {
   const sizeOf = ({ path }: Stored) => size.get(path) ?? size.get(`${path}.zst`) ?? 0
   const parts = partsOf(run, 'data', 'dump').sort((a, b) => sizeOf(b) - sizeOf(a))
   const wanted = wantedOf(run)
-  const leftOut = leftOutOf(run)
+  const leftOut = new Set([...leftOutOf(run).values()].flat())
   await inParallel(parts, parallel, (part) =>
     load({ run, reader, part, wanted, ...(part.kind === 'dump' ? { leftOut } : {}) }),
   )
@@ -176,8 +176,8 @@ async function data(run: TargetRun, reader: Reader) {
 /** Triggers, routines, then views, which may call them. Of databases that tables are left out of, what needs those is left out. */
 async function objects(run: TargetRun, reader: Reader) {
   const parts = [...partsOf(run, 'triggers'), ...partsOf(run, 'routines'), ...partsOf(run, 'views')]
-  for (const part of parts)
-    await load({ run, reader, part, wanted: wantedOf(run), leftOut: leftOutOf(run, part.database) })
+  const [wanted, left] = [wantedOf(run), leftOutOf(run)]
+  for (const part of parts) await load({ run, reader, part, wanted, leftOut: new Set(left.get(part.database ?? '')) })
   return { parts: parts.length }
 }
 
@@ -198,16 +198,14 @@ async function prove(run: TargetRun) {
   return { ...state.proved }
 }
 
-/** Tables that the plan or this request leaves out of databases whose views and triggers come: of one, or of all. */
-function leftOutOf(run: TargetRun, database?: string): ReadonlySet<string> {
+/** Tables that the plan or this request leaves out, by the databases whose views and triggers come all the same. */
+function leftOutOf(run: TargetRun): Map<string, string[]> {
   const { facts, selection } = detailOf(run)
   const comes = new Set(selection.tables.map(keyOf))
-  const some = selection.objects.filter((one) => !selection.whole.includes(one) && one === (database ?? one))
-  const here = facts.tables.filter((table) => some.includes(table.database)).map(keyOf)
-  const never = facts.objects
-    .filter((one) => some.includes(one.database))
-    .flatMap((one) => one.without.map((name) => keyOf({ database: one.database, name })))
-  return new Set([...here.filter((key) => !comes.has(key)), ...never])
+  const never = facts.objects.flatMap(({ database, without }) => without.map((name) => ({ database, name })))
+  const some = new Set(selection.objects).difference(new Set(selection.whole))
+  const lacking = [...facts.tables, ...never].filter((table) => some.has(table.database) && !comes.has(keyOf(table)))
+  return new Map([...Map.groupBy(lacking, ({ database }) => database)].map(([name, all]) => [name, all.map(keyOf)]))
 }
 
 /** Pure: what of a part this request brings. Events come later, by themselves. */

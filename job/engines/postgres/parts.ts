@@ -71,52 +71,57 @@ function unheldHere(run: TargetRun, place: Place, entries: readonly Entry[]): En
   return lost
 }
 
-/** A qualified name, in quotes or not. */
-const qualified = String.raw`(?:"(?:[^"]|"")*"|[^\s."(]+)\.(?:"(?:[^"]|"")*"|[^\s."(]+)`
+/** A name, and a qualified one, in quotes or not. */
+const name = String.raw`(?:"(?:[^"]|"")*"|[^\s."(]+)`
+const qualified = String.raw`${name}\.${name}`
+const attaching = new RegExp(`^ALTER TABLE (?:ONLY )?(${qualified}) ATTACH PARTITION (${qualified})`)
+const referring = new RegExp(`^.* REFERENCES (${qualified})`, 's')
+const constraining = new RegExp(String.raw`^ALTER TABLE (?:ONLY )?(${qualified})\s+ADD CONSTRAINT (${name})`)
 
 /**
  * Pure: foreign keys that refer to tables without their rows, or to a table that has one of those as a partition, and what is said of these
  * keys. Without it pg_restore would end at the key.
  */
 export function unheld(entries: readonly Entry[], tables: readonly { schema: string; name: string }[]): Entry[] {
-  const lacking = new Set(tables.map(({ schema, name }) => `${plain(schema)}.${plain(name)}`))
-  for (let before = -1; before !== lacking.size; ) {
-    before = lacking.size
-    for (const { kind, sql } of entries) {
-      const [, parent = '', part = ''] =
-        (kind === 'TABLE ATTACH' &&
-          matched(sql, `ALTER TABLE (?:ONLY )?(${qualified}) ATTACH PARTITION (${qualified})`)) ||
-        []
-      if (lacking.has(bare(part))) lacking.add(bare(parent))
-    }
-  }
+  if (tables.length === 0) return []
+  const lacking = withParents(entries, new Set(tables.map(({ schema, name }) => keyOf(schema, name))))
   const keys = entries.filter(({ kind, sql }) => {
-    const [, to = ''] = (kind === 'FK CONSTRAINT' && matched(sql, `.* REFERENCES (${qualified})`)) || []
-    return lacking.has(bare(to))
+    const to = kind === 'FK CONSTRAINT' && referring.exec(sql)?.[1]
+    return to && lacking.has(bare(to))
   })
   const said = keys.map(({ sql }) => {
-    const name = `("(?:[^"]|"")*"|[^\\s"]+)`
-    const [, on, constraint] = matched(sql, `ALTER TABLE (?:ONLY )?(${qualified})\\s+ADD CONSTRAINT ${name}`) ?? []
+    const [, on, constraint] = constraining.exec(sql) ?? []
     return `COMMENT ON CONSTRAINT ${constraint} ON ${on} IS `
   })
-  return entries.filter((entry) => keys.includes(entry) || said.some((start) => entry.sql.startsWith(start)))
+  const isSaid = ({ kind, sql }: Entry) => kind === 'COMMENT' && said.some((start) => sql.startsWith(start))
+  return entries.filter((entry) => keys.includes(entry) || isSaid(entry))
 }
 
-function matched(sql: string, pattern: string): RegExpExecArray | null {
-  return new RegExp(`^${pattern}`, 's').exec(sql)
+/** These tables, and all that have one of them as a partition, over any number of levels. */
+function withParents(entries: readonly Entry[], tables: ReadonlySet<string>): ReadonlySet<string> {
+  const attached = entries.flatMap(({ kind, sql }) => {
+    const [, parent, part] = (kind === 'TABLE ATTACH' && attaching.exec(sql)) || []
+    return parent && part ? [{ parent: bare(parent), part: bare(part) }] : []
+  })
+  const all = new Set(tables)
+  for (let before = -1; before !== all.size; ) {
+    before = all.size
+    for (const { parent, part } of attached) if (all.has(part)) all.add(parent)
+  }
+  return all
 }
 
 /** However a name is quoted, it is the same. */
-function bare(name: string): string {
-  const [schema = '', table = ''] = name.match(/"(?:[^"]|"")*"|[^.]+/g) ?? []
-  return [schema, table]
-    .map((one) => plain(one.startsWith('"') ? one.slice(1, -1).replaceAll('""', '"') : one))
-    .join('.')
+function bare(text: string): string {
+  const names = text.match(/"(?:[^"]|"")*"|[^.]+/g) ?? []
+  const [schema = '', table = ''] = names.map((one) =>
+    one.startsWith('"') ? one.slice(1, -1).replaceAll('""', '"') : one,
+  )
+  return keyOf(schema, table)
 }
 
-/** Its own text, with a point only between two. */
-function plain(name: string): string {
-  return JSON.stringify(name)
+function keyOf(schema: string, table: string): string {
+  return JSON.stringify([schema, table])
 }
 
 /** Tables whose rows do not come: nobody wants them, or the backup has none. */
