@@ -2,11 +2,12 @@
 # The chart in the scenarios: installing, changing and removing a release.
 # shellcheck disable=SC2154 # run sets work and the images
 
-# Values come on standard input and are kept for `upgrade`.
+# Values come on standard input and are kept for `upgrade`; the release is noted in a file, since the end of a pipe has a shell
+# of its own.
 install() { # NAMESPACE RELEASE [FLAG...]
   local values=$work/$1-$2.yaml
   cat >"$values"
-  releases+=("$1 $2")
+  echo "$1 $2" >>"$work/releases"
   helm_ install "$2" chart --namespace "$1" --values "$values" "${@:3}" >/dev/null
 }
 
