@@ -52,58 +52,92 @@ export async function walkArchive(source: Readable, { what, kind }: Kind): Promi
 
 type Document = Record<string, unknown>
 
-/** Takes an archive piece by piece. */
-function archiveWalker(parse: (bytes: Uint8Array) => Document, { what, kind }: Kind) {
-  let expects: 'magic' | 'prelude' | 'header' | 'documents' = 'magic'
-  let held: Buffer = Buffer.alloc(0)
-  let skip = 0
-  const named = new Map<string, Archived>()
-  const seen = new Map<string, { documents: number; ended: boolean }>()
-  const oplog = countOplog()
-  let current = { documents: 0, ended: false }
-  let inOplog = false
-  let hasOplog = false
+/** Where an archive is: before all, in the description of its collections, before a piece of one, in its documents. */
+type Place = 'magic' | 'prelude' | 'header' | 'documents'
 
-  function write(chunk: Buffer): void {
-    const data = held.length > 0 ? Buffer.concat([held, chunk]) : chunk
+/** What is told of an archive as it is read; `at` is where it begins in what was taken last. */
+interface Frames {
+  /** What was there until now ends. */
+  mark(place: Place, at: number): void
+  /** One of a collection: false to have it whole, which ends in `document`. */
+  passes(): boolean
+  document(bytes: Buffer, place: Place, at: number): void
+}
+
+/** Finds documents and ends of an archive in the pieces it comes in. */
+function frameReader(frames: Frames, broken: (how: string) => JobError) {
+  let place: Place = 'magic'
+  let held: Buffer = Buffer.alloc(0)
+  /** Of a document that began in an earlier piece. */
+  let skip = 0
+
+  /** The chunk with what was left of those before it. It is lent: it must not be kept. */
+  function joined(chunk: Buffer): Buffer {
+    return held.length > 0 ? Buffer.concat([held, chunk]) : chunk
+  }
+
+  /** Reads what `joined` gave, and says how far that went. */
+  function read(data: Buffer): number {
     let at = Math.min(skip, data.length)
     skip -= at
     while (data.length - at >= 4) {
       const size = data.readInt32LE(at)
-      if (size === terminator || expects === 'magic') {
-        mark(size)
+      if (size === terminator || place === 'magic') {
+        mark(size, at)
         at += 4
         continue
       }
       if (size < 5 || size > largest) throw broken(`has a document of ${size} bytes`)
-      if (expects === 'documents' && !inOplog) {
-        current.documents++
+      if (place === 'documents' && frames.passes()) {
         const inside = Math.min(size, data.length - at)
         skip = size - inside
         at += inside
         continue
       }
       if (data.length - at < size) break
-      document(parse(data.subarray(at, at + size)))
+      frames.document(data.subarray(at, at + size), place, at)
       at += size
+      if (place === 'header') place = 'documents'
     }
-    // the chunk is lent
     held = Buffer.from(data.subarray(at))
+    return at
   }
 
-  function mark(value: number): void {
-    if (expects === 'magic') {
-      if (value !== magic) throw broken('is no archive of mongodump')
-      expects = 'prelude'
-      return
-    }
-    if (expects === 'header') throw broken('has an end where a collection should begin')
-    expects = 'header'
+  function mark(value: number, at: number): void {
+    if (place === 'magic' && value !== magic) throw broken('is no archive of mongodump')
+    if (place === 'header') throw broken('has an end where a collection should begin')
+    frames.mark(place, at)
+    place = place === 'magic' ? 'prelude' : 'header'
   }
 
-  function document(fields: Document): void {
-    if (expects === 'prelude') describe(fields)
-    else if (expects === 'documents') oplog.add(fields)
+  function end(): void {
+    if (place === 'magic') throw broken('is empty')
+    if (held.length > 0 || skip > 0 || place !== 'header') throw broken('ends in the middle')
+  }
+
+  return { joined, read, end }
+}
+
+/** Takes an archive piece by piece. */
+function archiveWalker(parse: (bytes: Uint8Array) => Document, { what, kind }: Kind) {
+  const named = new Map<string, Archived>()
+  const seen = new Map<string, { documents: number; ended: boolean }>()
+  const oplog = countOplog()
+  let current = { documents: 0, ended: false }
+  let inOplog = false
+  let hasOplog = false
+  const reader = frameReader({ mark: () => {}, passes, document }, broken)
+
+  function passes(): boolean {
+    if (inOplog) return false
+    current.documents++
+    return true
+  }
+
+  function document(bytes: Buffer, place: Place): void {
+    const fields = parse(bytes)
+    if (place === 'prelude') describe(fields)
+    else if (place === 'documents') oplog.add(fields)
     else begin(fields)
   }
 
@@ -117,7 +151,6 @@ function archiveWalker(parse: (bytes: Uint8Array) => Document, { what, kind }: K
     current = entry
     inOplog = db === '' && collection === 'oplog'
     hasOplog ||= inOplog
-    expects = 'documents'
   }
 
   /** The first document of the prelude is the archive's own. */
@@ -135,8 +168,7 @@ function archiveWalker(parse: (bytes: Uint8Array) => Document, { what, kind }: K
   }
 
   function end(): void {
-    if (expects === 'magic') throw broken('is empty')
-    if (held.length > 0 || skip > 0 || expects !== 'header') throw broken('ends in the middle')
+    reader.end()
     for (const [name, { ended }] of seen) if (!ended) throw broken(`has no end of ${name}`)
     for (const one of named.values()) {
       if (one.type !== 'view' && !dataOf(one)) throw broken(`lacks ${one.database}.${one.name}`)
@@ -166,7 +198,7 @@ function archiveWalker(parse: (bytes: Uint8Array) => Document, { what, kind }: K
     return new JobError(kind, `${what} ${how}`, { hint })
   }
 
-  return { write, end, contents }
+  return { write: (chunk: Buffer) => void reader.read(reader.joined(chunk)), end, contents }
 }
 
 /**
@@ -181,48 +213,37 @@ export async function withoutCollections(
   return lending(kept(), source)
 
   async function* kept(): AsyncGenerator<Buffer> {
-    let expects: 'magic' | 'prelude' | 'header' | 'documents' = 'magic'
-    let held: Buffer = Buffer.alloc(0)
-    /** Of a document that began in an earlier piece. */
-    let skip = 0
+    let data: Buffer = Buffer.alloc(0)
     let keep = true
-    for await (const chunk of piecesOf(source)) {
-      const data = held.length > 0 ? Buffer.concat([held, chunk]) : chunk
-      let from = 0
-      let at = Math.min(skip, data.length)
-      skip -= at
-      const runs: Buffer[] = []
-      /** What comes next is kept or not. */
-      const turn = (to: boolean) => {
-        if (keep && !to) runs.push(data.subarray(from, at))
-        if (!keep && to) from = at
-        keep = to
-      }
-      while (data.length - at >= 4) {
-        const size = data.readInt32LE(at)
-        if (expects === 'magic' || size === terminator) {
-          if (expects === 'prelude') turn(true)
-          expects = expects === 'magic' ? 'prelude' : 'header'
-          at += 4
-          continue
-        }
-        if (size < 5 || size > largest) throw new JobError('verification', `an archive has a document of ${size} bytes`)
-        if (expects === 'documents') {
-          const inside = Math.min(size, data.length - at)
-          skip = size - inside
-          at += inside
-          continue
-        }
-        if (data.length - at < size) break
-        const { db = '', collection = '' } = BSON.deserialize(data.subarray(at, at + size))
-        turn(!leftOut({ db, collection }))
-        at += size
-        if (expects === 'header') expects = 'documents'
-      }
-      if (keep && at > from) runs.push(data.subarray(from, at))
-      yield* runs
-      held = Buffer.from(data.subarray(at))
+    let from = 0
+    let runs: Buffer[] = []
+    const turn = (to: boolean, at: number) => {
+      if (keep && !to) runs.push(data.subarray(from, at))
+      if (!keep && to) from = at
+      keep = to
     }
-    if (keep) yield held
+    const reader = frameReader(
+      {
+        mark: (place, at) => {
+          if (place === 'prelude') turn(true, at)
+        },
+        passes: () => true,
+        document: (bytes, _, at) => {
+          const { db = '', collection = '' } = BSON.deserialize(bytes)
+          turn(!leftOut({ db, collection }), at)
+        },
+      },
+      (how) =>
+        new JobError('verification', `an archive ${how}`, { hint: 'the backup is damaged: restore another one' }),
+    )
+    for await (const chunk of piecesOf(source)) {
+      data = reader.joined(chunk)
+      from = 0
+      const end = reader.read(data)
+      if (keep && end > from) runs.push(data.subarray(from, end))
+      yield* runs
+      runs = []
+    }
+    reader.end()
   }
 }
