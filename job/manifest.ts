@@ -80,16 +80,23 @@ export const Manifest = z.object({
 })
 export type Manifest = z.infer<typeof Manifest>
 
-/** The hint to a manifest that is not what was written. */
-export const damaged = 'it was damaged or edited: restore another backup, or from another storage'
+/** It is not what was written. One of a later format, or that somebody else signed, is not damaged. */
+export class ManifestDamaged extends JobError {
+  constructor(message: string, cause?: unknown) {
+    super('verification', message, {
+      hint: 'it was damaged or edited: restore another backup, or from another storage',
+      cause,
+    })
+  }
+}
 
-/** Reads a stored manifest. Throws `verification` on anything but a manifest of a known format. */
+/** Reads a stored manifest. Throws `verification` on anything but a manifest of a known format, `ManifestDamaged` where that is why. */
 export function parseManifest(bytes: Buffer, where: string): Manifest {
   let json: unknown
   try {
     json = JSON.parse(bytes.toString('utf8'))
   } catch (cause) {
-    throw new JobError('verification', `${where} is not JSON`, { hint: damaged, cause })
+    throw new ManifestDamaged(`${where} is not JSON`, cause)
   }
   const format = (json as { format?: unknown } | null)?.format
   if (typeof format === 'number' && format > Math.max(...formats)) {
@@ -102,14 +109,11 @@ export function parseManifest(bytes: Buffer, where: string): Manifest {
     )
   }
   const parsed = Manifest.safeParse(json)
-  if (!parsed.success)
-    throw new JobError('verification', `${where} is no manifest: ${textOf(z.prettifyError(parsed.error))}`, {
-      hint: damaged,
-    })
+  if (!parsed.success) throw new ManifestDamaged(`${where} is no manifest: ${textOf(z.prettifyError(parsed.error))}`)
   // as it was stored: what a later version added to it is signed as well
   const { signature, ...signed } = json as Manifest
   if (signature === undefined || isSignatureOf(signature, signed)) return parsed.data
-  throw new JobError('verification', `${where} is not what ${signature.key} signed`, { hint: damaged })
+  throw new ManifestDamaged(`${where} is not what ${signature.key} signed`)
 }
 
 /** The same manifest, signed. */

@@ -2,7 +2,7 @@ import { type Catalog, openCatalog } from '../catalog/catalog.ts'
 import { folderKey, manifestKey } from '../catalog/layout.ts'
 import { JobError } from '../errors.ts'
 import { inParallel } from '../io/parallel.ts'
-import { damaged, type Part } from '../manifest.ts'
+import { ManifestDamaged, type Part } from '../manifest.ts'
 import { isMissing } from '../storage.ts'
 import type { Job } from './job.ts'
 import { fitting, type Held, type Looking } from './missing.ts'
@@ -53,8 +53,7 @@ async function judge(job: Job, { id, catalog, from }: Judging): Promise<Unjudged
     job.signal.throwIfAborted()
     if (isMissing(error)) return undefined
     if (!(error instanceof JobError)) throw error
-    const isDamaged = error.kind === 'verification' && error.hint === damaged
-    const hint = isDamaged ? afresh({ id, catalog, from }) : error.hint
+    const hint = error instanceof ManifestDamaged ? afresh({ id, catalog, from }) : error.hint
     const { kind, message, retryable } = error
     return { id, to: catalog.storage.name, error: new JobError(kind, message, { hint, retryable, cause: error }) }
   }
