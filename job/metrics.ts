@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { Credentials, Tls } from './io/connection.ts'
 import type { Gauge } from './io/exposition.ts'
 import type { Summary } from './io/report.ts'
+import { httpUrl } from './urls.ts'
 
 /** What runs tell Prometheus: where it is sent, and what it says. docs/metrics.md tells how to read it. */
 
@@ -15,9 +16,7 @@ const labelName = z
 
 const Pushgateway = z
   .strictObject({
-    url: z
-      .string()
-      .regex(/^https?:\/\//, 'must begin with http:// or https://')
+    url: httpUrl
       .refine(isAddress, 'is the address alone: without an account, a question mark, # or /metrics')
       .describe('address of the gateway'),
     credentials: Credentials.optional().describe('account of a gateway that asks for one (HTTP basic authentication)'),

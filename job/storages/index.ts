@@ -7,7 +7,7 @@ import { filesystem } from './filesystem.ts'
 import type { OpenContext } from './kind.ts'
 import { rclone } from './rclone-values.ts'
 import { retrying } from './retrying.ts'
-import { s3 } from './s3-values.ts'
+import { regionOf, s3 } from './s3-values.ts'
 
 export type { OpenContext, StorageKind } from './kind.ts'
 
@@ -60,7 +60,10 @@ function normal(values: StorageValues): unknown[] {
   const place = placed(values)
   const folder = place.at(-1) ?? ''
   const rest = place.slice(0, -1)
-  if (values.s3) return [...place, values.s3.region, values.s3.credentials]
+  if (values.s3) {
+    const { endpoint, credentials } = values.s3
+    return [...place.with(1, endpoint ? new URL(endpoint).href : ''), regionOf(values.s3), credentials]
+  }
   return [...rest, posix.normalize(`/${folder}`).replace(/\/$/, '')]
 }
 

@@ -3,7 +3,7 @@ import { Agent as HttpsAgent } from 'node:https'
 import type { ExternalPlace } from '../storage.ts'
 import { given } from './given.ts'
 import type { OpenContext } from './kind.ts'
-import type { S3Options } from './s3-values.ts'
+import { regionOf, type S3Options } from './s3-values.ts'
 import { trusted } from './tls.ts'
 
 /** The values as the SDK's settings; without the SDK, which only s3.ts imports. */
@@ -13,7 +13,7 @@ export function settingsOf(options: S3Options, context: OpenContext) {
   return {
     ...given({
       endpoint,
-      region: options.region ?? (endpoint && 'us-east-1'),
+      region: regionOf(options),
       credentials: refreshed(options, context),
     }),
     forcePathStyle: options.forcePathStyle ?? endpoint !== undefined,
@@ -69,13 +69,13 @@ export function credentialsOf({ credentials }: S3Options, { at, secret }: OpenCo
 
 /** What a database has to be told to find and use the same bucket by itself. */
 export function externalPlaceOf(options: S3Options, context: OpenContext, prefix: string): ExternalPlace {
-  const { bucket, endpoint, region, sse, kmsKeyId, storageClass } = options
+  const { bucket, endpoint, sse, kmsKeyId, storageClass } = options
   return {
     kind: 's3',
     bucket,
     prefix,
     forcePathStyle: options.forcePathStyle ?? endpoint !== undefined,
-    ...given({ endpoint, region: region ?? (endpoint && 'us-east-1'), sse, kmsKeyId, storageClass }),
+    ...given({ endpoint, region: regionOf(options), sse, kmsKeyId, storageClass }),
     ...given({ credentials: credentialsOf(options, context) }),
   }
 }

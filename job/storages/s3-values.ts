@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { httpUrl } from '../urls.ts'
 import type { StorageKind } from './kind.ts'
 import { ServerTls } from './tls.ts'
 
@@ -9,11 +10,9 @@ const schema = z
     bucket: z.string().min(1).describe('Bucket; it must exist'),
     prefix: z.string().optional().describe('Folder in the bucket under which everything is kept'),
     region: z.string().min(1).optional().describe('Region of the bucket; with an endpoint, us-east-1 unless told'),
-    endpoint: z
-      .string()
-      .regex(/^https?:\/\//, 'must begin with http:// or https://')
+    endpoint: httpUrl
       .optional()
-      .describe('URL of an S3 server that is not AWS, with its port: https://minio.example.org:9000'),
+      .describe('URL of an S3 server that is not AWS, with its port: https://s3.example.org:9000'),
     forcePathStyle: z
       .boolean()
       .optional()
@@ -97,6 +96,11 @@ const schema = z
     message: 'needs sse: aws:kms or aws:kms:dsse',
   })
 export type S3Options = z.output<typeof schema>
+
+/** Servers that are not AWS take any, and most call their own so. */
+export function regionOf({ region, endpoint }: Pick<S3Options, 'region' | 'endpoint'>): string | undefined {
+  return region ?? (endpoint === undefined ? undefined : 'us-east-1')
+}
 
 /** A bucket of AWS or of any server that speaks S3. The SDK costs 90 MiB: it is loaded when a storage is opened. */
 export const s3: StorageKind<typeof schema> = {

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { Credentials, secretName, Tls } from '../../io/connection.ts'
+import { httpUrl } from '../../urls.ts'
 
 const database = z.string().min(1)
 const table = z.string().regex(/^[^.]+\.[^.]+\.[^.]+$/, 'a table is database.schema.table')
@@ -20,9 +21,7 @@ const server = {
     .enum(['credentials', 'implicit'])
     .default('credentials')
     .describe("how the nodes log in to the bucket: with the storage's credentials, or with what their machines may"),
-  storageEndpoint: z
-    .string()
-    .regex(/^https?:\/\//, 'must begin with http:// or https://')
+  storageEndpoint: httpUrl
     .optional()
     .describe('URL of the S3 server as the nodes reach it, when that is another than ours'),
 }

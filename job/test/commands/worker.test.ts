@@ -90,7 +90,7 @@ test.each<[string, object, boolean]>([
   ['the prefix written otherwise', { s3: { bucket: 'b', prefix: '/prod/' } }, true],
   ['another prefix', { s3: { bucket: 'b', prefix: 'test' } }, false],
   ['another bucket', { s3: { bucket: 'c', prefix: 'prod' } }, false],
-  ['another server', { s3: { bucket: 'b', prefix: 'prod', endpoint: 'https://minio:9000' } }, false],
+  ['another server', { s3: { bucket: 'b', prefix: 'prod', endpoint: 'https://s3:9000' } }, false],
   ['another kind of storage', { filesystem: { path: '/b' } }, false],
 ])('a plan of the same name with %s has the same owner or not', (_, main, same) => {
   const owner = (values: object) =>

@@ -239,7 +239,7 @@ describe('the values', () => {
     ),
     wrong(
       'an endpoint without a scheme',
-      (v) => (v.storages.s3 = { s3: { bucket: 'b', endpoint: 'minio:9000' } }),
+      (v) => (v.storages.s3 = { s3: { bucket: 'b', endpoint: 's3:9000' } }),
       'storages.s3.s3.endpoint: must begin with http',
     ),
     wrong(

@@ -45,8 +45,8 @@ describe('the URL of the bucket', () => {
     [
       'names the server as the nodes reach it',
       place,
-      { storageAccess: 'implicit', storageEndpoint: 'http://minio:9000' },
-      'AUTH=implicit&AWS_ENDPOINT=http%3A%2F%2Fminio%3A9000&AWS_REGION=us-east-1&AWS_USE_PATH_STYLE=true',
+      { storageAccess: 'implicit', storageEndpoint: 'http://s3:9000' },
+      'AUTH=implicit&AWS_ENDPOINT=http%3A%2F%2Fs3%3A9000&AWS_REGION=us-east-1&AWS_USE_PATH_STYLE=true',
     ],
   ])('%s', (_, at, more, query) => {
     expect(placeUrl(at as ExternalPlace, source(more))).toBe(`s3://backups/${place.prefix}?${query}`)
