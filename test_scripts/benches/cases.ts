@@ -35,6 +35,11 @@ counts, manifest, removal of the local copies. By hand: \`START BACKUP\`, one \`
 shows it, with 400 MB it took 1.26 times as long as by hand.`,
     most: { 'by hand': 1.15 },
   },
+  backup_encrypted: {
+    title: 'A whole backup, encrypted',
+    what: `The same backup of the cluster for one recipient of age; against the same without encryption. NDB's files are not compressed.`,
+    most: { 'not encrypted': 1.1 },
+  },
   restore: {
     title: 'A whole restore',
     what: `\`holdfast restore\` of a backup of 400 MB into a fresh cluster: download and verification, tables, rows, indexes, accounts, objects,

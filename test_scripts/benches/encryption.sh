@@ -12,7 +12,7 @@ versions() { :; }
 bench_encryption() {
   step "encryption: a folder of text of 2 GB, and a node's folder of 2 GB"
   given_an_s3_server
-  given_a_recipient
+  recipient=$(a_recipient)
   local round side
   given_a_folder_of_text
   for ((round = 0; round <= rounds; round++)); do
@@ -26,12 +26,6 @@ bench_encryption() {
   done
   test_scripts/s3 stop "$work/s3"
   rm -rf "$work"/{node,s3}
-}
-
-given_a_recipient() {
-  recipient=$(node --input-type=module -e '
-    import { generateIdentity, identityToRecipient } from "age-encryption"
-    console.log(await identityToRecipient(await generateIdentity()))')
 }
 
 given_a_folder_of_text() {
@@ -64,7 +58,7 @@ after_encryption_of_files() { (($(bytes_of 'BACKUP-1795218000*') > 2 ** 31)) || 
 bench_sizes() {
   step "sizes: streams from 1 KB to 20 GB"
   local size
-  given_a_recipient
+  recipient=$(a_recipient)
   given_a_stub
   for size in 1K 1M 100M 1G 20G; do
     run sizes 1 "${size}B" measure -- "${as_job[@]}" test_scripts/bench.ts send "$(numfmt --from=si "$size")" "$endpoint" "$recipient"

@@ -18,6 +18,10 @@ bench_backup() {
     run backup "$round" holdfast measure_job backup bench
     run backup "$round" "by hand" measure -- test_scripts/bench by-hand rondb back_up_by_hand
   done
+  for ((round = 0; round <= rounds; round++)); do
+    run backup_encrypted "$round" holdfast measure_job backup sealed
+    run backup_encrypted "$round" "not encrypted" measure_job backup bench
+  done
   test_scripts/ndb destroy "$work/cluster"
   seeded=
 }
@@ -32,13 +36,15 @@ given_a_seeded_cluster() {
 }
 
 before_backup() { empty_bucket; }
+before_backup_encrypted() { empty_bucket; }
 
 # Both data nodes' files are there.
 after_backup() {
   local stored
-  stored=$(bytes_of '*.Data')
+  stored=$(bytes_of '*.Data*')
   ((stored > megabytes * 900000)) || die "the server has $stored bytes of data files after a backup"
 }
+after_backup_encrypted() { after_backup; }
 
 back_up_by_hand() {
   local id node pids=() pid
@@ -136,20 +142,22 @@ start_cluster() {
   fi
   eval "$(test_scripts/ndb env "$work/cluster")"
   write_secret mysql username=backup password=backup
+  recipient=$(a_recipient)
   cat >"$work/values.yaml" <<YAML
 storages:
-  main:
-    s3: { endpoint: "$endpoint", bucket: bench, credentials: { secret: s3-keys } }
+  main: { s3: &bucket { endpoint: "$endpoint", bucket: bench, credentials: { secret: s3-keys } } }
+  sealed: { s3: *bucket, encryption: { recipients: [$recipient] } }
 backups:
   bench:
     storages: [main]
-    sources:
+    sources: &sources
       - name: rondb
         rondb:
           managementServers: ["$NDB_CONNECTSTRING"]
           clients: $NDB_HOME/bin
           mysql: { host: 127.0.0.1, port: $MYSQL_PORT, credentials: { secret: mysql }, tls: { mode: disabled } }
           files: { access: local, path: "$NDB_DATA_DIR/{node}/BACKUP" }
+  sealed: { storages: [sealed], sources: *sources }
 restores:
   bench:
     from: { plan: bench, storages: [main] }
