@@ -79,6 +79,15 @@ describe('an archive without some collections', () => {
     bytes.writeInt32LE(-7, bytes.length - 4)
     await expect(left(bytes, 100)).rejects.toMatchObject({ kind: 'verification' })
   })
+
+  test.each([-1, -4, -500, 0.5, 0])('is refused when it is cut at %d', async (end) => {
+    const bytes = archiveOf([users, orders])
+    const cut = bytes.subarray(0, end < 0 ? end : bytes.length * end)
+    await expect(left(cut, 100)).rejects.toMatchObject({
+      kind: 'verification',
+      message: expect.stringMatching(/ends in the middle|is empty/),
+    })
+  })
 })
 
 describe('the walk over an archive', () => {
