@@ -41,12 +41,9 @@ const largest = 64 * 1024 * 1024
  * Walks over the documents of an archive as it flows by, and counts them: each collection has an end of its own, so an archive that is
  * cut is found, also where mongodump says that all went well. Format: mongo-tools, common/archive.
  */
-export async function walkArchive(source: Readable, { what, kind }: Kind): Promise<Walk> {
+export async function walkArchive(source: Readable, kind: Kind): Promise<Walk> {
   const { BSON } = await import('mongodb')
-  const walker = archiveWalker((bytes) => BSON.deserialize(bytes, { promoteLongs: true, promoteBuffers: true }), {
-    what,
-    kind,
-  })
+  const walker = archiveWalker((bytes) => BSON.deserialize(bytes, { promoteLongs: true, promoteBuffers: true }), kind)
   return { stream: watched(source, walker.write, walker.end), contents: walker.contents }
 }
 
@@ -55,10 +52,10 @@ type Document = Record<string, unknown>
 /** Where an archive is: before all, in the description of its collections, before a piece of one, in its documents. */
 type Place = 'magic' | 'prelude' | 'header' | 'documents'
 
-/** What is told of an archive as it is read; `at` is where it begins in what was taken last. */
+/** What is told of an archive as it is read; `at` is where it begins in the data that `read` returns. */
 interface Frames {
   /** What was there until now ends. */
-  mark(place: Place, at: number): void
+  mark?(place: Place, at: number): void
   /** One of a collection: false to have it whole, which ends in `document`. */
   passes(): boolean
   document(bytes: Buffer, place: Place, at: number): void
@@ -71,13 +68,9 @@ function frameReader(frames: Frames, broken: (how: string) => JobError) {
   /** Of a document that began in an earlier piece. */
   let skip = 0
 
-  /** The chunk with what was left of those before it. It is lent: it must not be kept. */
-  function joined(chunk: Buffer): Buffer {
-    return held.length > 0 ? Buffer.concat([held, chunk]) : chunk
-  }
-
-  /** Reads what `joined` gave, and says how far that went. */
-  function read(data: Buffer): number {
+  /** Takes the next piece: what was left of those before it and the piece, and how far that was read. It is lent as the piece is. */
+  function read(chunk: Buffer): { data: Buffer; end: number } {
+    const data = held.length > 0 ? Buffer.concat([held, chunk]) : chunk
     let at = Math.min(skip, data.length)
     skip -= at
     while (data.length - at >= 4) {
@@ -100,13 +93,13 @@ function frameReader(frames: Frames, broken: (how: string) => JobError) {
       if (place === 'header') place = 'documents'
     }
     held = Buffer.from(data.subarray(at))
-    return at
+    return { data, end: at }
   }
 
   function mark(value: number, at: number): void {
     if (place === 'magic' && value !== magic) throw broken('is no archive of mongodump')
     if (place === 'header') throw broken('has an end where a collection should begin')
-    frames.mark(place, at)
+    frames.mark?.(place, at)
     place = place === 'magic' ? 'prelude' : 'header'
   }
 
@@ -115,18 +108,19 @@ function frameReader(frames: Frames, broken: (how: string) => JobError) {
     if (held.length > 0 || skip > 0 || place !== 'header') throw broken('ends in the middle')
   }
 
-  return { joined, read, end }
+  return { read, end }
 }
 
 /** Takes an archive piece by piece. */
-function archiveWalker(parse: (bytes: Uint8Array) => Document, { what, kind }: Kind) {
+function archiveWalker(parse: (bytes: Uint8Array) => Document, kind: Kind) {
+  const broken = breakageOf(kind)
   const named = new Map<string, Archived>()
   const seen = new Map<string, { documents: number; ended: boolean }>()
   const oplog = countOplog()
   let current = { documents: 0, ended: false }
   let inOplog = false
   let hasOplog = false
-  const reader = frameReader({ mark: () => {}, passes, document }, broken)
+  const reader = frameReader({ passes, document }, broken)
 
   function passes(): boolean {
     if (inOplog) return false
@@ -193,12 +187,12 @@ function archiveWalker(parse: (bytes: Uint8Array) => Document, { what, kind }: K
     return { collections, oplog: hasOplog ? oplog.counted() : undefined }
   }
 
-  function broken(how: string): JobError {
-    const hint = kind === 'server' ? 'look at the server, and run again' : 'the backup is damaged: restore another one'
-    return new JobError(kind, `${what} ${how}`, { hint })
-  }
+  return { write: (chunk: Buffer) => void reader.read(chunk), end, contents }
+}
 
-  return { write: (chunk: Buffer) => void reader.read(reader.joined(chunk)), end, contents }
+function breakageOf({ what, kind }: Kind): (how: string) => JobError {
+  const hint = kind === 'server' ? 'look at the server, and run again' : 'the backup is damaged: restore another one'
+  return (how) => new JobError(kind, `${what} ${how}`, { hint })
 }
 
 /**
@@ -213,12 +207,12 @@ export async function withoutCollections(
   return lending(kept(), source)
 
   async function* kept(): AsyncGenerator<Buffer> {
-    let data: Buffer = Buffer.alloc(0)
     let keep = true
+    /** What is kept of the data that is being read: where each run of it begins and ends, and where the last one begins. */
+    let runs: [number, number][] = []
     let from = 0
-    let runs: Buffer[] = []
     const turn = (to: boolean, at: number) => {
-      if (keep && !to) runs.push(data.subarray(from, at))
+      if (keep && !to) runs.push([from, at])
       if (!keep && to) from = at
       keep = to
     }
@@ -233,16 +227,14 @@ export async function withoutCollections(
           turn(!leftOut({ db, collection }), at)
         },
       },
-      (how) =>
-        new JobError('verification', `an archive ${how}`, { hint: 'the backup is damaged: restore another one' }),
+      breakageOf({ what: 'an archive', kind: 'verification' }),
     )
     for await (const chunk of piecesOf(source)) {
-      data = reader.joined(chunk)
-      from = 0
-      const end = reader.read(data)
-      if (keep && end > from) runs.push(data.subarray(from, end))
-      yield* runs
       runs = []
+      from = 0
+      const { data, end } = reader.read(chunk)
+      if (keep) runs.push([from, end])
+      for (const [begin, until] of runs) if (until > begin) yield data.subarray(begin, until)
     }
     reader.end()
   }
