@@ -25,6 +25,43 @@ export async function inParallel<T, R>(
   return results
 }
 
+/** Work that brings more of it. */
+export interface Task {
+  /** The heaviest is begun first; of two that weigh the same, the one that was there first. */
+  weight: number
+  /** Resolves to what can be begun now. */
+  run(): Promise<readonly Task[]>
+}
+
+/** Runs tasks, and what they bring, `limit` at a time. Failures as `inParallel` has them. */
+export async function runTasks(tasks: readonly Task[], limit: number): Promise<void> {
+  const waiting = [...tasks]
+  const running = new Set<Promise<void>>()
+  const errors: unknown[] = []
+  const begin = () => {
+    const [task] = waiting.splice(heaviest(waiting), 1) as [Task]
+    const ran = task
+      .run()
+      .then(
+        (more) => void waiting.push(...more),
+        (error) => void errors.push(error),
+      )
+      .finally(() => running.delete(ran))
+    running.add(ran)
+  }
+  for (;;) {
+    while (errors.length === 0 && running.size < limit && waiting.length > 0) begin()
+    if (running.size === 0) break
+    await Promise.race(running)
+  }
+  if (errors.length > 0) throw errors[0]
+}
+
+function heaviest(tasks: readonly Task[]): number {
+  const most = Math.max(...tasks.map(({ weight }) => weight))
+  return tasks.findIndex(({ weight }) => weight === most)
+}
+
 /** Seats for so many at once; who comes later waits in turn. Resolves to what gives the seat back. */
 export function seats(count: number): () => Promise<() => void> {
   const waiting: (() => void)[] = []

@@ -107,7 +107,7 @@ rows by several \`pg_dump\` on one snapshot, each archive read while it passes, 
   },
   postgres_restore: {
     title: 'A restore of PostgreSQL',
-    what: `\`holdfast restore\` of that backup into an empty server: structure, rows by several \`pg_restore\`, indexes, proof of every table's rows,
+    what: `\`holdfast restore\` of that backup into an empty server: structure, rows by COPY, indexes, proof of every table's rows,
 statistics for the planner. By hand: \`rclone copy\`, then \`pg_restore -j2\`; without proof and without statistics.`,
     most: { 'pg_restore -j2': 1 },
     memory: 256,

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# PostgreSQL, with the newest server of this machine: on a socket.
+# PostgreSQL, with the newest server of this machine: on a port, as those of a cluster are reached.
 # shellcheck disable=SC2154 # who sources this sets work
 
 require_all() {
@@ -17,7 +17,8 @@ start_server() { # NAME [OPTION...]
   printf 'of-this-server' >"$password"
   chmod 644 "$password"
   as_nobody "$programs/initdb" -D "$folder/data" -U postgres --auth=scram-sha-256 --pwfile="$password" --encoding=UTF8 >"$work/log-$1"
-  as_nobody "$programs/pg_ctl" -D "$folder/data" -o "-c listen_addresses= -c unix_socket_directories=$folder -c fsync=off ${*:2}" \
+  free_port >"$folder/port"
+  as_nobody "$programs/pg_ctl" -D "$folder/data" -o "-c listen_addresses=127.0.0.1 -c port=$(<"$folder/port") -c unix_socket_directories= -c fsync=off ${*:2}" \
     -l "$folder/log" -w start >>"$work/log-$1"
   write_secret server username=postgres password=of-this-server
 }
@@ -33,7 +34,7 @@ as_nobody() {
 
 server_values() { # NAME
   echo "name: shop"
-  echo "postgres: { host: $work/$1, credentials: { secret: server }, include: { databases: [shop] }, clients: $programs }"
+  echo "postgres: { host: 127.0.0.1, port: $(<"$work/$1/port"), tls: { mode: disabled }, credentials: { secret: server }, include: { databases: [shop] }, clients: $programs }"
 }
 
 root() { # NAME [OPTION...]
@@ -41,7 +42,7 @@ root() { # NAME [OPTION...]
 }
 
 client() { # NAME PROGRAM ARGUMENT...
-  PGPASSWORD=of-this-server "$programs/$2" -h "$work/$1" -U postgres "${@:3}"
+  PGPASSWORD=of-this-server "$programs/$2" -h 127.0.0.1 -p "$(<"$work/$1/port")" -U postgres "${@:3}"
 }
 
 end_server() { # NAME

@@ -1,5 +1,5 @@
 import { JobError } from '../../errors.ts'
-import type { Entry } from './archive.ts'
+import type { Entry } from './contents.ts'
 import type { Progress } from './restore.ts'
 import { quoteName, SqlError, withSession } from './server.ts'
 import { statementsIn } from './statements.ts'

@@ -7,13 +7,16 @@ import { JobError, textOf } from '../../errors.ts'
 import { inParallel } from '../../io/parallel.ts'
 import { checkParts, stepOf } from '../../io/restores.ts'
 import { scratchFolder } from '../../io/scratch.ts'
-import { type Entry, readContents } from './archive.ts'
+import { readContents } from './archive.ts'
 import { drop, empty } from './content.ts'
+import type { Entry } from './contents.ts'
+import { restoreRows } from './data.ts'
 import { databaseSql, openDatabase } from './database.ts'
-import { globalsPart } from './facts.ts'
+import { type DatabaseFacts, globalsPart } from './facts.ts'
 import { createGlobals, type Global, readGlobals } from './globals.ts'
+import { indexParts } from './indexes.ts'
 import { writeMarker } from './marker.ts'
-import { indexParts, neededParts, restoreRows, restoreTables } from './parts.ts'
+import { neededParts, restoreTables } from './parts.ts'
 import { prove } from './proof.ts'
 import { open, quoteName, type Session, SqlError, withSession } from './server.ts'
 import { type Detail, type Place, recheck } from './target.ts'
@@ -31,6 +34,10 @@ export interface Progress {
   globals: Global[]
   /** Tables of contents by place. */
   contents: Map<Place, Entry[]>
+  /** Of these, what was made before the step that makes all the others. */
+  made: Set<Entry>
+  /** Tables of which the server said how many rows it took. */
+  counted: Set<DatabaseFacts['tables'][number]>
   /** Where TimescaleDB was told that a restore is going on, and not yet that it is over. */
   restoring: Set<Place>
 }
@@ -98,6 +105,8 @@ export async function restore(run: TargetRun, step: RestoreStep, reader: Reader)
     folder: '',
     globals: [],
     contents: new Map(),
+    made: new Set(),
+    counted: new Set(),
     restoring: new Set(),
   }
   progress.set(run, state)

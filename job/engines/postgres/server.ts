@@ -2,14 +2,25 @@ import { rootCertificates } from 'node:tls'
 import type { Client, ClientConfig } from 'pg'
 import { JobError } from '../../errors.ts'
 import { certificateHint, type Login, tlsOptions } from '../../io/connection.ts'
+import { CopyIn } from './copy.ts'
 
 export interface Session {
   rows<Row extends object>(sql: string, values?: unknown[]): Promise<Row[]>
   /** For statements whose texts may hold a secret: the error names `what` instead. */
   execute(sql: string, what?: string): Promise<void>
+  /** Begins a COPY of what is written to it, in COPY's text format. Nothing else may be asked before its end. */
+  copyIn(sql: string): Copying
   /** Aborted when the connection is lost. */
   readonly lost: AbortSignal
   close(): Promise<void>
+}
+
+/** Rows on their way. Who does not come to the end closes the session: then the server takes none. */
+export interface Copying {
+  /** The bytes are the caller's again when it resolves. */
+  write(bytes: Buffer): Promise<void>
+  /** Resolves to the number that the server has taken. */
+  end(): Promise<number>
 }
 
 interface Options {
@@ -43,17 +54,23 @@ export async function open(login: Login, database: string, { signal }: Options =
   )
   const abort = () => void client.end().catch(() => {})
   signal?.addEventListener('abort', abort, { once: true })
-  const ask = async (sql: string, what: string, values?: unknown[]) => {
+  const told = async <T>(work: Promise<T>, what: string) => {
     try {
-      return await client.query(sql, values)
+      return await work
     } catch (cause) {
       if (signal?.aborted) throw signal.reason
       throw failed(`PostgreSQL server ${login.server}, database ${database}: ${what.replaceAll(/\s+/g, ' ')}`, cause)
     }
   }
+  const ask = (sql: string, what: string, values?: unknown[]) => told(client.query(sql, values), what)
   const session: Session = {
     rows: async (sql, values) => (await ask(sql, sql.slice(0, 60), values)).rows as never,
     execute: async (sql, what = sql.slice(0, 60)) => void (await ask(sql, what)),
+    copyIn: (sql) => {
+      const copy = client.query(new CopyIn(sql))
+      const what = sql.slice(0, sql.indexOf(' ('))
+      return { write: (bytes) => told(copy.write(bytes), what), end: () => told(copy.end(), what) }
+    },
     lost: loss.signal,
     close: async () => {
       signal?.removeEventListener('abort', abort)
@@ -123,11 +140,13 @@ export class SqlError extends JobError {
   }
 }
 
-function failed(where: string, cause: unknown): SqlError {
-  const { code = '', message = String(cause), hint } = cause as { code?: string; message?: string; hint?: string }
+function failed(what: string, cause: unknown): SqlError {
+  const { code = '', message = String(cause), hint, where } = cause as Partial<Record<string, string>>
   // a syntax error quotes the statement, and a statement may hold a hash
   const says = code === '42601' ? message.replace(/ at or near "[\s\S]*/, '') : message
-  return new SqlError(`${where}: ${says}`, code, hint)
+  // what follows is the value
+  const line = /^COPY .+?, line \d+/m.exec(where ?? '')
+  return new SqlError(`${what}: ${says}${line ? ` (${line[0]})` : ''}`, code, hint)
 }
 
 /** Variables of whoever runs the job that would lead libpq's programs to another server or account than the driver. */

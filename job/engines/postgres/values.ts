@@ -84,7 +84,7 @@ export const Target = z.strictObject({
     )
     .default([])
     .describe('other names for restored databases'),
-  parallel: parallel.describe('how many pg_restore at once'),
+  parallel: parallel.describe('how many parts, then indexes, at once'),
   globals: z.boolean().default(true).describe('also make roles and tablespaces that the target lacks'),
   ownership: z
     .boolean()

@@ -323,6 +323,76 @@ describe.skipIf(started.some((server) => !server))('PostgreSQL', () => {
     delete work.values.backups[plan]
   })
 
+  describe('with large tables', () => {
+    const name = 'large'
+    const copyOf = (to: string, more: Record<string, unknown> = {}) =>
+      once(name, server, { globals: false, rename: [{ from: name, to }], ...more })
+
+    beforeAll(async () => {
+      await sql(server, `CREATE DATABASE ${name} TEMPLATE template0 ENCODING 'UTF8'`)
+      await sql(server, largeTables, name)
+      const only = { include: { databases: [name] }, globals: false }
+      work.values.backups[name] = { storages: ['local'], sources: [source(server, only)] }
+      work.values.backups.rooted = {
+        storages: ['local'],
+        sources: [source(server, { ...only, extraOptions: ['--load-via-partition-root'] })],
+      }
+      await succeeds(work.holdfast('backup', name))
+    }, 60_000)
+
+    test.each([
+      ['whose rows come by COPY', 'large', {}, true],
+      ['whose rows come through pg_restore', 'large', { extraOptions: ['--no-security-labels'] }, false],
+      ['whose partitions are loaded through their root', 'rooted', {}, true],
+    ])('%s, they come back with their indexes and keys', async (title, plan, more, frozen) => {
+      if (plan === 'rooted') await succeeds(work.holdfast('backup', plan))
+      once(plan, server, { globals: false, rename: [{ from: name, to: 'large2' }], ...more })
+      const { summary } = await succeeds(work.holdfast('restore', 'once', '--token', title))
+      expect(summary.steps).toMatchObject({ pg: { prove: { tables: 6 } } })
+      const [was, is] = [await describeDatabase(server, name), await describeDatabase(server, 'large2')]
+      expect(was.schema).toMatch(/EXCLUDE|UNIQUE/)
+      for (const said of [was, is]) said.schema = said.schema?.replaceAll('large2', name) ?? ''
+      expect(is).toEqual(was)
+      const pages = 'SELECT relallvisible > 0 AS seen FROM pg_class WHERE oid = \'app."Big one"\'::regclass'
+      expect(await sql(server, pages, 'large2')).toEqual([{ seen: frozen }])
+      await sql(server, 'DROP DATABASE large2')
+    })
+
+    test.each([
+      ['a row that the server refuses', 'refused', /not here \(COPY checked, line 1\)/],
+      ['a connection that is lost', 'lost', /terminat/],
+    ])('%s ends the restore, which is then run again', async (_, trouble, says) => {
+      copyOf('large2')
+      await sql(server, `ALTER ROLE hf SET app.trouble = '${trouble}'`)
+      const failed = await work.holdfast('restore', 'once', '--token', trouble)
+      expect(failed.code, failed.summary.error).toBe(22)
+      expect(failed.summary.error).toMatch(says)
+      expect(await sql(server, 'SELECT count(*)::int AS n FROM app.checked', 'large2')).toEqual([{ n: 0 }])
+      await sql(server, 'ALTER ROLE hf RESET app.trouble')
+      await succeeds(work.holdfast('restore', 'once', '--token', trouble))
+      expect(await sql(server, 'SELECT count(*)::int AS n FROM app.checked', 'large2')).toEqual([{ n: 10 }])
+      await sql(server, 'DROP DATABASE large2')
+    })
+
+    test('a table with other rows than were backed up is found, and nothing of its part stays', async () => {
+      const { summary } = await succeeds(work.holdfast('backup', name))
+      const file = join(work.store, name, `${summary.backup}.json`)
+      const text = await readFile(file, 'utf8')
+      expect(text).toContain('"rows": 120000')
+      await writeFile(file, text.replace('"rows": 120000', '"rows": 120001'))
+      copyOf('short')
+      const { code, summary: said } = await work.holdfast('restore', 'once', '--token', 'short')
+      expect({ code, error: said.error }).toEqual({
+        code: 24,
+        error: expect.stringContaining('took 120000 rows of app.Big one instead of 120001'),
+      })
+      expect(await sql(server, 'SELECT count(*)::int AS n FROM app."Big one"', 'short')).toEqual([{ n: 0 }])
+      await writeFile(file, text)
+      await succeeds(work.holdfast('restore', 'once', '--token', 'short'))
+      await sql(server, 'DROP DATABASE short')
+    })
+  })
+
   test('with a pg_restore that fails leaves an unfinished restore, which a good one completes', async () => {
     await succeeds(work.holdfast('backup', 'small'))
     for (const fault of [
@@ -446,6 +516,33 @@ describe.skipIf(started.some((server) => !server))('PostgreSQL', () => {
     await writeFile(join(work.store, 'small', `${id}.json`), JSON.stringify(manifest))
   }
 })
+
+/** More rows than it takes to make indexes before all others; and a table that nothing gets into when there is trouble. */
+const largeTables = `
+  CREATE SCHEMA app;
+  CREATE FUNCTION app.fine(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+    IF current_setting('app.trouble', true) = 'refused' THEN RAISE 'not here'; END IF;
+    IF current_setting('app.trouble', true) = 'lost' THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
+    RETURN true; END $$;
+  CREATE TABLE app."Big one" (id bigint PRIMARY KEY, "B c" text UNIQUE, span int4range, EXCLUDE USING gist (span WITH &&));
+  INSERT INTO app."Big one" SELECT i, 'wört ' || i, int4range(i, i + 1) FROM generate_series(1, 120000) i;
+  CREATE INDEX ON app."Big one" (lower("B c")) WHERE id > 7;
+  CREATE INDEX "a b" ON app."Big one" USING hash ("B c");
+  COMMENT ON INDEX app."a b" IS 'said of it';
+  ALTER TABLE app."Big one" CLUSTER ON "Big one_pkey";
+  CREATE TABLE app.parted (day date, n int, PRIMARY KEY (day, n)) PARTITION BY RANGE (day);
+  CREATE TABLE app.parted_1 PARTITION OF app.parted FOR VALUES FROM ('2020-01-01') TO ('2021-01-01');
+  CREATE TABLE app.parted_2 PARTITION OF app.parted FOR VALUES FROM ('2021-01-01') TO ('2022-01-01');
+  CREATE INDEX ON app.parted (n);
+  INSERT INTO app.parted SELECT date '2020-01-01' + i % 400, i FROM generate_series(1, 112000) i;
+  CREATE TABLE app.refers (id int PRIMARY KEY, big bigint REFERENCES app."Big one", n int GENERATED ALWAYS AS IDENTITY);
+  INSERT INTO app.refers SELECT i, i FROM generate_series(1, 5000) i;
+  CREATE TABLE app.checked (id int CHECK (app.fine(id)));
+  INSERT INTO app.checked SELECT generate_series(1, 10);
+  CREATE TABLE app.none (id int);
+  CREATE MATERIALIZED VIEW app.sums AS SELECT day, sum(n) FROM app.parted GROUP BY day;
+  CREATE UNIQUE INDEX ON app.sums (day);
+`
 
 const ledgers = ['shop.ledger_a', 'shop.ledger_b', 'shop.ledger_c']
 

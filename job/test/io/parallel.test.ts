@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { seats, together } from '../../io/parallel.ts'
+import { runTasks, seats, type Task, together } from '../../io/parallel.ts'
 
 const after = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
 
@@ -38,4 +38,52 @@ test('seats are given to so many at once, and to the others in turn', async () =
   leaveC?.()
   await d
   expect(seated).toEqual(['a', 'b', 'c', 'd'])
+})
+
+function recorded() {
+  const said: string[] = []
+  const task = (name: string, weight: number, next: Task[] = [], failure?: Error): Task => ({
+    weight,
+    run: async () => {
+      said.push(`+${name}`)
+      await after(1)
+      said.push(`-${name}`)
+      if (failure) throw failure
+      return next
+    },
+  })
+  return { said, task }
+}
+
+test('tasks bring others, and the heaviest is begun first', async () => {
+  const { said, task } = recorded()
+  const first = task('a', Infinity, [task('light', 1), task('heavy', 3, [task('middle', 2)])])
+  await runTasks([first, task('b', Infinity)], 1)
+  expect(said.filter((one) => one.startsWith('+'))).toEqual(['+a', '+b', '+heavy', '+middle', '+light'])
+})
+
+test('so many tasks run at once, and no more', async () => {
+  const { said, task } = recorded()
+  await runTasks(
+    ['a', 'b', 'c', 'd'].map((name) => task(name, 1)),
+    2,
+  )
+  let [running, most] = [0, 0]
+  for (const one of said) {
+    running += one.startsWith('+') ? 1 : -1
+    most = Math.max(most, running)
+  }
+  expect(most).toBe(2)
+  expect(said).toHaveLength(8)
+})
+
+test('after a task that failed nothing is begun, and what runs is awaited', async () => {
+  const { said, task } = recorded()
+  const tasks = [task('a', 3, [], new Error('of a')), task('b', 2, [task('never', 9)]), task('c', 1)]
+  await expect(runTasks(tasks, 2)).rejects.toThrow('of a')
+  expect(said).toEqual(['+a', '+b', '-a', '-b'])
+})
+
+test('no tasks are done at once', async () => {
+  await runTasks([], 3)
 })

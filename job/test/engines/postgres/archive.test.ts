@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { describe, expect, test } from 'vitest'
-import { readArchive, readContents, watch } from '../../../engines/postgres/archive.ts'
+import { readArchive, readContents, rowsIn, watch } from '../../../engines/postgres/archive.ts'
 
 /** Writes archives as pg_dump does. */
 function int(number: number): Buffer {
@@ -22,19 +22,22 @@ interface Made {
   kind: string
   name: string
   sql?: string
+  copy?: string
+  needs?: number[]
   data?: boolean
 }
 
-function entry({ id, kind, name, sql = '', data = false }: Made, version: number, encoding: BufferEncoding): Buffer {
+function entry(made: Made, version: number, encoding: BufferEncoding): Buffer {
+  const { id, kind, name, sql = '', copy = null, needs = [7, 8], data = false } = made
   const texts = (...values: (string | null)[]) => values.map((value) => text(value, encoding))
   return Buffer.concat([
     int(id),
     int(data ? 1 : 0),
     ...texts('0', `${16000 + id}`, name, kind),
     int(3),
-    ...texts(sql, '', null, 'public', null, null),
+    ...texts(sql, '', copy, 'public', null, null),
     ...(version >= 116 ? [int(114)] : []),
-    ...texts('owner', 'false', '7', '8', null),
+    ...texts('owner', 'false', ...needs.map(String), null),
     Buffer.from([3]),
     Buffer.alloc(8),
   ])
@@ -62,7 +65,7 @@ function objects(id: number, values: string[]): Buffer {
 function archive(version = 116, { encoding = 'UTF8', node = 'utf8' as BufferEncoding } = {}): Buffer {
   const made: Made[] = [
     { id: 1, kind: 'ENCODING', name: 'ENCODING', sql: `SET client_encoding = '${encoding}';\n` },
-    { id: 2, kind: 'TABLE DATA', name: 'größe', data: true },
+    { id: 2, kind: 'TABLE DATA', name: 'größe', data: true, copy: 'COPY public."größe" (a) FROM stdin;\n', needs: [1] },
     { id: 3, kind: 'TABLE DATA', name: 'empty', data: true },
     { id: 4, kind: 'BLOBS', name: 'BLOBS', data: true },
     { id: 5, kind: 'SEQUENCE SET', name: 'stand', sql: "SELECT pg_catalog.setval('public.stand', 7, true);\n" },
@@ -91,7 +94,16 @@ describe.for([114, 115, 116])('an archive of version %i', (version) => {
       'BLOBS BLOBS',
       'SEQUENCE SET stand',
     ])
-    expect(entries[1]).toMatchObject({ id: 2, oid: '16002', schema: 'public', owner: 'owner' })
+    expect(entries[1]).toMatchObject({
+      id: 2,
+      oid: '16002',
+      schema: 'public',
+      owner: 'owner',
+      section: 'data',
+      needs: [1],
+    })
+    expect(entries[1]?.copy).toBe('COPY public."größe" (a) FROM stdin;\n')
+    expect(entries[4]).toMatchObject({ copy: '', needs: [7, 8] })
     expect(rows).toEqual(
       new Map([
         [2, 3],
@@ -100,6 +112,37 @@ describe.for([114, 115, 116])('an archive of version %i', (version) => {
     )
     expect(largeObjects).toBe(3)
   })
+})
+
+test.for([1, 2, 3, 5, 7, 64, 100_000])(
+  'the rows of tables come without the lengths between them, in pieces of %i bytes',
+  async (size) => {
+    const found: Record<string, string> = {}
+    const ended: string[] = []
+    // nobody else may have the memory of the chunks
+    const own = Readable.from(
+      (async function* () {
+        for await (const piece of inPieces(archive(), size)) yield Buffer.from(piece)
+      })(),
+    )
+    for await (const { entry, bytes, last } of rowsIn(own, 'x')) {
+      expect(ended).not.toContain(entry.name)
+      found[entry.name] = (found[entry.name] ?? '') + bytes
+      if (last) ended.push(entry.name)
+    }
+    expect(found).toEqual({ größe: '1\ta\\nb\n2\t\\N\n3\tc\n\\.\n\n\n', empty: '\\.\n\n\n' })
+    expect(ended).toEqual(['größe', 'empty'])
+  },
+)
+
+test('rows of an archive that is cut off end with an error', async () => {
+  const all = async (bytes: Buffer) => {
+    for await (const _ of rowsIn(inPieces(bytes, 4096), 'x'));
+  }
+  const whole = archive()
+  for (const length of [whole.length - 1, whole.length - 20, 400, 10])
+    await expect(all(Buffer.from(whole.subarray(0, length)))).rejects.toThrow('ended before it was complete')
+  await all(Buffer.from(whole))
 })
 
 test('an archive passes unchanged', async () => {

@@ -1,9 +1,19 @@
 import { expect, test } from 'vitest'
-import type { Entry } from '../../../engines/postgres/archive.ts'
-import { unheld } from '../../../engines/postgres/parts.ts'
+import type { Entry } from '../../../engines/postgres/contents.ts'
+import { unheld } from '../../../engines/postgres/unheld.ts'
 
 const entry = (kind: string, sql: string): Entry => ({
-  ...{ id: 1, oid: '1', name: 'x', schema: 'shop', owner: 'me', data: false },
+  ...{
+    id: 1,
+    oid: '1',
+    section: 'post-data',
+    name: 'x',
+    schema: 'shop',
+    owner: 'me',
+    copy: '',
+    needs: [],
+    data: false,
+  },
   ...{ kind, sql },
 })
 const foreignKey = (to: string) =>
