@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream'
 import { piecesOf } from '../../io/lending.ts'
 import { watched } from '../../io/tap.ts'
-import { broken, ContentsReader, type Entry } from './contents.ts'
+import { broken, type Entry, TocReader } from './toc.ts'
 
 /**
  * PostgreSQL's custom archive format (`pg_dump --format=custom`, versions 1.14 to 1.16 of it, uncompressed), read as it passes:
@@ -38,7 +38,7 @@ export async function readArchive(source: Readable, name: string): Promise<Archi
 
 /** Reads no more than the table of contents. */
 export async function readContents(source: Readable, name: string): Promise<Entry[]> {
-  const contents = new ContentsReader(name)
+  const contents = new TocReader(name)
   for await (const chunk of source) if (contents.take(chunk)) return contents.entries
   throw broken(name, cutOff)
 }
@@ -74,7 +74,7 @@ abstract class ArchiveReader {
   /** Complete once the first block of data has been seen. */
   readonly entries: Entry[]
   private readonly name: string
-  private readonly contents: ContentsReader
+  private readonly contents: TocReader
   private opened = false
   private readonly waiting = new Map<number, Entry>()
   private block: Block | undefined
@@ -85,7 +85,7 @@ abstract class ArchiveReader {
 
   constructor(name: string) {
     this.name = name
-    this.contents = new ContentsReader(name)
+    this.contents = new TocReader(name)
     this.entries = this.contents.entries
   }
 
@@ -216,21 +216,21 @@ const shortLine = 32
 class RowReader extends ArchiveReader {
   private found: Rows[] = []
   /** Rows that are together, and were not given yet. */
-  private run: { entry: Entry; chunk: Buffer; from: number; until: number } | undefined
+  private stretch: { entry: Entry; chunk: Buffer; from: number; until: number } | undefined
 
   rows(chunk: Buffer): Rows[] {
     this.take(chunk)
-    if (this.run) this.give(this.run.entry, false)
+    if (this.stretch) this.give(this.stretch.entry, false)
     return this.found.splice(0)
   }
 
   protected piece(chunk: Buffer, from: number, until: number, entry: Entry): void {
-    if (!this.run) {
-      this.run = { entry, chunk, from, until }
+    if (!this.stretch) {
+      this.stretch = { entry, chunk, from, until }
       return
     }
-    chunk.copyWithin(this.run.until, from, until)
-    this.run.until += until - from
+    chunk.copyWithin(this.stretch.until, from, until)
+    this.stretch.until += until - from
   }
 
   protected tableEnds(entry: Entry): void {
@@ -240,8 +240,8 @@ class RowReader extends ArchiveReader {
   protected objectBegins(): void {}
 
   private give(entry: Entry, last: boolean): void {
-    const bytes = this.run?.chunk.subarray(this.run.from, this.run.until) ?? Buffer.alloc(0)
+    const bytes = this.stretch?.chunk.subarray(this.stretch.from, this.stretch.until) ?? Buffer.alloc(0)
     this.found.push({ entry, bytes, last })
-    this.run = undefined
+    this.stretch = undefined
   }
 }

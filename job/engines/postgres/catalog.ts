@@ -60,7 +60,7 @@ export interface TableRow {
 }
 
 /** What belongs to an extension comes back with it; only its configuration tables have rows that count. */
-export const notOfExtension = (id: string, catalog: string) =>
+const notOfExtension = (id: string, catalog: string) =>
   `NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = '${catalog}'::regclass AND d.objid = ${id} AND d.deptype = 'e')`
 
 const userSchemas = `n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', '${ownSchema}')`

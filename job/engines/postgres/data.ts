@@ -1,13 +1,13 @@
 import { runTasks, type Task } from '../../io/parallel.ts'
 import { readContents } from './archive.ts'
-import type { Entry } from './contents.ts'
-import { tableKey } from './facts.ts'
+import { type DatabaseFacts, tableKey } from './facts.ts'
 import { indexTasks } from './indexes.ts'
 import { feed } from './parts.ts'
 import type { Progress } from './restore.ts'
 import { bringRows, isPlain } from './rows.ts'
-import { type Session, withSession } from './server.ts'
+import { withSession } from './server.ts'
 import type { Place } from './target.ts'
+import type { Entry } from './toc.ts'
 
 /** A part with rows. */
 export interface Part {
@@ -67,27 +67,32 @@ function stopping({ weight, run }: Task, stop: AbortController): Task {
 async function bring(state: Progress, part: Part, signal: AbortSignal): Promise<void> {
   const { detail, reader, target } = state
   const { place, path } = part
-  const contents = await readContents(await reader.read(path), path)
-  const entries = chosen(part, contents)
+  const toc = await readContents(await reader.read(path), path)
+  const entries = chosen(part, toc)
   if (entries.length === 0) return
-  if (isPlain(contents) && !place.facts.timescaledb && target.extraOptions.length === 0) {
-    const tables = place.facts.tables.filter((table) => table.part === path)
-    const rows = new Map(tables.map((table) => [table.entry as number, table.rows]))
-    const archive = await reader.read(path)
-    const work = (session: Session) => bringRows(session, { archive, name: path, entries, rows })
-    await withSession(detail.login, place.name, work, { signal })
-    for (const table of tables) state.counted.add(table)
+  const tables = place.facts.tables.filter((table) => table.part === path)
+  const plain = isPlain(toc, rowsOf(tables)) && !place.facts.timescaledb && target.extraOptions.length === 0
+  if (plain) {
+    const wanted = tables.filter((table) => place.wanted.has(tableKey(place.facts.name, table)))
+    const bringing = { open: () => reader.read(path), name: path, entries, rows: rowsOf(wanted), signal }
+    await withSession(detail.login, place.name, (session) => bringRows(session, bringing), { signal })
+    for (const table of wanted) state.counted.add(table)
   } else {
-    const list = entries.length < contents.length ? entries : undefined
+    const list = entries.length < toc.length ? entries : undefined
     await feed(state, { place, path, options: ['--single-transaction'], list, signal })
   }
 }
 
+/** By the ids of their entries. */
+function rowsOf(tables: DatabaseFacts['tables']): Map<number, number> {
+  return new Map(tables.flatMap(({ entry, rows }) => (entry === null ? [] : [[entry, rows]])))
+}
+
 /** The entries of a part without the rows that are not wanted; none when it has nothing else. */
-function chosen({ place: { facts, wanted }, path, first }: Part, contents: readonly Entry[]): readonly Entry[] {
+function chosen({ place: { facts, wanted }, path, first }: Part, toc: readonly Entry[]): readonly Entry[] {
   const inside = facts.tables.filter((table) => table.part === path)
   const left = inside.filter((table) => !wanted.has(tableKey(facts.name, table)))
   if (!first && left.length > 0 && left.length === inside.length) return []
   const skipped = new Set(left.map((table) => table.entry))
-  return contents.filter((entry) => !skipped.has(entry.id))
+  return toc.filter((entry) => !skipped.has(entry.id))
 }

@@ -1,9 +1,9 @@
 import { JobError } from '../../errors.ts'
-import type { Entry } from './contents.ts'
 import type { Progress } from './restore.ts'
 import { quoteName, SqlError, withSession } from './server.ts'
 import { statementsIn } from './statements.ts'
 import type { Place } from './target.ts'
+import type { Entry } from './toc.ts'
 
 /** What pg_dump says of a database itself: how it was made, its settings, owner and grants. */
 

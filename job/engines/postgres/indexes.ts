@@ -1,26 +1,29 @@
 import type { Task } from '../../io/parallel.ts'
-import type { Entry } from './contents.ts'
 import type { Part } from './data.ts'
 import { type DatabaseFacts, tableKey } from './facts.ts'
 import { fromFile, unheldIn } from './parts.ts'
 import type { Progress } from './restore.ts'
 import { manyRows } from './rows.ts'
+import type { Place } from './target.ts'
+import type { Entry } from './toc.ts'
 
 /** What can be made of a table as soon as its rows are there. */
 export interface Early {
-  /** Each locks the table against all others: one after the other, and before the indexes. */
-  constraints: Entry[]
-  indexes: Entry[]
+  /** Each locks the table against all others: one after the other, and before the rest. */
+  first: Entry[]
+  rest: Entry[]
 }
 
-/** What makes the indexes of a part's large tables, once their rows are there, the largest first: each costs a program of its own. */
+/** Of so many tables at most: each index costs a program, which reads the whole structure. */
+const mostTables = 50
+
+/** What makes the indexes of a part's large tables, once their rows are there, the largest first. */
 export function indexTasks(state: Progress, { place, path }: Part, signal: AbortSignal): Task[] {
-  const { facts, wanted } = place
-  // the extension has the indexes of its tables in hand
-  if (facts.timescaledb) return []
-  const isLarge = ({ part, rows }: DatabaseFacts['tables'][number]) => part === path && rows >= manyRows
-  const large = facts.tables.filter((table) => isLarge(table) && wanted.has(tableKey(facts.name, table)))
-  if (large.length === 0) return []
+  const { facts } = place
+  // an extension has the indexes of its tables in hand; and alone, nobody is idle
+  if (facts.timescaledb || state.target.parallel === 1) return []
+  const tables = largest(place).filter((table) => table.part === path)
+  if (tables.length === 0) return []
   const early = earlyIndexes(facts.name, state.contents.get(place) ?? [])
   const making = (weight: number, list: Entry[], next: Task[] = []): Task => ({
     weight,
@@ -30,27 +33,37 @@ export function indexTasks(state: Progress, { place, path }: Part, signal: Abort
       return next
     },
   })
-  return large.flatMap((table) => {
-    const { constraints = [], indexes = [] } = early.get(tableKey(facts.name, table)) ?? {}
-    const rest = indexes.map((entry) => making(table.rows, [entry]))
-    return constraints.length > 0 ? [making(table.rows, constraints, rest)] : rest
+  return tables.flatMap((table) => {
+    const { first = [], rest = [] } = early.get(tableKey(facts.name, table)) ?? {}
+    const next = rest.map((entry) => making(table.rows, [entry]))
+    return first.length > 0 ? [making(table.rows, first, next)] : next
   })
 }
 
-/** Pure: by the keys of their tables, indexes and constraints with indexes that need nothing but their table. */
+function largest({ facts, wanted }: Place): DatabaseFacts['tables'] {
+  return facts.tables
+    .filter((table) => table.rows >= manyRows && wanted.has(tableKey(facts.name, table)))
+    .sort((a, b) => b.rows - a.rows)
+    .slice(0, mostTables)
+}
+
+/**
+ * Pure: by the keys of their tables, indexes and constraints with indexes that need nothing but their table. A function that an index is
+ * made with may look into other tables, whatever it says of itself.
+ */
 export function earlyIndexes(database: string, entries: readonly Entry[]): Map<string, Early> {
   const tables = new Map<number, string>()
   for (const { id, kind, schema, name } of entries)
     if (kind === 'TABLE') tables.set(id, tableKey(database, { schema, name }))
-  const late = new Set(entries.filter(({ section }) => section === 'post-data').map(({ id }) => id))
   const byTable = new Map<string, Early>()
   for (const entry of entries) {
-    const { kind, needs } = entry
-    const table = needs.map((id) => tables.get(id)).find((key) => key !== undefined)
-    if ((kind !== 'INDEX' && kind !== 'CONSTRAINT') || table === undefined || needs.some((id) => late.has(id))) continue
-    const early = byTable.get(table) ?? { constraints: [], indexes: [] }
+    const { kind, needs, sql } = entry
+    const table = tables.get(needs[0] as number)
+    if ((kind !== 'INDEX' && kind !== 'CONSTRAINT') || table === undefined || needs.length !== 1) continue
+    const early = byTable.get(table) ?? { first: [], rest: [] }
     byTable.set(table, early)
-    early[kind === 'INDEX' ? 'indexes' : 'constraints'].push(entry)
+    const locks = kind === 'CONSTRAINT' || /^ALTER TABLE/m.test(sql)
+    early[locks ? 'first' : 'rest'].push(entry)
   }
   return byTable
 }

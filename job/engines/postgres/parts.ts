@@ -1,10 +1,10 @@
 import { JobError } from '../../errors.ts'
 import { consume, lastLines, run as runProgram } from '../../io/process.ts'
-import type { Entry } from './contents.ts'
 import { tableKey } from './facts.ts'
 import { type Progress, schemaFile } from './restore.ts'
 import { libpq } from './server.ts'
 import type { Detail, Place } from './target.ts'
+import type { Entry } from './toc.ts'
 import { unheld } from './unheld.ts'
 
 /** The parts of a database through pg_restore. */

@@ -48,6 +48,10 @@ export async function withSession<T>(
 export async function open(login: Login, database: string, { signal }: Options = {}): Promise<Session> {
   signal?.throwIfAborted()
   const client = await connect(login, database)
+  if (signal?.aborted) {
+    await client.end().catch(() => {})
+    throw signal.reason
+  }
   const loss = new AbortController()
   client.on('error', (cause) =>
     loss.abort(new JobError('server', `the connection to PostgreSQL server ${login.server} was lost`, { cause })),
@@ -68,7 +72,7 @@ export async function open(login: Login, database: string, { signal }: Options =
     execute: async (sql, what = sql.slice(0, 60)) => void (await ask(sql, what)),
     copyIn: (sql) => {
       const copy = client.query(new CopyIn(sql))
-      const what = sql.slice(0, sql.indexOf(' ('))
+      const what = sql.replace(/ \(.*| FROM .*/s, '')
       return { write: (bytes) => told(copy.write(bytes), what), end: () => told(copy.end(), what) }
     },
     lost: loss.signal,
@@ -80,8 +84,13 @@ export async function open(login: Login, database: string, { signal }: Options =
   await session.execute(
     "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET client_min_messages = 'error'; SET search_path = pg_catalog",
   )
+  await session.rows(newerLimits)
   return session
 }
+
+/** Not every release has them. */
+const newerLimits =
+  "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('idle_session_timeout', 'transaction_timeout')"
 
 async function connect(login: Login, database: string): Promise<Client> {
   const { host, port, user, password } = login
@@ -142,11 +151,17 @@ export class SqlError extends JobError {
 
 function failed(what: string, cause: unknown): SqlError {
   const { code = '', message = String(cause), hint, where } = cause as Partial<Record<string, string>>
+  // where it stands in a part, without the value that follows there
+  const line = /^COPY .+?, line \d+/m.exec(where ?? '')?.[0]
+  if (line) return new SqlError(`${what}: ${withoutValues(code, message)} (${line})`, code, hint)
   // a syntax error quotes the statement, and a statement may hold a hash
   const says = code === '42601' ? message.replace(/ at or near "[\s\S]*/, '') : message
-  // what follows is the value
-  const line = /^COPY .+?, line \d+/m.exec(where ?? '')
-  return new SqlError(`${what}: ${says}${line ? ` (${line[0]})` : ''}`, code, hint)
+  return new SqlError(`${what}: ${says}`, code, hint)
+}
+
+/** Errors of class 22 quote the data that they are about. */
+function withoutValues(code: string, message: string): string {
+  return code.startsWith('22') ? message.replace(/"[\s\S]*"/, '"…"') : message
 }
 
 /** Variables of whoever runs the job that would lead libpq's programs to another server or account than the driver. */

@@ -1,4 +1,4 @@
-import { type Entry, name, qualified } from './contents.ts'
+import { type Entry, name, qualified } from './toc.ts'
 
 const attaching = new RegExp(`^ALTER TABLE (?:ONLY )?(${qualified}) ATTACH PARTITION (${qualified})`)
 const referring = new RegExp(`^.* REFERENCES (${qualified})`, 's')

@@ -524,13 +524,13 @@ const largeTables = `
     IF current_setting('app.trouble', true) = 'refused' THEN RAISE 'not here'; END IF;
     IF current_setting('app.trouble', true) = 'lost' THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
     RETURN true; END $$;
-  CREATE TABLE app."Big one" (id bigint PRIMARY KEY, "B c" text UNIQUE, span int4range, EXCLUDE USING gist (span WITH &&));
+  CREATE TABLE app."Big one" (id bigint PRIMARY KEY, "B c" text UNIQUE, span int4range, pad text DEFAULT repeat('ä', 80), EXCLUDE USING gist (span WITH &&));
   INSERT INTO app."Big one" SELECT i, 'wört ' || i, int4range(i, i + 1) FROM generate_series(1, 120000) i;
   CREATE INDEX ON app."Big one" (lower("B c")) WHERE id > 7;
   CREATE INDEX "a b" ON app."Big one" USING hash ("B c");
   COMMENT ON INDEX app."a b" IS 'said of it';
   ALTER TABLE app."Big one" CLUSTER ON "Big one_pkey";
-  CREATE TABLE app.parted (day date, n int, PRIMARY KEY (day, n)) PARTITION BY RANGE (day);
+  CREATE TABLE app.parted (day date, n int, pad text DEFAULT repeat('x', 150), PRIMARY KEY (day, n)) PARTITION BY RANGE (day);
   CREATE TABLE app.parted_1 PARTITION OF app.parted FOR VALUES FROM ('2020-01-01') TO ('2021-01-01');
   CREATE TABLE app.parted_2 PARTITION OF app.parted FOR VALUES FROM ('2021-01-01') TO ('2022-01-01');
   CREATE INDEX ON app.parted (n);

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { Entry } from '../../../engines/postgres/contents.ts'
+import type { Entry } from '../../../engines/postgres/toc.ts'
 import { unheld } from '../../../engines/postgres/unheld.ts'
 
 const entry = (kind: string, sql: string): Entry => ({

@@ -27,7 +27,7 @@ export type Section = 'none' | 'pre-data' | 'data' | 'post-data'
 const sections: Record<number, Section> = { 2: 'pre-data', 3: 'data', 4: 'post-data' }
 
 /** Reads it as it comes. */
-export class ContentsReader {
+export class TocReader {
   /** Complete once `take` gave what follows. */
   readonly entries: Entry[] = []
   private readonly name: string
@@ -113,6 +113,13 @@ export class ContentsReader {
 /** A name in a statement, and a qualified one, in quotes or not. */
 export const name = String.raw`(?:"(?:[^"]|"")*"|[^\s."(]+)`
 export const qualified = String.raw`${name}\.${name}`
+
+const copyInto = new RegExp(`^COPY (${qualified}) .*FROM stdin;\\s*$`, 's')
+
+/** The table that the rows of an entry go to, as its COPY names it; undefined when they do not come by COPY. */
+export function tableIn({ copy }: Entry): string | undefined {
+  return copyInto.exec(copy)?.[1]
+}
 
 /** The encoding that an archive's texts and rows are in, as PostgreSQL names it. */
 export function encodingOf(entries: readonly Entry[]): string | undefined {
