@@ -517,14 +517,14 @@ describe.skipIf(started.some((server) => !server))('PostgreSQL', () => {
   }
 })
 
-/** More rows than it takes to make indexes before all others; and a table that nothing gets into when there is trouble. */
+/** More rows than it takes to make indexes before all others; and a table that nothing gets into when there is trouble. Without autovacuum, which would mark pages as `FREEZE` does. */
 const largeTables = `
   CREATE SCHEMA app;
   CREATE FUNCTION app.fine(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
     IF current_setting('app.trouble', true) = 'refused' THEN RAISE 'not here'; END IF;
     IF current_setting('app.trouble', true) = 'lost' THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
     RETURN true; END $$;
-  CREATE TABLE app."Big one" (id bigint PRIMARY KEY, "B c" text UNIQUE, span int4range, pad text DEFAULT repeat('ä', 80), EXCLUDE USING gist (span WITH &&));
+  CREATE TABLE app."Big one" (id bigint PRIMARY KEY, "B c" text UNIQUE, span int4range, pad text DEFAULT repeat('ä', 80), EXCLUDE USING gist (span WITH &&)) WITH (autovacuum_enabled = false);
   INSERT INTO app."Big one" SELECT i, 'wört ' || i, int4range(i, i + 1) FROM generate_series(1, 120000) i;
   CREATE INDEX ON app."Big one" (lower("B c")) WHERE id > 7;
   CREATE INDEX "a b" ON app."Big one" USING hash ("B c");
