@@ -33,8 +33,8 @@ export interface Task {
   run(): Promise<readonly Task[]>
 }
 
-/** Runs tasks, and what they bring, `limit` at a time. Failures as `inParallel` has them. */
-export async function runTasks(tasks: readonly Task[], limit: number): Promise<void> {
+/** Runs tasks, and what they bring, `limit` at a time. Failures as `inParallel` has them; the first also aborts `stop`, for those that run. */
+export async function runTasks(tasks: readonly Task[], limit: number, stop?: AbortController): Promise<void> {
   const waiting = [...tasks]
   const running = new Set<Promise<void>>()
   const errors: unknown[] = []
@@ -44,7 +44,10 @@ export async function runTasks(tasks: readonly Task[], limit: number): Promise<v
       .run()
       .then(
         (more) => void waiting.push(...more),
-        (error) => void errors.push(error),
+        (error) => {
+          errors.push(error)
+          stop?.abort(error)
+        },
       )
       .finally(() => running.delete(ran))
     running.add(ran)
@@ -58,8 +61,7 @@ export async function runTasks(tasks: readonly Task[], limit: number): Promise<v
 }
 
 function heaviest(tasks: readonly Task[]): number {
-  const most = Math.max(...tasks.map(({ weight }) => weight))
-  return tasks.findIndex(({ weight }) => weight === most)
+  return tasks.reduce((best, { weight }, i) => (weight > (tasks[best] as Task).weight ? i : best), 0)
 }
 
 /** Seats for so many at once; who comes later waits in turn. Resolves to what gives the seat back. */

@@ -38,8 +38,8 @@ export async function readArchive(source: Readable, name: string): Promise<Archi
 
 /** Reads no more than the table of contents. */
 export async function readContents(source: Readable, name: string): Promise<Entry[]> {
-  const contents = new TocReader(name)
-  for await (const chunk of source) if (contents.take(chunk)) return contents.entries
+  const toc = new TocReader(name)
+  for await (const chunk of source) if (toc.take(chunk)) return toc.entries
   throw broken(name, cutOff)
 }
 
@@ -74,7 +74,7 @@ abstract class ArchiveReader {
   /** Complete once the first block of data has been seen. */
   readonly entries: Entry[]
   private readonly name: string
-  private readonly contents: TocReader
+  private readonly toc: TocReader
   private opened = false
   private readonly waiting = new Map<number, Entry>()
   private block: Block | undefined
@@ -85,8 +85,8 @@ abstract class ArchiveReader {
 
   constructor(name: string) {
     this.name = name
-    this.contents = new TocReader(name)
-    this.entries = this.contents.entries
+    this.toc = new TocReader(name)
+    this.entries = this.toc.entries
   }
 
   take(chunk: Buffer): void {
@@ -94,7 +94,7 @@ abstract class ArchiveReader {
       this.blocks(chunk)
       return
     }
-    const rest = this.contents.take(chunk)
+    const rest = this.toc.take(chunk)
     if (!rest) return
     for (const entry of this.entries) if (entry.data) this.waiting.set(entry.id, entry)
     this.opened = true

@@ -26,6 +26,7 @@ export const DatabaseFacts = z.object({
   parts: z.array(z.string()).min(1),
 })
 export type DatabaseFacts = z.infer<typeof DatabaseFacts>
+export type TableFacts = DatabaseFacts['tables'][number]
 
 /** What the manifest says of a PostgreSQL source: enough to restore into any server and to prove it. */
 export const PostgresFacts = z.object({

@@ -1,6 +1,6 @@
 import type { Task } from '../../io/parallel.ts'
 import type { Part } from './data.ts'
-import { type DatabaseFacts, tableKey } from './facts.ts'
+import { type TableFacts, tableKey } from './facts.ts'
 import { fromFile, unheldIn } from './parts.ts'
 import type { Progress } from './restore.ts'
 import { manyRows } from './rows.ts'
@@ -40,9 +40,9 @@ export function indexTasks(state: Progress, { place, path }: Part, signal: Abort
   })
 }
 
-function largest({ facts, wanted }: Place): DatabaseFacts['tables'] {
+function largest({ facts, wanted }: Place): readonly TableFacts[] {
   return facts.tables
-    .filter((table) => table.rows >= manyRows && wanted.has(tableKey(facts.name, table)))
+    .filter((table) => table.rows >= manyRows && wanted.has(table))
     .sort((a, b) => b.rows - a.rows)
     .slice(0, mostTables)
 }

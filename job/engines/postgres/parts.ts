@@ -1,6 +1,5 @@
 import { JobError } from '../../errors.ts'
 import { consume, lastLines, run as runProgram } from '../../io/process.ts'
-import { tableKey } from './facts.ts'
 import { type Progress, schemaFile } from './restore.ts'
 import { libpq } from './server.ts'
 import type { Detail, Place } from './target.ts'
@@ -21,7 +20,7 @@ export async function restoreTables(state: Progress): Promise<Record<string, unk
 async function restoreAll(state: Progress, place: Place): Promise<void> {
   const { facts, wanted } = place
   const entries = state.contents.get(place) ?? []
-  const left = facts.tables.filter((table) => !wanted.has(tableKey(facts.name, table)))
+  const left = facts.tables.filter((table) => !wanted.has(table))
   const skipped = new Set(left.map((table) => table.entry))
   const lost = unheldIn(state, place)
   const chosen = entries.filter((entry) => !skipped.has(entry.id) && !lost.includes(entry))
@@ -40,7 +39,7 @@ export function unheldIn({ run, contents }: Progress, place: Place): Entry[] {
 
 /** Tables whose rows do not come: nobody wants them, or the backup has none. */
 function rowless({ facts, wanted }: Place) {
-  return facts.tables.filter((table) => table.part === null || !wanted.has(tableKey(facts.name, table)))
+  return facts.tables.filter((table) => table.part === null || !wanted.has(table))
 }
 
 function listOf(entries: readonly Entry[]): string {
@@ -98,11 +97,6 @@ export function neededParts(place: Place, method: Detail['facts']['method']): st
   return facts.parts.filter((path, i) => {
     const inside = facts.tables.filter((table) => table.part === path)
     // the first two have more than rows
-    return (
-      method === 'single' ||
-      i < 2 ||
-      inside.length === 0 ||
-      inside.some((table) => wanted.has(tableKey(facts.name, table)))
-    )
+    return method === 'single' || i < 2 || inside.length === 0 || inside.some((table) => wanted.has(table))
   })
 }

@@ -2,7 +2,6 @@ import { JobError } from '../../errors.ts'
 import { inParallel } from '../../io/parallel.ts'
 import { extensionsOf, largeObjectsOf } from './catalog.ts'
 import { some } from './check.ts'
-import { tableKey } from './facts.ts'
 import type { Progress } from './restore.ts'
 import { quoteName, quoteText, type Session, withSession } from './server.ts'
 import type { Place } from './target.ts'
@@ -29,7 +28,7 @@ async function compareRows(
   { run, target, detail, counted }: Progress,
   { name, facts, wanted }: Place,
 ): Promise<number> {
-  const all = facts.tables.filter((table) => wanted.has(tableKey(facts.name, table)))
+  const all = facts.tables.filter((table) => wanted.has(table))
   const tables = all.filter((table) => !counted.has(table))
   const batches = Array.from({ length: Math.ceil(tables.length / tablesAtOnce) }, (_, i) =>
     tables.slice(i * tablesAtOnce, (i + 1) * tablesAtOnce),
@@ -59,9 +58,7 @@ async function compareRows(
 
 async function compareRest(session: Session, { name, facts, wanted }: Place): Promise<void> {
   const wrong: string[] = []
-  const left = new Set(
-    facts.tables.filter((table) => !wanted.has(tableKey(facts.name, table))).map((table) => table.part),
-  )
+  const left = new Set(facts.tables.filter((table) => !wanted.has(table)).map((table) => table.part))
   const stands = await sequencesOf(session)
   for (const one of facts.sequences) {
     const value = stands.get(`${one.schema}.${one.name}`)

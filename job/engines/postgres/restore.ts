@@ -11,7 +11,7 @@ import { readContents } from './archive.ts'
 import { drop, empty } from './content.ts'
 import { restoreRows } from './data.ts'
 import { databaseSql, openDatabase } from './database.ts'
-import { type DatabaseFacts, globalsPart } from './facts.ts'
+import { globalsPart, type TableFacts } from './facts.ts'
 import { createGlobals, type Global, readGlobals } from './globals.ts'
 import { indexParts } from './indexes.ts'
 import { writeMarker } from './marker.ts'
@@ -37,7 +37,7 @@ export interface Progress {
   /** Of these, what was made before the step that makes all the others. */
   made: Set<Entry>
   /** Tables of which the server said how many rows it took. */
-  counted: Set<DatabaseFacts['tables'][number]>
+  counted: Set<TableFacts>
   /** Where TimescaleDB was told that a restore is going on, and not yet that it is over. */
   restoring: Set<Place>
 }

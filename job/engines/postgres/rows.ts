@@ -20,6 +20,7 @@ const mostEmptied = 200
 
 /** Entries that say how the session is set. */
 const ofSession = new Set(['ENCODING', 'STDSTRINGS', 'SEARCHPATH'])
+const ofSequences = new Set(['SEQUENCE SET'])
 const saidOfDatabases = new Set(['ACL', 'COMMENT', 'SECURITY LABEL'])
 
 /**
@@ -30,7 +31,7 @@ export function isPlain(entries: readonly Entry[], rows: ReadonlyMap<number, num
   const isOfRows = (entry: Entry) =>
     entry.kind === 'TABLE DATA'
       ? rows.has(entry.id) && tableIn(entry) !== undefined
-      : entry.kind === 'SEQUENCE SET' || ofSession.has(entry.kind)
+      : ofSequences.has(entry.kind) || ofSession.has(entry.kind)
   return encodingOf(entries) === 'UTF8' && entries.every((entry) => isOfRows(entry) || isOfDatabase(entry))
 }
 
@@ -59,7 +60,7 @@ export async function bringRows(session: Session, bringing: Bringing): Promise<v
   await execute(ofSession)
   await session.execute('BEGIN')
   await copyRows(session, bringing)
-  await execute(new Set(['SEQUENCE SET']))
+  await execute(ofSequences)
   await session.execute('COMMIT')
 }
 

@@ -82,9 +82,9 @@ export async function open(login: Login, database: string, { signal }: Options =
     },
   }
   await session.execute(
-    "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET client_min_messages = 'error'; SET search_path = pg_catalog",
+    `SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET client_min_messages = 'error';
+     SET search_path = pg_catalog; ${newerLimits}`,
   )
-  await session.rows(newerLimits)
   return session
 }
 

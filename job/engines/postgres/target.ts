@@ -6,7 +6,7 @@ import { type DatabaseRow, databasesOf, lookAtServer, type ServerRow } from './c
 import { refuseOld } from './check.ts'
 import { type Clients, findClients, majorIn } from './clients.ts'
 import { checkExtensions, look, type Seen } from './content.ts'
-import { type DatabaseFacts, factsOf, missingParts, type PostgresFacts, tableKey } from './facts.ts'
+import { type DatabaseFacts, factsOf, missingParts, type PostgresFacts, type TableFacts } from './facts.ts'
 import { Creates, readMarkers } from './marker.ts'
 import { chooseDatabases, chooseTables } from './selection.ts'
 import { withSession } from './server.ts'
@@ -18,8 +18,8 @@ export interface Place {
   name: string
   /** It was there before: it is filled, not made; and emptied, not dropped. */
   inPlace: boolean
-  /** Keys of the tables whose rows are wanted. */
-  wanted: Set<string>
+  /** Of the tables, those whose rows are wanted. */
+  wanted: ReadonlySet<TableFacts>
 }
 
 export interface Detail {
@@ -160,7 +160,7 @@ function placeOf({ facts, name, seen, ours, run }: Placing): Place {
   if (there && inPlace) compareLocales({ facts, name, row: there.row, run })
   const rows = facts.tables.filter((table) => table.part !== null)
   const wanted = chooseTables(facts.name, rows, { ...target, at: run.at })
-  return { facts, name, inPlace, wanted: new Set(wanted.map((table) => tableKey(facts.name, table))) }
+  return { facts, name, inPlace, wanted: new Set(wanted) }
 }
 
 function compareLocales({
