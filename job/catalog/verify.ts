@@ -1,5 +1,6 @@
-import { createHash } from 'node:crypto'
 import { textOf } from '../errors.ts'
+import { contentIn } from '../io/hash-aside.ts'
+import type { Content } from '../io/outgoing.ts'
 import { inParallel } from '../io/parallel.ts'
 import type { Manifest, Part } from '../manifest.ts'
 import { isMissing, type Storage } from '../storage.ts'
@@ -89,21 +90,17 @@ async function reread(
 ): Promise<Problem | undefined> {
   signal.throwIfAborted()
   const { path } = part
-  const hash = createHash('sha256')
-  let size = 0
+  let found: Content
   try {
-    for await (const chunk of await storage.get(partKey(plan, manifest.id, path), { signal })) {
-      hash.update(chunk)
-      size += chunk.length
-      progress?.(chunk.length)
-    }
+    const stored = await storage.get(partKey(plan, manifest.id, path), { signal })
+    found = await contentIn(stored, { size: part.size, onBytes: progress })
   } catch (error) {
     signal.throwIfAborted()
     if (isMissing(error)) return { path, kind: 'missing', says: 'is missing' }
     return { path, kind: 'unreadable', says: `cannot be read: ${textOf(error)}` }
   }
+  const { size, sha256 } = found
   if (size !== part.size) return { path, kind: 'size', says: `gave ${size} bytes instead of ${part.size}` }
-  const sha256 = hash.digest('hex')
   if (sha256 !== part.sha256) return { path, kind: 'content', says: `has sha256 ${sha256} instead of ${part.sha256}` }
 }
 

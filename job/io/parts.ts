@@ -4,9 +4,10 @@ import { JobError } from '../errors.ts'
 import { type Part, suffixOf } from '../manifest.ts'
 import { isMissing } from '../storage.ts'
 import type { Copies, Destinations } from './destinations.ts'
+import { contentIn } from './hash-aside.ts'
 import { keyOf, type Source } from './keys.ts'
 import { piecesOf } from './lending.ts'
-import { store, verified } from './pipeline.ts'
+import { refuseOther, store, verified } from './pipeline.ts'
 import { unseal } from './seal.ts'
 import { tap } from './tap.ts'
 import { compress, decompress } from './zstd.ts'
@@ -50,7 +51,9 @@ export async function writePart(options: Write): Promise<Copies> {
 
 /** What the part was made of; errors at its end when the stored bytes, or these, are not what the manifest says. */
 export async function readPart(part: Part, from: From): Promise<Readable> {
-  const { opened, where } = await openPart(part, from)
+  const stored = await openPart(part, from)
+  const opened = unsealed(stored, part)
+  const { where } = stored
   return part.plain ? verified(part.codec ? decompress(opened, where) : opened, part.plain, where) : opened
 }
 
@@ -59,8 +62,9 @@ export async function readPart(part: Part, from: From): Promise<Readable> {
  * what is encrypted, when it is not what somebody with the key sealed. It is not decompressed: the same bytes were made of the same data.
  */
 export async function checkPart(part: Part, from: From): Promise<number> {
-  const { opened } = await openPart(part, from)
-  for await (const _ of piecesOf(opened));
+  const stored = await openPart(part, from)
+  if (stored.fileKey) for await (const _ of piecesOf(unsealed(stored, part)));
+  else refuseOther(await contentIn(stored.stream, part), part, stored.where)
   return contentOf(part).size
 }
 
@@ -68,18 +72,28 @@ interface From extends Backup {
   storage: Source
 }
 
-async function openPart(part: Part, { plan, id, signal, storage }: From) {
-  const where = `${part.path} in storage ${storage.name}`
+interface Stored {
+  stream: Readable
+  fileKey: Buffer | undefined
+  /** For errors. */
+  where: string
+}
+
+async function openPart(part: Part, { plan, id, signal, storage }: From): Promise<Stored> {
   const fileKey = part.age && (await keyOf(part, { plan, id, storage, signal }))
-  const stored = await storage.get(partKey(plan, id, part.path), { signal }).catch((error) => {
+  const stream = await storage.get(partKey(plan, id, part.path), { signal }).catch((error) => {
     if (!isMissing(error)) throw error
     throw new JobError('verification', `storage ${storage.name} has no ${part.path}`, {
       hint: 'the backup is damaged: restore another one',
     })
   })
-  const sound = verified(stored, part, where)
-  const headerSize = part.age?.header.length ?? 0
-  return { opened: fileKey ? unseal(sound, { fileKey, headerSize, where }) : sound, where }
+  return { stream, fileKey, where: `${part.path} in storage ${storage.name}` }
+}
+
+/** Without what encryption made of it; errors at its end when it is not what was stored. */
+function unsealed({ stream, fileKey, where }: Stored, part: Part): Readable {
+  const sound = verified(stream, part, where)
+  return fileKey ? unseal(sound, { fileKey, headerSize: part.age?.header.length ?? 0, where }) : sound
 }
 
 /** What was stored, whatever it is stored as: the same of all copies of a part. */

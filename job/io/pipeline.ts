@@ -110,18 +110,21 @@ function otherSize({ storage }: Destination, { path, size, sent }: { path: strin
 }
 
 /** A stored part as a stream that errors at its end when it is not what the manifest says. */
-export function verified(source: Readable, part: Pick<Part, 'size' | 'sha256'>, where: string): Readable {
+export function verified(source: Readable, part: Content, where: string): Readable {
   const hash = createHash('sha256')
   let size = 0
   const see = (chunk: Buffer) => {
     hash.update(chunk)
     size += chunk.length
   }
-  return watched(source, see, () => {
-    const wrong = (how: string) => new JobError('verification', `${where} ${how}`, { hint: damaged })
-    if (size !== part.size) throw wrong(`has ${size} bytes, the manifest says ${part.size}`)
-    if (hash.digest('hex') !== part.sha256) throw wrong('is not what was stored: its sha256 differs from the manifest')
-  })
+  return watched(source, see, () => refuseOther({ size, sha256: hash.digest('hex') }, part, where))
+}
+
+/** Throws `verification` for what is not what the manifest says. */
+export function refuseOther(found: Content, part: Content, where: string): void {
+  const wrong = (how: string) => new JobError('verification', `${where} ${how}`, { hint: damaged })
+  if (found.size !== part.size) throw wrong(`has ${found.size} bytes, the manifest says ${part.size}`)
+  if (found.sha256 !== part.sha256) throw wrong('is not what was stored: its sha256 differs from the manifest')
 }
 
 export const damaged =

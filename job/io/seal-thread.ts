@@ -4,8 +4,7 @@ import { chunksInBlock, sealChunks } from './chunks.ts'
 
 /** A thread that seals and hashes, for io/seal-aside.ts. Each stream has a port. */
 
-export interface Opened {
-  port: MessagePort
+export interface Opening {
   key: KeyObject
   /** What is stored in front of the chunks. */
   head: Uint8Array
@@ -27,7 +26,7 @@ export interface Sealed extends Block {
   hashes?: { plain: string; stored: string }
 }
 
-parentPort?.on('message', ({ port, key, head }: Opened) => {
+parentPort?.on('message', ({ port, key, head }: Opening & { port: MessagePort }) => {
   const hashes = { plain: createHash('sha256'), stored: createHash('sha256').update(head) }
   let first = 0
   port.on('message', ({ plain, sealed, size, ends }: Block) => {

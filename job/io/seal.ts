@@ -2,6 +2,7 @@ import { createDecipheriv, createSecretKey, hkdfSync, type KeyObject, randomByte
 import type { Readable } from 'node:stream'
 import { JobError } from '../errors.ts'
 import type { Lender } from '../storage.ts'
+import { blocksOf } from './blocks.ts'
 import { chunkNonce, chunkSize, cipher, sealChunks, sealedBlockSize, sealedChunkSize, tagSize } from './chunks.ts'
 import { lending, lendingItsOwn, piecesOf } from './lending.ts'
 
@@ -51,28 +52,6 @@ async function* sealed(source: Readable, fileKey: FileKey): AsyncGenerator<Buffe
     first += 1
   }
   yield loan.subarray(0, lent)
-}
-
-/** Puts a stream into memory that is taken for each block. A full one waits for what comes next: it may be the last. */
-export async function* blocksOf(
-  source: Readable,
-  take: () => Buffer,
-): AsyncGenerator<{ block: Buffer; ends: boolean }> {
-  let block = take()
-  let filled = 0
-  for await (const data of piecesOf(source)) {
-    for (let at = 0; at < data.length; ) {
-      if (filled === block.length) {
-        yield { block, ends: false }
-        block = take()
-        filled = 0
-      }
-      const bytes = data.copy(block, filled, at)
-      at += bytes
-      filled += bytes
-    }
-  }
-  yield { block: block.subarray(0, filled), ends: true }
 }
 
 interface Opening {
