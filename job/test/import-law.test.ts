@@ -38,6 +38,7 @@ const against: [file: string, code: string][] = [
   ['job/commands/backup.ts', "import { KubeConfig } from '@kubernetes/client-node'"],
   ['job/main.ts', "import yargs from 'yargs'"],
   ['job/main.ts', "import { hideBin } from 'yargs/helpers'"],
+  ['job/commands/backup.ts', "import type { Argv } from 'yargs'"],
 ]
 
 const within: [file: string, code: string][] = [
@@ -58,6 +59,7 @@ const within: [file: string, code: string][] = [
   ['job/storages/s3.ts', "import { S3Client } from '@aws-sdk/client-s3'"],
   ['job/kubernetes/pods.ts', "import { KubeConfig } from '@kubernetes/client-node'"],
   ['job/cli.ts', "import yargs from 'yargs'"],
+  ['job/verbs/backup.ts', "import type { Argv } from 'yargs'"],
   ['job/test/storages/s3.test.ts', "import { S3Client } from '@aws-sdk/client-s3'"],
   ['job/test/servers/ndb.ts', 'const home = process.env.HOME'],
 ]
