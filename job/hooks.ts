@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { secretName } from './io/connection.ts'
+import { httpUrl } from './urls.ts'
 
 /**
  * CONTRACT. What is done around a plan, a restore, or one of their sources: a database is told to hold still, a workload is scaled
@@ -22,7 +23,7 @@ const Exec = z
 
 const Http = z
   .strictObject({
-    url: z.url({ protocol: /^https?$/ }).describe('http:// or https://; a certificate is verified'),
+    url: httpUrl.describe('http:// or https://; a certificate is verified'),
     method: z.enum(['GET', 'POST', 'PUT', 'PATCH', 'DELETE']).default('POST'),
     headers: z.record(z.string(), z.string()).default({}),
     secretHeaders: z

@@ -167,7 +167,7 @@ test.each([
   [{ before: [{ scale: { name: 'a' }, http: { url: 'http://a' } }] }, 'name one of exec, http, scale'],
   [{ after: [{ scale: { name: 'a' } }] }, 'scale'],
   [{ before: [{ exec: { command: ['a'] } }] }, 'name one of pod and selector'],
-  [{ before: [{ http: { url: 'file:///etc/passwd' } }] }, 'Invalid URL'],
+  [{ before: [{ http: { url: 'file:///etc/passwd' } }] }, 'must begin with http:// or https://'],
 ])('%j is refused', (hooks, says) => {
   expect(JSON.stringify(Hooks.safeParse(hooks).error?.issues)).toContain(says)
 })
