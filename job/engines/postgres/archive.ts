@@ -52,11 +52,33 @@ export interface Rows {
   last: boolean
 }
 
-/** The rows of an archive, one table after the other. In the memory of the source's chunks: nobody else may have a view of it. */
-export async function* rowsIn(source: Readable, name: string): AsyncGenerator<Rows> {
+/** An archive that was read until its rows begin. Whoever opened it closes it. */
+export interface OpenArchive {
+  entries: readonly Entry[]
+  /** One table after the other. In the memory of the source's chunks: nobody else may have a view of it. */
+  rows: AsyncIterable<Rows>
+  close(): Promise<void>
+}
+
+export async function openArchive(source: Readable, name: string): Promise<OpenArchive> {
   const reader = new RowReader(name)
-  for await (const chunk of piecesOf(source)) yield* reader.rows(chunk)
-  reader.end()
+  const pieces = piecesOf(source)[Symbol.asyncIterator]()
+  let first: Rows[] = []
+  async function* rows(): AsyncGenerator<Rows> {
+    yield* first
+    for (let next = await pieces.next(); !next.done; next = await pieces.next()) yield* reader.rows(next.value)
+    reader.end()
+  }
+  while (!reader.opened) {
+    const { value, done } = await pieces.next()
+    if (done) throw broken(name, cutOff)
+    first = reader.rows(value)
+  }
+  const close = async () => {
+    await pieces.return?.()
+    source.destroy()
+  }
+  return { entries: reader.entries, rows: rows(), close }
 }
 
 const cutOff = 'ended before it was complete'
@@ -75,7 +97,8 @@ abstract class ArchiveReader {
   readonly entries: Entry[]
   private readonly name: string
   private readonly toc: TocReader
-  private opened = false
+  /** The table of contents was read. */
+  opened = false
   private readonly waiting = new Map<number, Entry>()
   private block: Block | undefined
   /** Bytes of data before the next length. */

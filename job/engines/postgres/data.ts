@@ -1,5 +1,5 @@
 import { runTasks, type Task } from '../../io/parallel.ts'
-import { readContents } from './archive.ts'
+import { openArchive } from './archive.ts'
 import type { TableFacts } from './facts.ts'
 import { indexTasks } from './indexes.ts'
 import { feed } from './parts.ts'
@@ -55,17 +55,21 @@ async function bring(state: Progress, { place, path, first }: Part, signal: Abor
   const wanted = tables.filter((table) => place.wanted.has(table))
   // the first has more than rows
   if (!first && tables.length > 0 && wanted.length === 0) return
-  const toc = await readContents(await reader.read(path), path)
+  const archive = await openArchive(await reader.read(path), path)
   const left = new Set(tables.filter((table) => !place.wanted.has(table)).map((table) => table.entry))
-  const entries = toc.filter((entry) => !left.has(entry.id))
-  if (isPlain(toc, rowsOf(tables)) && !facts.timescaledb && target.extraOptions.length === 0) {
-    const bringing = { open: () => reader.read(path), name: path, entries, rows: rowsOf(wanted), signal }
-    await withSession(detail.login, place.name, (session) => bringRows(session, bringing), { signal })
-    for (const table of wanted) state.counted.add(table)
-  } else {
-    const list = left.size > 0 ? entries : undefined
-    await feed(state, { place, path, options: ['--single-transaction'], list, signal })
+  const entries = archive.entries.filter((entry) => !left.has(entry.id))
+  try {
+    if (isPlain(archive.entries, rowsOf(tables)) && !facts.timescaledb && target.extraOptions.length === 0) {
+      const bringing = { name: path, entries, from: archive.rows, rows: rowsOf(wanted), signal }
+      await withSession(detail.login, place.name, (session) => bringRows(session, bringing), { signal })
+      for (const table of wanted) state.counted.add(table)
+      return
+    }
+  } finally {
+    await archive.close()
   }
+  const list = left.size > 0 ? entries : undefined
+  await feed(state, { place, path, options: ['--single-transaction'], list, signal })
 }
 
 /** By the ids of their entries. */

@@ -1,6 +1,5 @@
-import type { Readable } from 'node:stream'
 import { JobError } from '../../errors.ts'
-import { rowsIn } from './archive.ts'
+import type { Rows } from './archive.ts'
 import type { Copying, Session } from './server.ts'
 import { type Entry, encodingOf, tableIn } from './toc.ts'
 
@@ -41,10 +40,12 @@ function isOfDatabase({ kind, name }: Entry): boolean {
 }
 
 interface Bringing {
-  open(): Promise<Readable>
+  /** Of the archive, for errors. */
   name: string
-  /** The entries of the archive that are wanted. */
+  /** Those of its entries that are wanted. */
   entries: readonly Entry[]
+  /** All that it has. */
+  from: AsyncIterable<Rows>
   /** Rows by the id of a `TABLE DATA` entry, of those that are wanted. */
   rows: ReadonlyMap<number, number>
   signal: AbortSignal
@@ -65,11 +66,11 @@ export async function bringRows(session: Session, bringing: Bringing): Promise<v
 }
 
 async function copyRows(session: Session, bringing: Bringing): Promise<void> {
-  const { open, name, rows, signal } = bringing
+  const { name, from, rows, signal } = bringing
   const left = new Map(rows)
   const plain = await plainTables(session, bringing)
   let copying: Copying | undefined
-  for await (const { entry, bytes, last } of rowsIn(await open(), name)) {
+  for await (const { entry, bytes, last } of from) {
     signal.throwIfAborted()
     session.lost.throwIfAborted()
     if (!left.has(entry.id)) continue

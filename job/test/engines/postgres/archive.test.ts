@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { describe, expect, test } from 'vitest'
-import { readArchive, readContents, rowsIn, watch } from '../../../engines/postgres/archive.ts'
+import { openArchive, readArchive, readContents, watch } from '../../../engines/postgres/archive.ts'
 
 /** Writes archives as pg_dump does. */
 function int(number: number): Buffer {
@@ -125,7 +125,7 @@ test.for([1, 2, 3, 5, 7, 64, 100_000])(
         for await (const piece of inPieces(archive(), size)) yield Buffer.from(piece)
       })(),
     )
-    for await (const { entry, bytes, last } of rowsIn(own, 'x')) {
+    for await (const { entry, bytes, last } of (await openArchive(own, 'x')).rows) {
       expect(ended).not.toContain(entry.name)
       found[entry.name] = (found[entry.name] ?? '') + bytes
       if (last) ended.push(entry.name)
@@ -137,7 +137,7 @@ test.for([1, 2, 3, 5, 7, 64, 100_000])(
 
 test('rows of an archive that is cut off end with an error', async () => {
   const all = async (bytes: Buffer) => {
-    for await (const _ of rowsIn(inPieces(bytes, 4096), 'x'));
+    for await (const _ of (await openArchive(inPieces(bytes, 4096), 'x')).rows);
   }
   const whole = archive()
   for (const length of [whole.length - 1, whole.length - 20, 400, 10])
