@@ -223,6 +223,8 @@ export interface RestoreStep {
   says: string
   /** False for a step that only reads: the marker is written before the first one that writes. */
   writes: boolean
+  /** Paths of the parts that it reads, each once: how far it has come is told against their bytes. */
+  reads?: readonly string[]
 }
 
 /**

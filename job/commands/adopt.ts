@@ -2,10 +2,10 @@ import { openCatalog } from '../catalog/catalog.ts'
 import { dateOf, folderKey, helmDateOf, isRunFile, isTime, partKey } from '../catalog/layout.ts'
 import { engineNamed } from '../engines/index.ts'
 import { JobError } from '../errors.ts'
+import { contentIn } from '../io/hash-aside.ts'
 import { inParallel } from '../io/parallel.ts'
 import { type Result, sizeText } from '../io/print.ts'
 import { openReader, ownParts } from '../io/reader.ts'
-import { tap } from '../io/tap.ts'
 import type { Manifest, Part } from '../manifest.ts'
 import type { Storage } from '../storage.ts'
 import { version } from '../version.ts'
@@ -61,6 +61,7 @@ export async function adopt(
     source: 'rondb',
     workers,
     signal: job.signal,
+    progress: job.progress,
     warn: job.warn,
   })
   const facts = await engine.adopt?.(
@@ -106,12 +107,10 @@ async function hashAll({
     `adopt ${id}`,
     found.reduce((sum, one) => sum + one.size, 0),
   )
-  const parts = await inParallel(found, readersAtOnce, async ({ path }) => {
-    const { stream, result } = tap(await storage.get(partKey(plan, id, path), { signal: job.signal }), (bytes) =>
-      job.progress.add('read', bytes),
-    )
-    for await (const _ of stream);
-    return { path, ...result() }
+  const parts = await inParallel(found, readersAtOnce, async ({ path, size }) => {
+    const stream = await storage.get(partKey(plan, id, path), { signal: job.signal })
+    const onBytes = (bytes: number) => job.progress.add('read', bytes)
+    return { path, ...(await contentIn(stream, { size, onBytes })) }
   })
   job.progress.end()
   return parts

@@ -52,10 +52,9 @@ export async function exportBackup(job: Job, options: ExportOptions): Promise<Re
 
   async function* open(part: Manifest['parts'][number]): AsyncGenerator<Buffer> {
     const stored = await storage.get(partKey(plan, id, part.path), { signal: job.signal })
-    for await (const chunk of verified(stored, part, `${part.path} in storage ${storage.name}`)) {
-      job.progress.add(storage.name, chunk.length)
-      yield chunk
-    }
+    const where = `${part.path} in storage ${storage.name}`
+    const onBytes = (bytes: number) => job.progress.add(storage.name, bytes)
+    yield* verified(stored, { content: part, where, onBytes })
   }
 }
 

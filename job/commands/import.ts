@@ -119,7 +119,7 @@ async function send(
       await store({
         key: partKey(plan, id, part.path),
         path: part.path,
-        data: verified(data, part, `${part.path} in ${where}`),
+        data: verified(data, { content: part, where: `${part.path} in ${where}` }),
         size: part.size,
         to,
         signal: job.signal,

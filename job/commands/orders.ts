@@ -10,12 +10,12 @@ import { engineNamed } from '../engines/index.ts'
 import { JobError } from '../errors.ts'
 import { type Copy, openShelf, type Shelf } from '../io/copies.ts'
 import { anyOf, type Copies, type Destinations, openDestinations } from '../io/destinations.ts'
+import { contentIn } from '../io/hash-aside.ts'
 import { listOf } from '../io/kept.ts'
 import { errorOf, failureOf, type Outcome } from '../io/outcome.ts'
 import { inParallel } from '../io/parallel.ts'
 import { contentOf, ownPath, readPart, writePart } from '../io/parts.ts'
 import { store } from '../io/pipeline.ts'
-import { tap } from '../io/tap.ts'
 import { Part } from '../manifest.ts'
 import { backupOf, type Desk, openFolder } from './desk.ts'
 
@@ -27,7 +27,7 @@ export async function carryOut(desk: Desk, order: Order): Promise<unknown> {
   const failed = desk.unopened.filter(({ storage }) => order.storages?.includes(storage))
   const warnings: string[] = []
   const lists: Outcome['lists'] = {}
-  const { signal } = desk.context
+  const { signal, progress } = desk.context
   const working: Working = {
     desk,
     to: openDestinations({
@@ -35,7 +35,11 @@ export async function carryOut(desk: Desk, order: Order): Promise<unknown> {
       signal,
       onDrop: ({ name }, error) => failed.push(failureOf(name, error)),
     }),
-    shelf: openShelf({ ...backupOf(desk), warn: (message) => warnings.push(message) }),
+    shelf: openShelf({
+      ...backupOf(desk),
+      warn: (message) => warnings.push(message),
+      onBytes: (_, bytes) => progress(bytes),
+    }),
     lists,
   }
   refuseNowhere(desk, order)
@@ -76,7 +80,7 @@ async function upload(working: Working, order: UploadOrder): Promise<Part[]> {
     const key = partKey(desk.hello.plan, desk.hello.backupId, path)
     const data = () => beside.read(`${order.folder}/${name}`)
     const there = to.only(({ storage }) => before.get(storage.name)?.get(path) === size)
-    const kept = await intact({ key, path, data, there, signal })
+    const kept = await intact({ key, path, data, size, there, signal })
     const missing = to.only(({ storage }) => !kept.has(storage.name))
     const sent = await store({ key, path, data, size, to: missing, signal, onBytes: progress })
     return new Map([...kept, ...sent])
@@ -104,23 +108,18 @@ interface Kept {
   key: string
   path: string
   data: () => Readable
+  size: number
   there: Destinations
   signal: AbortSignal
 }
 
 /** The copies of the storages that have exactly these bytes. */
-async function intact({ key, path, data, there, signal }: Kept): Promise<Copies> {
+async function intact({ key, path, data, size, there, signal }: Kept): Promise<Copies> {
   if (there.live().length === 0) return new Map()
-  const here = await hashOf(data())
-  const found = await there.each(async ({ storage }) => hashOf(await storage.get(key, { signal })))
+  const here = await contentIn(data(), { size })
+  const found = await there.each(async ({ storage }) => contentIn(await storage.get(key, { signal }), { size }))
   const same = [...found].filter(([, { sha256 }]) => sha256 === here.sha256)
   return new Map(same.map(([storage]) => [storage, { path, ...here }]))
-}
-
-async function hashOf(data: Readable): Promise<{ size: number; sha256: string }> {
-  const tapped = tap(data)
-  for await (const _ of tapped.stream);
-  return tapped.result()
 }
 
 async function download({ desk, shelf }: Working, order: DownloadOrder): Promise<void> {
@@ -156,8 +155,7 @@ async function refuseFull({ context, hello }: Desk, parts: Copy[][]): Promise<vo
 
 async function fetchCopy(desk: Desk, { storage, part }: Copy, to: string): Promise<void> {
   const { signal, progress } = desk.context
-  const checked = await readPart(part, { ...backupOf(desk), storage })
-  checked.on('data', (chunk: Buffer) => progress(chunk.length))
+  const checked = await readPart(part, { ...backupOf(desk), storage, onBytes: progress })
   await pipeline(checked, createWriteStream(to, { highWaterMark: 1024 * 1024 }), { signal })
 }
 

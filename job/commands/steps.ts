@@ -5,6 +5,7 @@ import { textOf } from '../errors.ts'
 import { type Held, openReader, type SourceReader } from '../io/reader.ts'
 import { refuseOvertaken } from '../io/restores.ts'
 import type { Workers } from '../io/workers.ts'
+import type { Part } from '../manifest.ts'
 import type { Around } from './hooks.ts'
 import type { Job } from './job.ts'
 
@@ -40,7 +41,8 @@ export async function carryOut({ job, task, held }: Carrying): Promise<Record<st
   const workers = job.workers({ plan, id, storages, staging })
   run.delegate = workers.order
   task.workers = workers
-  const reader = openReader({ held, source: name, workers, signal: job.signal, warn: job.warn })
+  const { signal, progress, warn } = job
+  const reader = openReader({ held, source: name, workers, signal, progress, warn })
   try {
     return await stepByStep(job, task, reader)
   } finally {
@@ -78,12 +80,14 @@ async function stepByStep(job: Job, { name, engine, run, steps, known }: Task, r
       await engine.mark(run, { request, backupId, plan, state: 'begun' })
     }
     marked ||= step.writes
-    job.progress.begin(`${name}: ${step.name}`, step.name === 'fetch' ? bytesOf(run.parts) : undefined)
+    const reads = bytesOf(run.parts, step.reads)
+    job.progress.begin(`${name}: ${step.name}`, reads)
     const begun = job.now().getTime()
     const figure = await carried(() => engine.restore(run, step, reader), { job, step, reader })
-    job.progress.end()
-    figures[step.name] = { ...figure, seconds: (job.now().getTime() - begun) / 1000 }
-    job.log.info({ source: name, step: step.name, ...figure }, 'step done')
+    const bytes = job.progress.end()
+    const all = { ...(reads && { bytes }), ...figure, seconds: (job.now().getTime() - begun) / 1000 }
+    figures[step.name] = all
+    job.log.info({ source: name, step: step.name, ...all }, 'step done')
   }
   return figures
 }
@@ -104,6 +108,8 @@ async function carried<T>(
   }
 }
 
-function bytesOf(parts: readonly { size: number }[]): number {
-  return parts.reduce((sum, part) => sum + part.size, 0)
+/** Undefined of what reads no parts. */
+function bytesOf(parts: readonly Part[], reads: readonly string[] = []): number | undefined {
+  const wanted = new Set(reads)
+  return parts.reduce((sum, { path, size }) => (wanted.has(path) ? sum + size : sum), 0) || undefined
 }

@@ -207,14 +207,17 @@ async function inspect(job: Job, { storage }: Catalog, manifest: Manifest): Prom
         source: source.name,
         workers,
         signal: job.signal,
+        progress: job.progress,
         warn: job.warn,
       })
       const parts = ownParts(manifest, source.name)
+      job.progress.begin(`verify ${id}: ${source.name}`, bytesOf(parts))
       const run = { ...contextOf(job), backupId: id, parts, source, ...helpOf(job, plan, source.name) }
       const says = await findingOf(job.signal, async () => engine.inspect?.(run, reader))
       if (says) problems.push({ path: `source ${source.name}`, says: `cannot be read: ${says}` })
     }
   } finally {
+    job.progress.end()
     await workers.close()
   }
   return problems

@@ -29,14 +29,18 @@ export interface Shelf {
 
 interface Options extends Backup {
   warn(message: string): void
+  /** Is told what is read of a part, in bytes of what it was made of. What another copy has to give once more is told once more. */
+  onBytes?(part: Part, bytes: number): void
 }
 
-export function openShelf({ warn, ...backup }: Options): Shelf {
+export function openShelf({ warn, onBytes, ...backup }: Options): Shelf {
   const bad = new Set<string>()
   let helped = false
   const keyOf = ({ storage, part }: Copy) => `${storage.name} ${part.path}`
   const isBad = (copy: Copy) => bad.has(keyOf(copy))
   const inOrder = (copies: readonly Copy[]) => [...copies.filter((copy) => !isBad(copy)), ...copies.filter(isBad)]
+
+  const from = ({ storage, part }: Copy) => ({ ...backup, storage, onBytes: (bytes: number) => onBytes?.(part, bytes) })
 
   /** Throws the error when no other copy is left. */
   function next(copy: Copy, rest: readonly Copy[], error: unknown): void {
@@ -92,7 +96,7 @@ export function openShelf({ warn, ...backup }: Options): Shelf {
   async function open(copies: readonly Copy[]): Promise<{ copy: Copy; stream: Readable }> {
     return use(copies, async (copy) => ({
       copy,
-      stream: await readPart(copy.part, { ...backup, storage: copy.storage }),
+      stream: await readPart(copy.part, from(copy)),
     }))
   }
 
@@ -100,13 +104,13 @@ export function openShelf({ warn, ...backup }: Options): Shelf {
     read: async (copies) => {
       const all = inOrder(copies)
       const [only] = all
-      if (only && all.length === 1) return readPart(only.part, { ...backup, storage: only.storage })
+      if (only && all.length === 1) return readPart(only.part, from(only))
       const begun = await open(all)
       const rest = all.slice(all.indexOf(begun.copy) + 1)
       const stream = Readable.from(goOn(begun, rest), { objectMode: false, highWaterMark: waitingBytes })
       return stream.once('close', () => begun.stream.destroy())
     },
-    check: (copies) => use(copies, ({ part, storage }) => checkPart(part, { ...backup, storage })),
+    check: (copies) => use(copies, (copy) => checkPart(copy.part, from(copy))),
     use,
     helps: () => {
       const did = helped

@@ -52,9 +52,12 @@ export async function writePart(options: Write): Promise<Copies> {
 /** What the part was made of; errors at its end when the stored bytes, or these, are not what the manifest says. */
 export async function readPart(part: Part, from: From): Promise<Readable> {
   const stored = await openPart(part, from)
-  const opened = unsealed(stored, part)
   const { where } = stored
-  return part.plain ? verified(part.codec ? decompress(opened, where) : opened, part.plain, where) : opened
+  const { plain } = part
+  const { onBytes } = from
+  if (!plain) return unsealed(stored, part, onBytes)
+  const opened = unsealed(stored, part)
+  return verified(part.codec ? decompress(opened, where) : opened, { content: plain, where, onBytes })
 }
 
 /**
@@ -63,13 +66,28 @@ export async function readPart(part: Part, from: From): Promise<Readable> {
  */
 export async function checkPart(part: Part, from: From): Promise<number> {
   const stored = await openPart(part, from)
-  if (stored.fileKey) for await (const _ of piecesOf(unsealed(stored, part)));
-  else refuseOther(await contentIn(stored.stream, part), part, stored.where)
+  const onBytes = from.onBytes && inProportion(part, from.onBytes)
+  if (stored.fileKey) for await (const _ of piecesOf(unsealed(stored, part, onBytes)));
+  else refuseOther(await contentIn(stored.stream, { size: part.size, onBytes }), part, stored.where)
   return contentOf(part).size
 }
 
 interface From extends Backup {
   storage: Source
+  /** Is told what passes, in bytes of what the part was made of. */
+  onBytes?: ((bytes: number) => void) | undefined
+}
+
+/** Of bytes that are stored, those that they stand for. */
+function inProportion(part: Part, onBytes: (bytes: number) => void): (bytes: number) => void {
+  const share = contentOf(part).size / part.size
+  let [stored, told] = [0, 0]
+  return (bytes) => {
+    stored += bytes
+    const plain = Math.round(stored * share)
+    onBytes(plain - told)
+    told = plain
+  }
 }
 
 interface Stored {
@@ -91,8 +109,8 @@ async function openPart(part: Part, { plan, id, signal, storage }: From): Promis
 }
 
 /** Without what encryption made of it; errors at its end when it is not what was stored. */
-function unsealed({ stream, fileKey, where }: Stored, part: Part): Readable {
-  const sound = verified(stream, part, where)
+function unsealed({ stream, fileKey, where }: Stored, part: Part, onBytes?: (bytes: number) => void): Readable {
+  const sound = verified(stream, { content: part, where, onBytes })
   return fileKey ? unseal(sound, { fileKey, headerSize: part.age?.header.length ?? 0, where }) : sound
 }
 

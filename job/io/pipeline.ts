@@ -109,15 +109,24 @@ function otherSize({ storage }: Destination, { path, size, sent }: { path: strin
   return new JobError('storage', `storage ${storage.name} has ${size} bytes of ${path}, ${sent} were sent`)
 }
 
-/** A stored part as a stream that errors at its end when it is not what the manifest says. */
-export function verified(source: Readable, part: Content, where: string): Readable {
+interface Expected {
+  content: Content
+  /** For errors. */
+  where: string
+  /** Is told what passes. */
+  onBytes?: ((bytes: number) => void) | undefined
+}
+
+/** A stream that errors at its end when it is not what the manifest says. */
+export function verified(source: Readable, { content, where, onBytes }: Expected): Readable {
   const hash = createHash('sha256')
   let size = 0
   const see = (chunk: Buffer) => {
     hash.update(chunk)
     size += chunk.length
+    onBytes?.(chunk.length)
   }
-  return watched(source, see, () => refuseOther({ size, sha256: hash.digest('hex') }, part, where))
+  return watched(source, see, () => refuseOther({ size, sha256: hash.digest('hex') }, content, where))
 }
 
 /** Throws `verification` for what is not what the manifest says. */

@@ -7,6 +7,7 @@ import { type Copy, openShelf } from './copies.ts'
 import { externalPlace } from './external.ts'
 import type { Outcome } from './outcome.ts'
 import { contentOf, ownPath, unwrapped } from './parts.ts'
+import type { Progress } from './progress.ts'
 import type { Workers } from './workers.ts'
 
 /** A backup in one of the storages that have it. */
@@ -21,6 +22,7 @@ interface Options {
   source: string
   workers: Workers
   signal: AbortSignal
+  progress: Pick<Progress, 'add'>
   warn(message: string): void
 }
 
@@ -30,11 +32,12 @@ export interface SourceReader extends Reader {
 }
 
 /** The reader of one source: paths are the engine's own, without the source's folder. */
-export function openReader({ held, source, workers, signal, warn }: Options): SourceReader {
+export function openReader({ held, source, workers, signal, progress, warn }: Options): SourceReader {
   const [{ manifest }] = held
   const { plan, id } = manifest
   const prefix = prefixOf(manifest, source)
-  const shelf = openShelf({ plan, id, signal, warn })
+  const onBytes = (part: Part, bytes: number) => progress.add(ownPath(part).slice(prefix.length), bytes)
+  const shelf = openShelf({ plan, id, signal, warn, onBytes })
   const parts = copiesOf(held, source)
 
   function copies(path: string): readonly Copy[] {

@@ -122,6 +122,7 @@ export async function planRestore(run: TargetRun, state: TargetState): Promise<R
             name: 'verify',
             says: 'read all files of the backup and check them; nothing is written before',
             writes: false,
+            reads: run.parts.map(({ path }) => path),
           },
         ]
       : []),

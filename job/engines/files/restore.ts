@@ -55,7 +55,7 @@ export async function planRestore(run: TargetRun, state: TargetState): Promise<R
     steps.push({ name: 'clear', says: `remove what is in the way of ${where}${rest}`, writes: true })
   }
   const what = partly ? `what is chosen of ${files} files` : `${files} files (${sizeText(bytes)})`
-  steps.push({ name: 'unpack', says: `write ${what} to ${where}`, writes: true })
+  steps.push({ name: 'unpack', says: `write ${what} to ${where}`, writes: true, reads: [archivePart] })
   steps.push({ name: 'prove', says: 'read them again, and compare them with the list of the backup', writes: false })
   return steps
 }

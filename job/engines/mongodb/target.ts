@@ -101,9 +101,17 @@ export async function planRestore(run: TargetRun, state: TargetState): Promise<R
   const databases = new Set(selection.collections.map(({ to }) => to.split('.')[0]))
   const accounts = selection.archives.some(({ users }) => users)
   const last = facts.oplog?.last
+  const reads = selection.archives.map(({ path }) => path)
   return [
     ...(target.verify === 'before'
-      ? [{ name: 'verify', says: 'read the whole backup and check it; nothing is written before', writes: false }]
+      ? [
+          {
+            name: 'verify',
+            says: 'read the whole backup and check it; nothing is written before',
+            writes: false,
+            reads,
+          },
+        ]
       : []),
     ...(clears.length > 0 ? [{ name: 'clear', says: `drop ${clears.join(', ')}`, writes: true }] : []),
     {
@@ -112,6 +120,7 @@ export async function planRestore(run: TargetRun, state: TargetState): Promise<R
         selection.oplog ? `, and replay the oplog to ${last?.seconds}:${last?.increment}` : ''
       }`,
       writes: true,
+      reads,
     },
     { name: 'prove', says: 'count the documents and compare the indexes with the backup', writes: true },
   ]

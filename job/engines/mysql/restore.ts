@@ -8,6 +8,7 @@ import { connect } from './check.ts'
 import type { Stored } from './facts.ts'
 import { load } from './load.ts'
 import { writeMarker } from './marker.ts'
+import { allKinds, partsOf } from './parts.ts'
 import { compareObjects, compareRows, type Proved } from './proof.ts'
 import type { Section } from './sections.ts'
 import { keyOf } from './tables.ts'
@@ -79,31 +80,8 @@ export async function restore(run: TargetRun, step: RestoreStep, reader: Reader)
   return stepOf(steps, step)(run, reader)
 }
 
-/** The parts of some kinds that this request needs, in the order of the manifest. */
-function partsOf(run: TargetRun, ...kinds: Stored['kind'][]): Stored[] {
-  const { facts, selection, accounts: withAccounts } = detailOf(run)
-  const tables = new Set(selection.tables.map(keyOf))
-  const databases = new Set(selection.tables.map((table) => table.database))
-  const needed: Record<Stored['kind'], (part: Stored) => boolean> = {
-    accounts: () => withAccounts,
-    dump: () => true,
-    tables: ({ database = '' }) => databases.has(database) || selection.objects.includes(database),
-    data: (part) => part.tables?.some((table) => tables.has(table)) ?? false,
-    triggers: hasObjects,
-    routines: hasObjects,
-    views: hasObjects,
-    events: hasObjects,
-  }
-  function hasObjects({ database = '' }: Stored): boolean {
-    return selection.objects.includes(database)
-  }
-  return facts.parts.filter((part) => kinds.includes(part.kind) && needed[part.kind](part))
-}
-
-const allKinds: Stored['kind'][] = ['accounts', 'dump', 'tables', 'data', 'triggers', 'routines', 'views', 'events']
-
 async function verify(run: TargetRun, reader: Reader) {
-  const paths = partsOf(run, ...allKinds).map(({ path }) => path)
+  const paths = partsOf(detailOf(run), ...allKinds).map(({ path }) => path)
   return checkParts(reader, paths, (run.target as Target).parallel)
 }
 
@@ -151,7 +129,7 @@ async function grants(run: TargetRun, reader: Reader) {
 }
 
 async function tables(run: TargetRun, reader: Reader) {
-  const parts = partsOf(run, 'tables')
+  const parts = partsOf(detailOf(run), 'tables')
   const wanted = wantedOf(run)
   await inParallel(parts, (run.target as Target).parallel, (part) => load({ run, reader, part, wanted }))
   return { databases: parts.length }
@@ -162,7 +140,7 @@ async function data(run: TargetRun, reader: Reader) {
   const { parallel } = run.target as Target
   const size = new Map(run.parts.map((part) => [part.path, part.size]))
   const sizeOf = ({ path }: Stored) => size.get(path) ?? size.get(`${path}.zst`) ?? 0
-  const parts = partsOf(run, 'data', 'dump').sort((a, b) => sizeOf(b) - sizeOf(a))
+  const parts = partsOf(detailOf(run), 'data', 'dump').sort((a, b) => sizeOf(b) - sizeOf(a))
   const wanted = wantedOf(run)
   const leftOut = new Set([...leftOutOf(run).values()].flat())
   await inParallel(parts, parallel, (part) =>
@@ -175,7 +153,11 @@ async function data(run: TargetRun, reader: Reader) {
 
 /** Triggers, routines, then views, which may call them. Of databases that tables are left out of, what needs those is left out. */
 async function objects(run: TargetRun, reader: Reader) {
-  const parts = [...partsOf(run, 'triggers'), ...partsOf(run, 'routines'), ...partsOf(run, 'views')]
+  const parts = [
+    ...partsOf(detailOf(run), 'triggers'),
+    ...partsOf(detailOf(run), 'routines'),
+    ...partsOf(detailOf(run), 'views'),
+  ]
   const [wanted, left] = [wantedOf(run), leftOutOf(run)]
   for (const part of parts) await load({ run, reader, part, wanted, leftOut: new Set(left.get(part.database ?? '')) })
   return { parts: parts.length }
@@ -185,7 +167,7 @@ async function events(run: TargetRun, reader: Reader) {
   const { selection } = detailOf(run)
   const wanted = ({ kind }: Section, database: string) =>
     (kind === 'events' || kind === 'database') && selection.objects.includes(database)
-  const parts = [...partsOf(run, 'events'), ...partsOf(run, 'dump')]
+  const parts = [...partsOf(detailOf(run), 'events'), ...partsOf(detailOf(run), 'dump')]
   for (const part of parts) await load({ run, reader, part, wanted })
   return { parts: parts.length }
 }

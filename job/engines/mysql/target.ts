@@ -4,6 +4,7 @@ import { currentAccount, globalPrivileges, holds, type Login, type Session, with
 import { refuseNoFlush } from './check.ts'
 import { type Clears, type Content, Creates, clearsOf, createsOf, foreign, look } from './content.ts'
 import { factsOf, type MysqlFacts, missingParts, type Stored } from './facts.ts'
+import { allKinds, partsOf } from './parts.ts'
 import { fits } from './rows.ts'
 import { type Selection, select } from './selection.ts'
 import { fittingClients, isOlder, loginOf, type Server, serverOf } from './server.ts'
@@ -151,7 +152,8 @@ async function refuseWeak(session: Session, run: TargetRun): Promise<void> {
 /** The steps, and in people's words what each does to the target. */
 export async function planRestore(run: TargetRun, state: TargetState): Promise<RestoreStep[]> {
   const target = run.target as Target
-  const { selection, clears, facts, accounts } = state.detail as Detail
+  const detail = state.detail as Detail
+  const { selection, clears, facts, accounts } = detail
   const drops = [
     ...clears.databases.map((database) => `database ${database}`),
     ...clears.things.map(({ kind, database, name }) => `${kind} ${database}.${name}`),
@@ -159,14 +161,19 @@ export async function planRestore(run: TargetRun, state: TargetState): Promise<R
   const whole = facts.method === 'mysqldump'
   const databases = new Set([...selection.objects, ...selection.tables.map((table) => table.database)]).size
   const hasEvents = facts.objects.some(({ database, events }) => events > 0 && selection.objects.includes(database))
-  const step = (name: string, says: string, writes = true) => ({ name, says, writes })
+  const step = (name: string, says: string, kinds: Stored['kind'][] = []) => ({
+    name,
+    says,
+    writes: name !== 'verify',
+    reads: partsOf(detail, ...kinds).map(({ path }) => path),
+  })
   return [
     ...(target.verify === 'before'
       ? [
           step(
             'verify',
             'read every part and compare it with the manifest; nothing is written before all are good',
-            false,
+            allKinds,
           ),
         ]
       : []),
@@ -183,6 +190,7 @@ export async function planRestore(run: TargetRun, state: TargetState): Promise<R
     step(
       'data',
       whole ? `replay the dump of ${databases} databases` : `load the rows over ${target.parallel} connections`,
+      ['data', 'dump'],
     ),
     ...(whole || selection.objects.length === 0 ? [] : [step('objects', 'make triggers, routines and views')]),
     ...(accounts ? [step('grants', 'give the grants and default roles')] : []),

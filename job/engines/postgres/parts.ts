@@ -2,7 +2,7 @@ import { JobError } from '../../errors.ts'
 import { consume, lastLines, run as runProgram } from '../../io/process.ts'
 import { type Progress, schemaFile } from './restore.ts'
 import { libpq } from './server.ts'
-import type { Detail, Place } from './target.ts'
+import type { Place } from './target.ts'
 import type { Entry } from './toc.ts'
 import { unheld } from './unheld.ts'
 
@@ -89,14 +89,4 @@ export async function feed(
   { place, path, options, list, signal }: Choosing & { place: Place; path: string },
 ): Promise<void> {
   await consume({ ...program(state, place, { options, list }), signal }, await state.reader.read(path))
-}
-
-/** Pure: those of a database's parts that something is wanted of. */
-export function neededParts(place: Place, method: Detail['facts']['method']): string[] {
-  const { facts, wanted } = place
-  return facts.parts.filter((path, i) => {
-    const inside = facts.tables.filter((table) => table.part === path)
-    // the first two have more than rows
-    return method === 'single' || i < 2 || inside.length === 0 || inside.some((table) => wanted.has(table))
-  })
 }

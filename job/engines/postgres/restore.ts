@@ -15,10 +15,10 @@ import { globalsPart, type TableFacts } from './facts.ts'
 import { createGlobals, type Global, readGlobals } from './globals.ts'
 import { indexParts } from './indexes.ts'
 import { writeMarker } from './marker.ts'
-import { neededParts, restoreTables } from './parts.ts'
+import { restoreTables } from './parts.ts'
 import { prove } from './proof.ts'
 import { open, quoteName, type Session, SqlError, withSession } from './server.ts'
-import { type Detail, type Place, recheck } from './target.ts'
+import { type Detail, type Place, partsToCheck, recheck } from './target.ts'
 import { createExtension, postRestore, preRestore, timescaledb } from './timescale.ts'
 import type { Entry } from './toc.ts'
 import type { Target } from './values.ts'
@@ -122,10 +122,8 @@ export function schemaFile({ folder, detail }: Progress, place: Place): string {
   return join(folder, `${detail.places.indexOf(place)}.dump`)
 }
 
-async function verify({ reader, target, detail: { facts, places } }: Progress) {
-  const globals = target.globals && facts.globals ? [globalsPart] : []
-  const parts = [...globals, ...places.flatMap((place) => neededParts(place, facts.method))]
-  return checkParts(reader, parts, target.parallel)
+async function verify({ reader, target, detail }: Progress) {
+  return checkParts(reader, partsToCheck(target, detail), target.parallel)
 }
 
 async function fetch(state: Progress) {

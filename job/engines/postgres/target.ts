@@ -6,7 +6,7 @@ import { type DatabaseRow, databasesOf, lookAtServer, type ServerRow } from './c
 import { refuseOld } from './check.ts'
 import { type Clients, findClients, majorIn } from './clients.ts'
 import { checkExtensions, look, type Seen } from './content.ts'
-import { type DatabaseFacts, factsOf, missingParts, type PostgresFacts, type TableFacts } from './facts.ts'
+import { type DatabaseFacts, factsOf, globalsPart, missingParts, type PostgresFacts, type TableFacts } from './facts.ts'
 import { Creates, readMarkers } from './marker.ts'
 import { chooseDatabases, chooseTables } from './selection.ts'
 import { withSession } from './server.ts'
@@ -245,8 +245,13 @@ export async function planRestore(run: TargetRun, state: TargetState): Promise<R
   const created = places.filter((place) => !place.inPlace).map((place) => place.name)
   const drops = clears.map(({ name, inPlace }) => `${inPlace ? 'empty' : 'drop'} database ${name}`)
   const tables = places.reduce((sum, place) => sum + place.wanted.size, 0)
+  const single = facts.method === 'single'
+  const reads: Record<string, string[]> = {
+    verify: partsToCheck(target, state.detail as Detail),
+    [single ? 'tables' : 'data']: places.flatMap((place) => neededParts(place, facts.method).slice(single ? 0 : 1)),
+  }
   const step = (name: string, says: string, wanted = true): RestoreStep[] =>
-    wanted ? [{ name, says, writes: name !== 'fetch' && name !== 'verify' }] : []
+    wanted ? [{ name, says, writes: name !== 'fetch' && name !== 'verify', reads: reads[name] ?? [] }] : []
   return [
     ...step(
       'verify',
@@ -271,4 +276,20 @@ export async function planRestore(run: TargetRun, state: TargetState): Promise<R
     ...step('open', 'give databases their settings and owners, and open them'),
     ...step('analyze', 'collect statistics for the planner', target.analyze),
   ]
+}
+
+/** Pure: what a restore reads, and what it could trip over. */
+export function partsToCheck({ globals }: Target, { facts, places }: Detail): string[] {
+  const roles = globals && facts.globals ? [globalsPart] : []
+  return [...roles, ...places.flatMap((place) => neededParts(place, facts.method))]
+}
+
+/** Pure: those of a database's parts that something is wanted of. */
+export function neededParts(place: Place, method: Detail['facts']['method']): string[] {
+  const { facts, wanted } = place
+  return facts.parts.filter((path, i) => {
+    const inside = facts.tables.filter((table) => table.part === path)
+    // the first two have more than rows
+    return method === 'single' || i < 2 || inside.length === 0 || inside.some((table) => wanted.has(table))
+  })
 }

@@ -168,6 +168,7 @@ export async function planRestore(run: TargetRun, state: TargetState): Promise<R
     {
       name: 'keys',
       writes: true,
+      reads: facts.snapshots.map(({ part }) => part),
       says: `restore ${what} to ${named(databases)} of ${masters.length === 1 ? 'the server' : `${masters.length} masters`}`,
     },
     ...(target.functions && facts.functions.length > 0

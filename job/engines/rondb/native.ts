@@ -176,9 +176,14 @@ async function restorePhase(job: Extract<Work, { do: 'restore' }>, context: Work
   const password = job.decryption && context.secret(job.decryption, job.decryption.key, 'decryption')
   const path = join(context.folder, String(job.node))
   let restored: Restored = { tuples: 0, logEntries: 0 }
+  const told = new Map<string, number>()
   const onLine = (line: string) => {
     const { tuples, logEntries } = parseRestored(line)
     restored = { tuples: restored.tuples + tuples, logEntries: restored.logEntries + logEntries }
+    const read = parseProgress(line)
+    if (!read) return
+    context.progress(Math.max(0, read.bytes - (told.get(read.thread) ?? 0)))
+    told.set(read.thread, read.bytes)
   }
   const attempt = (slot: string[]) => {
     const connection = [
@@ -208,12 +213,23 @@ async function restorePhase(job: Extract<Work, { do: 'restore' }>, context: Work
       },
     )
   }
+  // what it read since it spoke last
+  if (job.phase === 'data') context.progress((await bytesOfRows(path)) - sumOf(told.values()))
   return restored
+}
+
+async function bytesOfRows(folder: string): Promise<number> {
+  const files = await filesBelow(folder)
+  return sumOf(files.filter((file) => file.path.endsWith('.Data')).map((file) => file.size))
+}
+
+function sumOf(numbers: Iterable<number>): number {
+  return [...numbers].reduce((sum, one) => sum + one, 0)
 }
 
 const phaseOptions = {
   tables: ['--restore-meta', '--disable-indexes'],
-  data: ['--restore-data'],
+  data: ['--restore-data', '--progress-frequency=1'],
   indexes: ['--rebuild-indexes'],
 }
 
@@ -251,6 +267,14 @@ export function parseRestored(text: string): Restored {
     logEntries += Number(entries)
   }
   return { tuples, logEntries }
+}
+
+/** Pure: how much of its file with rows one of ndb_restore's threads has read, in bytes. */
+export function parseProgress(line: string): { thread: string; bytes: number } | undefined {
+  // before NDB 8.0: `52%(8503872/16498264)`
+  const bytes = /Data file progress: +\d+(?:percent|%)\((\d+)/.exec(line)?.[1]
+  const thread = /\[part \d+\]/.exec(line)?.[0] ?? ''
+  return bytes === undefined ? undefined : { thread, bytes: Number(bytes) }
 }
 
 /** What the files of one node hold, read to their end. */

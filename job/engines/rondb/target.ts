@@ -184,6 +184,7 @@ export async function planRestore(run: TargetRun, state: TargetState): Promise<R
     {
       name: 'fetch',
       writes: false,
+      reads: run.parts.map(({ path }) => path),
       says: `download and verify the files of data nodes ${nodes}, ${workers} at once; nothing is written before all are good`,
     },
     ...(drops.length > 0 ? [{ name: 'clear', says: `drop ${drops.join(', ')}${stays}`, writes: true }] : []),
@@ -195,6 +196,7 @@ export async function planRestore(run: TargetRun, state: TargetState): Promise<R
     {
       name: 'data',
       writes: true,
+      reads: run.parts.map(({ path }) => path).filter((path) => path.endsWith('.Data')),
       says: `restore the rows of ${facts.topology.nodes.length} data nodes, ${workers} at once`,
     },
     {

@@ -41,7 +41,7 @@ export function fakeJob({
   return {
     config,
     log: pino({ level: 'silent' }),
-    progress: { begin: () => {}, add: () => {}, end: () => {} },
+    progress: { begin: () => {}, add: () => {}, end: () => 0 },
     signal: signal ?? new AbortController().signal,
     secret: () => 'secret',
     about: () => {},

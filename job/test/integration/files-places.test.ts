@@ -169,7 +169,7 @@ function order(beside: Place, work: Work): EngineOrder {
 
 async function withTeam<T>(work: (team: Workers) => Promise<T>): Promise<T> {
   const stop = new AbortController()
-  const unseen = { begin: () => {}, add: () => {}, end: () => {} }
+  const unseen = { begin: () => {}, add: () => {}, end: () => 0 }
   const hello = {
     version: (cluster.image as string).split(':').at(-1) as string,
     plan: 'nightly',

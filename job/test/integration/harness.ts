@@ -92,6 +92,15 @@ export async function succeeds(run: Promise<Ran>): Promise<Ran> {
   return ran
 }
 
+/** Bytes that those of a backup's parts were made of whose path matches: what a restore says to have read. */
+export async function bytesIn(workspace: Workspace, { plan, id, path }: { plan: string; id: unknown; path: RegExp }) {
+  const { parts } = await workspace.manifest(plan, String(id))
+  return parts
+    .filter((part) => path.test(part.path))
+    .map(({ size, plain }) => plain?.size ?? size)
+    .reduce((sum, size) => sum + size, 0)
+}
+
 let configs = 0
 
 interface Start {

@@ -23,7 +23,7 @@ import type { Manifest } from '../../manifest.ts'
 import { archiveOf } from '../fakes/mongo-archive.ts'
 import { startMongoProxy } from '../fakes/mongo-proxy.ts'
 import { type Server, startServer } from '../servers/kit.ts'
-import { openWorkspace, secrets, succeeds, type Workspace } from './harness.ts'
+import { bytesIn, openWorkspace, secrets, succeeds, type Workspace } from './harness.ts'
 import { remembersRequests } from './memory.ts'
 
 const server = await startServer('mongo-7')
@@ -208,8 +208,11 @@ describe.skipIf(!server)('mongodb', () => {
 
     await empty()
     const ran = await succeeds(work.holdfast('restore', 'once'))
+    const bytes = await bytesIn(work, { plan: 'nightly', id, path: /archive/ })
     expect(ran.summary).toMatchObject({
-      steps: { mongo: { prove: { databases: 2, collections: 6, documents: 3025 } } },
+      steps: {
+        mongo: { verify: { bytes }, data: { bytes }, prove: { databases: 2, collections: 6, documents: 3025 } },
+      },
     })
     expect(await picture()).toEqual(before)
 

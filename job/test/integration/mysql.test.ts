@@ -9,7 +9,7 @@ import { createConnection } from 'mysql2/promise'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { MysqlFacts } from '../../engines/mysql/facts.ts'
 import { type Server, startServer } from '../servers/kit.ts'
-import { openWorkspace, secrets, succeeds, type Workspace } from './harness.ts'
+import { bytesIn, openWorkspace, secrets, succeeds, type Workspace } from './harness.ts'
 import { remembersRequests } from './memory.ts'
 import { seedOf } from './mysql-seed.ts'
 
@@ -204,6 +204,8 @@ describe.each(releases.filter(([name]) => !chosen || chosen.includes(name)))('%s
       expect(summary.outcome).toBe('done')
       await lose()
       const restored = await succeeds(work.holdfast('restore', 'once'))
+      const read = { plan: 'nightly', id: restored.summary.backup, path: /data|dump/ }
+      expect(restored.summary.steps).toMatchObject({ db: { data: { bytes: await bytesIn(work, read) } } })
       const after = await state()
       expect(after.dump).toEqual(before.dump)
       expect(after.accounts).toEqual(before.accounts)

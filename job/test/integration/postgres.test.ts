@@ -9,7 +9,7 @@ import { zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Server, startServer } from '../servers/kit.ts'
-import { openWorkspace, secrets, succeeds, type Workspace } from './harness.ts'
+import { bytesIn, openWorkspace, secrets, succeeds, type Workspace } from './harness.ts'
 import { remembersRequests } from './memory.ts'
 import { fakeClients } from './postgres/fake-clients.ts'
 import {
@@ -348,7 +348,9 @@ describe.skipIf(started.some((server) => !server))('PostgreSQL', () => {
       if (plan === 'rooted') await succeeds(work.holdfast('backup', plan))
       once(plan, server, { globals: false, rename: [{ from: name, to: 'large2' }], ...more })
       const { summary } = await succeeds(work.holdfast('restore', 'once', '--token', title))
-      expect(summary.steps).toMatchObject({ pg: { prove: { tables: 6 } } })
+      const bytes = await bytesIn(work, { plan, id: summary.backup, path: /data-/ })
+      // pg_restore reads itself what it gets
+      expect(summary.steps).toMatchObject({ pg: { data: frozen ? { bytes } : {}, prove: { tables: 6 } } })
       const [was, is] = [await describeDatabase(server, name), await describeDatabase(server, 'large2')]
       expect(was.schema).toMatch(/EXCLUDE|UNIQUE/)
       for (const said of [was, is]) said.schema = said.schema?.replaceAll('large2', name) ?? ''

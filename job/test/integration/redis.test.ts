@@ -6,7 +6,7 @@ import { Cluster, type Redis } from 'ioredis'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { startRedisProxy } from '../fakes/redis-proxy.ts'
 import { type Server, startServer } from '../servers/kit.ts'
-import { openWorkspace, secrets, succeeds, type Workspace } from './harness.ts'
+import { bytesIn, openWorkspace, secrets, succeeds, type Workspace } from './harness.ts'
 import { remembersRequests } from './memory.ts'
 import { connect, contents, differences, seed, seedDatabases } from './redis-data.ts'
 
@@ -89,7 +89,9 @@ describe('a server alone', () => {
     expect(facts.types.stream).toBe(2)
     expect(facts.functions).toEqual(['shop'])
 
-    await succeeds(work.holdfast('restore', 'once'))
+    const ran = await succeeds(work.holdfast('restore', 'once'))
+    const bytes = await bytesIn(work, { plan: 'nightly', id: summary.backup, path: /\.rdb/ })
+    expect(ran.summary.steps).toMatchObject({ cache: { keys: { bytes } } })
     const expected = await contents(source, { fieldTtl })
     expect(expected.size).toBe(193)
     expect(differences(expected, await contents(target, { fieldTtl }))).toEqual([])

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type NdbCluster, startNdb } from '../servers/ndb.ts'
 import {
+  bytesIn,
   compare,
   emptyCluster,
   openWorkspace,
@@ -72,6 +73,10 @@ describe.skipIf(!small || !large)('a RonDB cluster', () => {
     await emptyCluster(two)
     const first = await succeeds(work.holdfast('restore', '--backup', 'nightly'))
     expect(first.summary.backup).toBe(summary.backup)
+    const bytesOf = async (path: RegExp) => bytesIn(work, { plan: 'nightly', id: summary.backup, path })
+    expect(first.summary.steps).toMatchObject({
+      rondb: { fetch: { bytes: await bytesOf(/./) }, data: { bytes: await bytesOf(/\.Data$/) } },
+    })
     expect(await compare(before, socketOf(two))).toBe('')
 
     await two.sql('INSERT INTO shop.empty_one VALUES (99)')

@@ -50,7 +50,7 @@ const hello = {
   volumesDir: '/volumes',
   staging: '/scratch',
 }
-const unseen = { begin: () => {}, end: () => {}, add: () => {} }
+const unseen = { begin: () => {}, end: () => 0, add: () => {} }
 const container = { securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } } }
 const podSecurity = { runAsNonRoot: true, runAsUser: 1000, seccompProfile: { type: 'RuntimeDefault' } }
 

@@ -21,7 +21,7 @@ function talk(name: string, crowd = openCrowd()) {
     name,
     hello,
     crowd,
-    progress: { begin: () => {}, add: () => {}, end: () => {} },
+    progress: { begin: () => {}, add: () => {}, end: () => 0 },
     signal: new AbortController().signal,
     send: (message) => said.push(message),
     onSilence: () => {},

@@ -333,7 +333,9 @@ function liar(memory: Storage): Storage {
 
 describe('a stored part that is read', () => {
   const checked = (bytes: Buffer) =>
-    buffer(verified(Readable.from([bytes], { objectMode: false }), part, 'users.sql in storage main'))
+    buffer(
+      verified(Readable.from([bytes], { objectMode: false }), { content: part, where: 'users.sql in storage main' }),
+    )
 
   test('comes as it was stored', async () => expect((await checked(data)).equals(data)).toBe(true))
 
@@ -355,6 +357,6 @@ describe('a stored part that is read', () => {
   })
 
   test('hands on the error of the storage', async () => {
-    await expect(buffer(verified(broken(), part, 'x'))).rejects.toThrow('lost connection')
+    await expect(buffer(verified(broken(), { content: part, where: 'x' }))).rejects.toThrow('lost connection')
   })
 })

@@ -84,7 +84,7 @@ function sinkOf({ key, source = 'ledger' }: { key?: KeyObject; source?: string }
     engine: 'mysql',
     key,
     workers: { order: async () => {}, close: async () => {} },
-    progress: { begin: () => {}, add: () => {}, end: () => {} },
+    progress: { begin: () => {}, add: () => {}, end: () => 0 },
     signal,
   })
 }

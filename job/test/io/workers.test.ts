@@ -62,7 +62,7 @@ function start({ storages: names = ['a'], staging = join(root, 'staging'), insid
       volumesDir: join(root, 'volumes'),
       staging,
     },
-    progress: { begin: () => {}, end: () => {}, add: (name, bytes) => sent.set(name, (sent.get(name) ?? 0) + bytes) },
+    progress: { begin: () => {}, end: () => 0, add: (name, bytes) => sent.set(name, (sent.get(name) ?? 0) + bytes) },
     signal: stop.signal,
     logLevel: 'error',
     ...(inside ? { inside } : {}),

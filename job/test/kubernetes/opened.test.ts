@@ -93,7 +93,7 @@ describe('an API server that takes connections and says nothing', () => {
       volumesDir: '',
       staging: '',
     }
-    const progress = { begin: () => {}, end: () => {}, add: () => {} }
+    const progress = { begin: () => {}, end: () => 0, add: () => {} }
     const options = { name: 'node-1', hello, progress, signal: never, send: line.send, onSilence: line.hangUp }
     const conversation = converse(options)
     const kept = line.keep(conversation, async () => 'running')

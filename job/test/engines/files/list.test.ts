@@ -24,7 +24,7 @@ test('a list comes back, also when all of it waited already, in pieces that cut 
     const pieces = Array.from({ length: Math.ceil(bytes.length / length) }, (_, i) =>
       bytes.subarray(i * length, (i + 1) * length),
     )
-    const stream = verified(Readable.from(pieces, { objectMode: false }), part, 'the list')
+    const stream = verified(Readable.from(pieces, { objectMode: false }), { content: part, where: 'the list' })
     await vi.waitFor(() => expect(stream.readableLength).toBeGreaterThan(0))
     expect(await Array.fromAsync(readList(stream))).toEqual(members)
   }
