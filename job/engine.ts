@@ -223,7 +223,7 @@ export interface RestoreStep {
   says: string
   /** False for a step that only reads: the marker is written before the first one that writes. */
   writes: boolean
-  /** Paths of the parts that it reads, each once: how far it has come is told against their bytes. */
+  /** Paths of the parts that it reads: how far it has come is told against their bytes. Left out for what takes a moment. */
   reads?: readonly string[]
 }
 
@@ -394,6 +394,6 @@ export interface WorkContext {
   write(path: string, data: Readable, options?: WriteOptions): Promise<Part>
   /** As a Reader's, of the `parts` of the order. */
   read(path: string): Promise<Readable>
-  /** Bytes done since the last call; those that `write` takes are counted by itself. */
+  /** Bytes done since the last call; those that `write` takes and `read` gives are counted by themselves. */
   progress(bytes: number): void
 }

@@ -44,6 +44,11 @@ export function exitCodeOf(error: unknown): number {
   return exitCodes[error instanceof JobError ? error.kind : 'bug']
 }
 
+/** Nothing outside is to blame for it. */
+export function isBug(error: unknown): boolean {
+  return error instanceof JobError && error.kind === 'bug'
+}
+
 /** The text of whatever was thrown, with the causes that say something new, on one line. */
 export function textOf(error: unknown): string {
   const texts: string[] = []

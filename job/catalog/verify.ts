@@ -1,4 +1,4 @@
-import { textOf } from '../errors.ts'
+import { isBug, textOf } from '../errors.ts'
 import { contentIn } from '../io/hash-aside.ts'
 import type { Content } from '../io/outgoing.ts'
 import { inParallel } from '../io/parallel.ts'
@@ -97,6 +97,7 @@ async function reread(
   } catch (error) {
     signal.throwIfAborted()
     if (isMissing(error)) return { path, kind: 'missing', says: 'is missing' }
+    if (isBug(error)) throw error
     return { path, kind: 'unreadable', says: `cannot be read: ${textOf(error)}` }
   }
   const { size, sha256 } = found

@@ -81,11 +81,14 @@ async function stepByStep(job: Job, { name, engine, run, steps, known }: Task, r
     }
     marked ||= step.writes
     const reads = bytesOf(run.parts, step.reads)
-    job.progress.begin(`${name}: ${step.name}`, reads)
     const begun = job.now().getTime()
-    const figure = await carried(() => engine.restore(run, step, reader), { job, step, reader })
+    const work = () => {
+      job.progress.begin(`${name}: ${step.name}`, reads)
+      return engine.restore(run, step, reader)
+    }
+    const figure = await carried(work, { job, step, reader })
     const bytes = job.progress.end()
-    const all = { ...(reads && { bytes }), ...figure, seconds: (job.now().getTime() - begun) / 1000 }
+    const all = { ...figure, ...(reads && { bytes }), seconds: (job.now().getTime() - begun) / 1000 }
     figures[step.name] = all
     job.log.info({ source: name, step: step.name, ...all }, 'step done')
   }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { Readable } from 'node:stream'
-import { JobError, textOf } from '../errors.ts'
+import { isBug, JobError, textOf } from '../errors.ts'
 import type { Part } from '../manifest.ts'
 import type { Storage } from '../storage.ts'
 import { waitingBytes } from './lending.ts'
@@ -45,6 +45,7 @@ export function openShelf({ warn, onBytes, ...backup }: Options): Shelf {
   /** Throws the error when no other copy is left. */
   function next(copy: Copy, rest: readonly Copy[], error: unknown): void {
     backup.signal.throwIfAborted()
+    if (isBug(error)) throw error
     const known = isBad(copy)
     bad.add(keyOf(copy))
     const [other] = rest.filter((one) => !isBad(one))

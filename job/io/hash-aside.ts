@@ -5,7 +5,7 @@ import { answersTo, aside } from './aside.ts'
 import { blocksOf, type Filled } from './blocks.ts'
 import type { Block, Hashed } from './hash-thread.ts'
 import { piecesOf } from './lending.ts'
-import type { Content } from './outgoing.ts'
+import { type Content, worthAThread } from './outgoing.ts'
 
 interface Reading {
   /** Bytes that are expected. */
@@ -17,8 +17,6 @@ interface Reading {
 const blockSize = 512 * 1024
 /** Blocks of a stream that are under way. */
 const blocksAtOnce = 3
-/** Bytes that are worth a thread. */
-const manyBytes = 8 * blockSize
 
 const hashing = aside<object, Block, Hashed>(new URL('./hash-thread.ts', import.meta.url), 'hashes')
 
@@ -27,7 +25,7 @@ const hashing = aside<object, Block, Hashed>(new URL('./hash-thread.ts', import.
  * is only looked at.
  */
 export async function contentIn(source: Readable, { size, onBytes }: Reading): Promise<Content> {
-  return (size < manyBytes ? hashHere : hashAside)(source, onBytes)
+  return (size < worthAThread ? hashHere : hashAside)(source, onBytes)
 }
 
 async function hashHere(source: Readable, onBytes: Reading['onBytes']): Promise<Content> {

@@ -24,7 +24,7 @@ export interface Outgoing {
   part(sent: Content | undefined): Part
 }
 
-/** Bytes of a part that is not compressed: what is has threads enough. */
+/** Bytes of a stream that nothing is done to but to hash or to seal it. What is compressed has threads enough. */
 export const worthAThread = 4 * 1024 * 1024
 
 interface Leaving {

@@ -80,7 +80,8 @@ interface From extends Backup {
 
 /** Of bytes that are stored, those that they stand for. */
 function inProportion(part: Part, onBytes: (bytes: number) => void): (bytes: number) => void {
-  const share = contentOf(part).size / part.size
+  // what should be empty may have grown
+  const share = part.size > 0 ? contentOf(part).size / part.size : 1
   let [stored, told] = [0, 0]
   return (bytes) => {
     stored += bytes

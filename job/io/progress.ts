@@ -55,7 +55,7 @@ export function progressTo({
     const sum = bytes()
     const rate = (sum / Math.max(1, now() - started)) * 1000
     const width = 24
-    const part = total ? Math.min(1, sum / total) : 0
+    const part = total ? Math.min(1, Math.max(0, sum / total)) : 0
     const drawn = total ? `[${'='.repeat(Math.round(part * width)).padEnd(width)}] ${Math.round(part * 100)}% ` : ''
     const names = moving()
       .map(([name, one]) => `${name} ${megabytes(one)}`)

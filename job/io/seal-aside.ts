@@ -9,7 +9,7 @@ import type { Content } from './outgoing.ts'
 import { beginFile, type FileKey } from './seal.ts'
 import type { Block, Opening, Sealed } from './seal-thread.ts'
 
-export interface Aside {
+export interface SealedAside {
   stream: Lender
   /** Call after the end: what went in, and what came out. */
   result(): { plain: Content; stored: Content }
@@ -23,7 +23,7 @@ const sealing = aside<Opening, Block, Sealed>(new URL('./seal-thread.ts', import
 /**
  * As `seal`, on a thread of its own, which hashes too: a stream that nothing else is done to would spend most of its time here.
  */
-export function sealAside(source: Readable, fileKey: FileKey): Aside {
+export function sealAside(source: Readable, fileKey: FileKey): SealedAside {
   const { head, key } = beginFile(fileKey)
   const sizes = { plain: 0, stored: head.length }
   let hashes: Sealed['hashes']

@@ -20,6 +20,7 @@ interface Describing<Given, Asked> {
 export function verb<Given, Asked>({ command, says, flags, request }: Describing<Given, Asked>): Verb<Asked> {
   return {
     addTo: (y, took) =>
+      // yargs has a type for each
       says === false
         ? y.command(command, says, flags, (given) => took(request(given), given))
         : y.command(command, says, flags, (given) => took(request(given), given)),

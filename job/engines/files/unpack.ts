@@ -22,7 +22,7 @@ export async function mark({ marker, clients }: Extract<Work, { do: 'mark' }>, {
 /** The chosen members, as the archive has them. */
 export async function unpack(
   order: Unpack,
-  { beside, read, progress }: WorkContext,
+  { beside, read }: WorkContext,
 ): Promise<{ counts: Counts; warnings: string[] }> {
   const runner = await look(beside, order.clients)
   const counts = noCounts()
@@ -46,7 +46,7 @@ export async function unpack(
     onError: trouble.heard,
   })
   try {
-    await beside.consume(command, streamOf(throughArchive(told(archive, progress), visitor)))
+    await beside.consume(command, streamOf(throughArchive(archive, visitor)))
   } catch (error) {
     throw explained(error)
   } finally {
@@ -69,12 +69,5 @@ function counting(counts: Counts, keep: (member: Member) => boolean): Visitor {
     },
     content: () => {},
     ended: () => {},
-  }
-}
-
-async function* told(data: AsyncIterable<Buffer>, progress: (bytes: number) => void): AsyncGenerator<Buffer> {
-  for await (const chunk of data) {
-    progress(chunk.length)
-    yield chunk
   }
 }

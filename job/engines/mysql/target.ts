@@ -183,18 +183,25 @@ export async function planRestore(run: TargetRun, state: TargetState): Promise<R
           step(
             'accounts',
             `make missing accounts and roles${run.overwrite ? ', and set those that exist to what the backup says' : '; those that exist stay as they are'}`,
+            ['accounts'],
           ),
         ]
       : []),
-    ...(whole ? [] : [step('tables', `make ${databases} databases with ${selection.tables.length} tables`)]),
+    ...(whole
+      ? []
+      : [step('tables', `make ${databases} databases with ${selection.tables.length} tables`, ['tables'])]),
     step(
       'data',
       whole ? `replay the dump of ${databases} databases` : `load the rows over ${target.parallel} connections`,
       ['data', 'dump'],
     ),
-    ...(whole || selection.objects.length === 0 ? [] : [step('objects', 'make triggers, routines and views')]),
-    ...(accounts ? [step('grants', 'give the grants and default roles')] : []),
-    ...(hasEvents ? [step('events', 'make the events: those that are enabled run from now on')] : []),
+    ...(whole || selection.objects.length === 0
+      ? []
+      : [step('objects', 'make triggers, routines and views', ['triggers', 'routines', 'views'])]),
+    ...(accounts ? [step('grants', 'give the grants and default roles', ['accounts'])] : []),
+    ...(hasEvents
+      ? [step('events', 'make the events: those that are enabled run from now on', ['events', 'dump'])]
+      : []),
     step('prove', 'compare tables, rows, views, routines, triggers and events with the backup'),
   ]
 }

@@ -69,14 +69,19 @@ export async function openArchive(source: Readable, name: string): Promise<OpenA
     for (let next = await pieces.next(); !next.done; next = await pieces.next()) yield* reader.rows(next.value)
     reader.end()
   }
-  while (!reader.opened) {
-    const { value, done } = await pieces.next()
-    if (done) throw broken(name, cutOff)
-    first = reader.rows(value)
-  }
   const close = async () => {
     await pieces.return?.()
     source.destroy()
+  }
+  try {
+    while (!reader.opened) {
+      const { value, done } = await pieces.next()
+      if (done) throw broken(name, cutOff)
+      first = reader.rows(value)
+    }
+  } catch (error) {
+    await close()
+    throw error
   }
   return { entries: reader.entries, rows: rows(), close }
 }

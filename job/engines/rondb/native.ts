@@ -8,6 +8,7 @@ import { lastLines, type Program, run } from '../../io/process.ts'
 import { connectString, versionIn } from './clients.ts'
 import { markCopy, Settle, settle } from './copies.ts'
 import { countPrinted } from './printed.ts'
+import { followRows } from './reading.ts'
 import { isUserTable, named } from './tables.ts'
 
 /** What a worker does for RonDB: everything that needs the native files beside it. */
@@ -176,14 +177,11 @@ async function restorePhase(job: Extract<Work, { do: 'restore' }>, context: Work
   const password = job.decryption && context.secret(job.decryption, job.decryption.key, 'decryption')
   const path = join(context.folder, String(job.node))
   let restored: Restored = { tuples: 0, logEntries: 0 }
-  const told = new Map<string, number>()
+  const reading = job.phase === 'data' ? await followRows(path, context.progress) : undefined
   const onLine = (line: string) => {
     const { tuples, logEntries } = parseRestored(line)
     restored = { tuples: restored.tuples + tuples, logEntries: restored.logEntries + logEntries }
-    const read = parseProgress(line)
-    if (!read) return
-    context.progress(Math.max(0, read.bytes - (told.get(read.thread) ?? 0)))
-    told.set(read.thread, read.bytes)
+    reading?.line(line)
   }
   const attempt = (slot: string[]) => {
     const connection = [
@@ -213,18 +211,8 @@ async function restorePhase(job: Extract<Work, { do: 'restore' }>, context: Work
       },
     )
   }
-  // what it read since it spoke last
-  if (job.phase === 'data') context.progress((await bytesOfRows(path)) - sumOf(told.values()))
+  reading?.end()
   return restored
-}
-
-async function bytesOfRows(folder: string): Promise<number> {
-  const files = await filesBelow(folder)
-  return sumOf(files.filter((file) => file.path.endsWith('.Data')).map((file) => file.size))
-}
-
-function sumOf(numbers: Iterable<number>): number {
-  return [...numbers].reduce((sum, one) => sum + one, 0)
 }
 
 const phaseOptions = {
@@ -267,14 +255,6 @@ export function parseRestored(text: string): Restored {
     logEntries += Number(entries)
   }
   return { tuples, logEntries }
-}
-
-/** Pure: how much of its file with rows one of ndb_restore's threads has read, in bytes. */
-export function parseProgress(line: string): { thread: string; bytes: number } | undefined {
-  // before NDB 8.0: `52%(8503872/16498264)`
-  const bytes = /Data file progress: +\d+(?:percent|%)\((\d+)/.exec(line)?.[1]
-  const thread = /\[part \d+\]/.exec(line)?.[0] ?? ''
-  return bytes === undefined ? undefined : { thread, bytes: Number(bytes) }
 }
 
 /** What the files of one node hold, read to their end. */

@@ -112,7 +112,7 @@ test('how far a step has come is told in bytes of what the parts were made of, h
     add: (path: string, bytes: number) => void read.set(path, (read.get(path) ?? 0) + bytes),
     end: () => {
       said.push(Object.fromEntries(read))
-      return read.size
+      return [...read.values()].reduce((sum, bytes) => sum + bytes, 0)
     },
   }
   const engine = {
@@ -137,7 +137,13 @@ test('how far a step has come is told in bytes of what the parts were made of, h
     ],
   } as unknown as Task
   const job = { ...fakeJob({ storages: [storage], backups: {} }), progress }
-  await carryOut({ job, task, held: [{ manifest, storage }] })
+  const figures = await carryOut({ job, task, held: [{ manifest, storage }] })
+  const seconds = 0
+  expect(figures).toEqual({
+    verify: { bytes: 9_000_000, seconds },
+    clear: { seconds },
+    data: { bytes: 9_001_000, seconds },
+  })
   expect(parts[1]?.size).toBeLessThan(100_000)
   expect(said).toEqual([
     ['db: verify', 9_000_000],

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { expect, test } from 'vitest'
 import { runTasks, seats, type Task, together } from '../../io/parallel.ts'
 
@@ -82,6 +83,21 @@ test('after a task that failed nothing is begun, and what runs is awaited', asyn
   const tasks = [task('a', 3, [], new Error('of a')), task('b', 2, [task('never', 9)]), task('c', 1)]
   await expect(runTasks(tasks, 2)).rejects.toThrow('of a')
   expect(said).toEqual(['+a', '+b', '-a', '-b'])
+})
+
+test('a task that fails tells those that run', async () => {
+  const stop = new AbortController()
+  const failure = new Error('of a')
+  const waits: Task = {
+    weight: 1,
+    run: async () => {
+      await once(stop.signal, 'abort')
+      throw stop.signal.reason
+    },
+  }
+  const fails: Task = { weight: 2, run: async () => Promise.reject(failure) }
+  await expect(runTasks([waits, fails], 2, stop)).rejects.toBe(failure)
+  expect(stop.signal.reason).toBe(failure)
 })
 
 test('no tasks are done at once', async () => {

@@ -145,6 +145,23 @@ test('rows of an archive that is cut off end with an error', async () => {
   await all(Buffer.from(whole))
 })
 
+test.each([
+  ['that is none', () => Buffer.alloc(100_000, 'x'), 'is none: it does not begin with PGDMP'],
+  ['that ends before its rows', () => archive().subarray(0, 60), 'ended before it was complete'],
+])('what is read of an archive %s is let go of', async (_, bytes, says) => {
+  const source = inPieces(Buffer.from(bytes()), 50)
+  await expect(openArchive(source, 'x')).rejects.toThrow(says)
+  expect(source.destroyed).toBe(true)
+})
+
+test('an archive that is closed before its end lets go of what it is read of', async () => {
+  const source = inPieces(archive(), 50)
+  const { rows, close } = await openArchive(source, 'x')
+  for await (const _ of rows) break
+  await close()
+  expect(source.destroyed).toBe(true)
+})
+
 test('an archive passes unchanged', async () => {
   const bytes = archive()
   const { stream, archive: found } = watch(inPieces(bytes, 50), 'x')

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { versionIn } from '../../../engines/rondb/clients.ts'
-import { checkComplete, parseProgress, parseRestored, parseTables } from '../../../engines/rondb/native.ts'
+import { checkComplete, parseRestored, parseTables } from '../../../engines/rondb/native.ts'
 
 const files = (folder = '') => [`${folder}BACKUP-7-0.2.Data`, `${folder}BACKUP-7.2.ctl`, `${folder}BACKUP-7.2.log`]
 const parts = (n: number) => Array.from({ length: n }, (_, i) => files(`BACKUP-7-PART-${i + 1}-OF-${n}/`)).flat()
@@ -65,13 +65,3 @@ test.each([
   ['mysqldump  Ver 10.13 Distrib 5.7.33, for Linux (x86_64)', '5.7.33'],
   ['no version', undefined],
 ])('the version in %j is %s', (text, version) => expect(versionIn(text)).toBe(version))
-
-test.each([
-  [
-    '2026-11-23T04:59:04.175043Z INFO: [part 1] Data file progress:  52percent(8503872 bytes)',
-    { thread: '[part 1]', bytes: 8_503_872 },
-  ],
-  ['Data file progress: 52%(8503872/16498264)', { thread: '', bytes: 8_503_872 }],
-  ['2026-11-23T04:59:04.175043Z INFO: [part 1] Log file progress:  52percent(100 bytes)', undefined],
-  ['2026-11-23T04:58:00.207401Z INFO: [part 2] File size 48 bytes', undefined],
-])('how far ndb_restore has come: %s', (line, expected) => expect(parseProgress(line)).toEqual(expected))
