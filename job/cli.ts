@@ -1,46 +1,25 @@
 import yargs, { type Argv } from 'yargs'
 import type { Settings } from './config.ts'
 import type { Format } from './io/print.ts'
-import { type Adopt, adopt } from './verbs/adopt.ts'
-import { type Backup, backup } from './verbs/backup.ts'
-import { type Check, check } from './verbs/check.ts'
-import { type Copy, copy } from './verbs/copy.ts'
-import { type Export, exported } from './verbs/export.ts'
-import { type Import, imported } from './verbs/import.ts'
-import { type List, list } from './verbs/list.ts'
-import { type Pin, pin, type Unpin, unpin } from './verbs/pin.ts'
-import { type Prune, prune } from './verbs/prune.ts'
-import { type Restore, restore } from './verbs/restore.ts'
-import { type Rewrap, rewrap } from './verbs/rewrap.ts'
-import { type Show, show } from './verbs/show.ts'
-import { type Unpack, unpack } from './verbs/unpack.ts'
+import { adopt } from './verbs/adopt.ts'
+import { backup } from './verbs/backup.ts'
+import { check } from './verbs/check.ts'
+import { copy } from './verbs/copy.ts'
+import { exported } from './verbs/export.ts'
+import { imported } from './verbs/import.ts'
+import { list } from './verbs/list.ts'
+import { pin, unpin } from './verbs/pin.ts'
+import { prune } from './verbs/prune.ts'
+import { restore } from './verbs/restore.ts'
+import { rewrap } from './verbs/rewrap.ts'
+import { show } from './verbs/show.ts'
+import { unpack } from './verbs/unpack.ts'
 import type { Flags, Verb } from './verbs/verb.ts'
-import { type Verify, verify } from './verbs/verify.ts'
-import { type Work, worker } from './verbs/worker.ts'
-
-type Asked =
-  | Backup
-  | Restore
-  | Check
-  | List
-  | Show
-  | Verify
-  | Prune
-  | Pin
-  | Unpin
-  | Rewrap
-  | Adopt
-  | Copy
-  | Export
-  | Import
-  | Unpack
-  | Work
-
-/** What the command line asks for. No logic here: flags in, a Request out. */
-export type Request = { settings: Settings & { logLevel: string }; output: Format } & Asked
+import { verify } from './verbs/verify.ts'
+import { worker } from './verbs/worker.ts'
 
 /** In the order of the help. */
-const verbs: readonly Verb<Asked>[] = [
+const verbs = [
   backup,
   restore,
   check,
@@ -58,6 +37,12 @@ const verbs: readonly Verb<Asked>[] = [
   unpack,
   worker,
 ]
+
+type AskedOf<V> = V extends Verb<infer Asked> ? Asked : never
+type Asked = AskedOf<(typeof verbs)[number]>
+
+/** What the command line asks for. No logic here: flags in, a Request out. */
+export type Request = { settings: Settings & { logLevel: string }; output: Format } & Asked
 
 /** Thrown for flags that cannot be right. */
 export class UsageError extends Error {
