@@ -153,11 +153,7 @@ async function data(run: TargetRun, reader: Reader) {
 
 /** Triggers, routines, then views, which may call them. Of databases that tables are left out of, what needs those is left out. */
 async function objects(run: TargetRun, reader: Reader) {
-  const parts = [
-    ...partsOf(detailOf(run), 'triggers'),
-    ...partsOf(detailOf(run), 'routines'),
-    ...partsOf(detailOf(run), 'views'),
-  ]
+  const parts = (['triggers', 'routines', 'views'] as const).flatMap((kind) => partsOf(detailOf(run), kind))
   const [wanted, left] = [wantedOf(run), leftOutOf(run)]
   for (const part of parts) await load({ run, reader, part, wanted, leftOut: new Set(left.get(part.database ?? '')) })
   return { parts: parts.length }

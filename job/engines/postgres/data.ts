@@ -6,7 +6,7 @@ import { feed } from './parts.ts'
 import type { Progress } from './restore.ts'
 import { bringRows, isPlain } from './rows.ts'
 import { withSession } from './server.ts'
-import type { Place } from './target.ts'
+import { isNeeded, type Place } from './target.ts'
 
 /** A part with rows. */
 export interface Part {
@@ -48,13 +48,12 @@ function partTask(state: Progress, part: Part, signal: AbortSignal): Task {
 }
 
 /** All of a part or nothing: a part that is not what was stored leaves nothing behind. */
-async function bring(state: Progress, { place, path, first }: Part, signal: AbortSignal): Promise<void> {
+async function bring(state: Progress, { place, path }: Part, signal: AbortSignal): Promise<void> {
   const { detail, reader, target } = state
   const { facts } = place
+  if (!isNeeded(place, path)) return
   const tables = facts.tables.filter((table) => table.part === path)
   const wanted = tables.filter((table) => place.wanted.has(table))
-  // the first has more than rows
-  if (!first && tables.length > 0 && wanted.length === 0) return
   const archive = await openArchive(await reader.read(path), path)
   const left = new Set(tables.filter((table) => !place.wanted.has(table)).map((table) => table.entry))
   const entries = archive.entries.filter((entry) => !left.has(entry.id))

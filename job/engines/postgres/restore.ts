@@ -1,4 +1,4 @@
-import { createWriteStream } from 'node:fs'
+import { createReadStream, createWriteStream } from 'node:fs'
 import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
@@ -143,9 +143,10 @@ async function fetch(state: Progress) {
   }
   for (const place of detail.places) {
     const [first] = place.facts.parts as [string]
-    if (detail.facts.method === 'parallel') await save(first, schemaFile(state, place))
+    const kept = detail.facts.method === 'parallel' ? schemaFile(state, place) : undefined
+    if (kept) await save(first, kept)
     // a single archive is not kept: its rows are in it
-    state.contents.set(place, await readContents(await reader.read(first), first))
+    state.contents.set(place, await readContents(kept ? createReadStream(kept) : await reader.read(first), first))
   }
   return {}
 }

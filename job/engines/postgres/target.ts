@@ -285,11 +285,14 @@ export function partsToCheck({ globals }: Target, { facts, places }: Detail): st
 }
 
 /** Pure: those of a database's parts that something is wanted of. */
-export function neededParts(place: Place, method: Detail['facts']['method']): string[] {
-  const { facts, wanted } = place
-  return facts.parts.filter((path, i) => {
-    const inside = facts.tables.filter((table) => table.part === path)
-    // the first two have more than rows
-    return method === 'single' || i < 2 || inside.length === 0 || inside.some((table) => wanted.has(table))
-  })
+function neededParts(place: Place, method: Detail['facts']['method']): string[] {
+  const { parts } = place.facts
+  return method === 'single' ? parts : parts.filter((path) => isNeeded(place, path))
+}
+
+/** Pure: something is wanted of this part. */
+export function isNeeded({ facts, wanted }: Place, path: string): boolean {
+  const inside = facts.tables.filter((table) => table.part === path)
+  // the first two have more than rows
+  return facts.parts.slice(0, 2).includes(path) || inside.length === 0 || inside.some((table) => wanted.has(table))
 }
