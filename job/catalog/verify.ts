@@ -1,6 +1,6 @@
 import { isBug, textOf } from '../errors.ts'
+import type { Content } from '../io/content.ts'
 import { contentIn } from '../io/hash-aside.ts'
-import type { Content } from '../io/outgoing.ts'
 import { inParallel } from '../io/parallel.ts'
 import type { Manifest, Part } from '../manifest.ts'
 import { isMissing, type Storage } from '../storage.ts'

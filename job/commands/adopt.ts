@@ -1,5 +1,5 @@
 import { openCatalog } from '../catalog/catalog.ts'
-import { dateOf, folderKey, helmDateOf, isRunFile, isTime, partKey } from '../catalog/layout.ts'
+import { bytesOf, dateOf, folderKey, helmDateOf, isRunFile, isTime, partKey } from '../catalog/layout.ts'
 import { engineNamed } from '../engines/index.ts'
 import { JobError } from '../errors.ts'
 import { contentIn } from '../io/hash-aside.ts'
@@ -103,10 +103,7 @@ async function hashAll({
     if (entry.kind === 'object' && !isRunFile(entry.key.slice(folder.length)))
       found.push({ path: entry.key.slice(folder.length), size: entry.size })
   }
-  job.progress.begin(
-    `adopt ${id}`,
-    found.reduce((sum, one) => sum + one.size, 0),
-  )
+  job.progress.begin(`adopt ${id}`, bytesOf(found))
   const parts = await inParallel(found, readersAtOnce, async ({ path, size }) => {
     const stream = await storage.get(partKey(plan, id, path), { signal: job.signal })
     const onBytes = (bytes: number) => job.progress.add('read', bytes)

@@ -1,11 +1,11 @@
 import { mkdir } from 'node:fs/promises'
 import { isAbsolute, relative } from 'node:path'
+import { bytesOf } from '../catalog/layout.ts'
 import type { Engine, Marker, RestoreStep, TargetRun, TargetState } from '../engine.ts'
 import { textOf } from '../errors.ts'
 import { type Held, openReader, type SourceReader } from '../io/reader.ts'
 import { refuseOvertaken } from '../io/restores.ts'
 import type { Workers } from '../io/workers.ts'
-import type { Part } from '../manifest.ts'
 import type { Around } from './hooks.ts'
 import type { Job } from './job.ts'
 
@@ -80,7 +80,8 @@ async function stepByStep(job: Job, { name, engine, run, steps, known }: Task, r
       await engine.mark(run, { request, backupId, plan, state: 'begun' })
     }
     marked ||= step.writes
-    const reads = bytesOf(run.parts, step.reads)
+    const read = new Set(step.reads)
+    const reads = bytesOf(run.parts.filter(({ path }) => read.has(path))) || undefined
     const begun = job.now().getTime()
     const work = () => {
       job.progress.begin(`${name}: ${step.name}`, reads)
@@ -109,10 +110,4 @@ async function carried<T>(
       job.log.info({ step: step.name, because: textOf(error) }, 'step begun again')
     }
   }
-}
-
-/** Undefined of what reads no parts. */
-function bytesOf(parts: readonly Part[], reads: readonly string[] = []): number | undefined {
-  const wanted = new Set(reads)
-  return parts.reduce((sum, { path, size }) => (wanted.has(path) ? sum + size : sum), 0) || undefined
 }

@@ -1,6 +1,12 @@
 import { MessageChannel, type MessagePort, type Transferable, Worker } from 'node:worker_threads'
 import { JobError } from '../errors.ts'
 
+/** Bytes of a stream that nothing is done to but to hash or to seal it. What is compressed has threads enough. */
+export const worthAThread = 4 * 1024 * 1024
+
+/** Blocks of a stream that are under way. */
+export const blocksAtOnce = 3
+
 /** A thread beside the main one, for what would keep that from its streams. */
 export interface Aside<Opening, Question, Answer> {
   /** For one stream; the thread gets what it opens with, and a port. */

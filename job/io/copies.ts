@@ -1,8 +1,8 @@
-import { createHash } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { isBug, JobError, textOf } from '../errors.ts'
 import type { Part } from '../manifest.ts'
 import type { Storage } from '../storage.ts'
+import { hasher } from './content.ts'
 import { waitingBytes } from './lending.ts'
 import { type Backup, checkPart, contentOf, readPart } from './parts.ts'
 import { damaged } from './pipeline.ts'
@@ -69,13 +69,13 @@ export function openShelf({ warn, onBytes, ...backup }: Options): Shelf {
   /** What was given already is passed over; that all of it is right shows at the end. */
   async function* goOn(begun: { copy: Copy; stream: Readable }, rest: Copy[]): AsyncGenerator<Buffer> {
     const whole = contentOf(begun.copy.part)
-    const hash = createHash('sha256')
+    const passed = hasher()
     let given = 0
     let { copy, stream } = begun
     for (;;) {
       try {
         for await (const chunk of after(stream, given)) {
-          hash.update(chunk)
+          passed.add(chunk)
           given += chunk.length
           yield chunk
         }
@@ -88,7 +88,7 @@ export function openShelf({ warn, onBytes, ...backup }: Options): Shelf {
         rest = rest.slice(rest.indexOf(copy) + 1)
       }
     }
-    if (given === whole.size && hash.digest('hex') === whole.sha256) return
+    if (given === whole.size && passed.content().sha256 === whole.sha256) return
     throw new JobError('verification', `${copy.part.path} was read from several storages, and is not what was stored`, {
       hint: damaged,
     })

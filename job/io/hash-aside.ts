@@ -1,11 +1,10 @@
-import { createHash } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import { JobError } from '../errors.ts'
-import { answersTo, aside } from './aside.ts'
+import { answersTo, aside, blocksAtOnce, worthAThread } from './aside.ts'
 import { blocksOf, type Filled } from './blocks.ts'
+import { type Content, hasher } from './content.ts'
 import type { Block, Hashed } from './hash-thread.ts'
 import { piecesOf } from './lending.ts'
-import { type Content, worthAThread } from './outgoing.ts'
 
 interface Reading {
   /** Bytes that are expected. */
@@ -15,8 +14,6 @@ interface Reading {
 }
 
 const blockSize = 512 * 1024
-/** Blocks of a stream that are under way. */
-const blocksAtOnce = 3
 
 const hashing = aside<object, Block, Hashed>(new URL('./hash-thread.ts', import.meta.url), 'hashes')
 
@@ -29,14 +26,9 @@ export async function contentIn(source: Readable, { size, onBytes }: Reading): P
 }
 
 async function hashHere(source: Readable, onBytes: Reading['onBytes']): Promise<Content> {
-  const hash = createHash('sha256')
-  let size = 0
-  for await (const bytes of piecesOf(source)) {
-    hash.update(bytes)
-    size += bytes.length
-    onBytes?.(bytes.length)
-  }
-  return { size, sha256: hash.digest('hex') }
+  const { add, content } = hasher(onBytes)
+  for await (const bytes of piecesOf(source)) add(bytes)
+  return content()
 }
 
 async function hashAside(source: Readable, onBytes: Reading['onBytes']): Promise<Content> {

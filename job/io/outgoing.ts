@@ -2,14 +2,11 @@ import { randomBytes } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import { type Part, suffixOf } from '../manifest.ts'
 import type { Storage } from '../storage.ts'
+import { worthAThread } from './aside.ts'
+import type { Content } from './content.ts'
 import { type FileKey, seal, sealedSize } from './seal.ts'
 import { sealAside } from './seal-aside.ts'
 import { tap } from './tap.ts'
-
-export interface Content {
-  size: number
-  sha256: string
-}
 
 /** How a part goes into one storage: as it is, or encrypted for those who may read that storage. */
 export interface Outgoing {
@@ -23,9 +20,6 @@ export interface Outgoing {
   /** The part as it is stored, after its end; `sent` is what went in, which nobody needs to know of what is encrypted. */
   part(sent: Content | undefined): Part
 }
-
-/** Bytes of a stream that nothing is done to but to hash or to seal it. What is compressed has threads enough. */
-export const worthAThread = 4 * 1024 * 1024
 
 interface Leaving {
   key: string

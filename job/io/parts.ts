@@ -3,6 +3,7 @@ import { partKey } from '../catalog/layout.ts'
 import { JobError } from '../errors.ts'
 import { type Part, suffixOf } from '../manifest.ts'
 import { isMissing } from '../storage.ts'
+import type { Content } from './content.ts'
 import type { Copies, Destinations } from './destinations.ts'
 import { contentIn } from './hash-aside.ts'
 import { keyOf, type Source } from './keys.ts'
@@ -116,7 +117,7 @@ function unsealed({ stream, fileKey, where }: Stored, part: Part, onBytes?: (byt
 }
 
 /** What was stored, whatever it is stored as: the same of all copies of a part. */
-export function contentOf({ size, sha256, plain }: Part): { size: number; sha256: string } {
+export function contentOf({ size, sha256, plain }: Part): Content {
   return plain ?? { size, sha256 }
 }
 

@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import { JobError } from '../errors.ts'
 import type { Part } from '../manifest.ts'
 import { spread } from './branches.ts'
+import { type Content, hasher } from './content.ts'
 import { type Copies, type Destination, type Destinations, sameIn } from './destinations.ts'
-import { type Content, type Outgoing, outgoingTo } from './outgoing.ts'
+import { type Outgoing, outgoingTo } from './outgoing.ts'
 import { counted, type Tap, tap, watched } from './tap.ts'
 import { turnIn } from './turns.ts'
 
@@ -119,14 +119,8 @@ interface Expected {
 
 /** A stream that errors at its end when it is not what the manifest says. */
 export function verified(source: Readable, { content, where, onBytes }: Expected): Readable {
-  const hash = createHash('sha256')
-  let size = 0
-  const see = (chunk: Buffer) => {
-    hash.update(chunk)
-    size += chunk.length
-    onBytes?.(chunk.length)
-  }
-  return watched(source, see, () => refuseOther({ size, sha256: hash.digest('hex') }, content, where))
+  const passed = hasher(onBytes)
+  return watched(source, passed.add, () => refuseOther(passed.content(), content, where))
 }
 
 /** Throws `verification` for what is not what the manifest says. */

@@ -1,11 +1,11 @@
 import type { Readable } from 'node:stream'
 import { JobError } from '../errors.ts'
 import type { Lender } from '../storage.ts'
-import { answersTo, aside } from './aside.ts'
+import { answersTo, aside, blocksAtOnce } from './aside.ts'
 import { blocksOf, type Filled } from './blocks.ts'
 import { blockSize, sealedBlockSize } from './chunks.ts'
+import type { Content } from './content.ts'
 import { lending } from './lending.ts'
-import type { Content } from './outgoing.ts'
 import { beginFile, type FileKey } from './seal.ts'
 import type { Block, Opening, Sealed } from './seal-thread.ts'
 
@@ -14,9 +14,6 @@ export interface SealedAside {
   /** Call after the end: what went in, and what came out. */
   result(): { plain: Content; stored: Content }
 }
-
-/** Blocks of a stream that are under way. */
-const blocksAtOnce = 3
 
 const sealing = aside<Opening, Block, Sealed>(new URL('./seal-thread.ts', import.meta.url), 'encrypts')
 

@@ -1,24 +1,18 @@
-import { createHash } from 'node:crypto'
 import { pipeline, type Readable, Transform } from 'node:stream'
 import { isLender, type Lender } from '../storage.ts'
+import { type Content, hasher } from './content.ts'
 import { inPieces, lending, waitingBytes } from './lending.ts'
 
 /** Hashes and counts what passes. */
 export interface Tap {
   stream: Readable
   /** Call after the end. */
-  result(): { size: number; sha256: string }
+  result(): Content
 }
 
 export function tap(source: Readable, onBytes?: (bytes: number) => void): Tap {
-  const hash = createHash('sha256')
-  let size = 0
-  const stream = watched(source, (chunk) => {
-    hash.update(chunk)
-    size += chunk.length
-    onBytes?.(chunk.length)
-  })
-  return { stream, result: () => ({ size, sha256: hash.digest('hex') }) }
+  const { add, content } = hasher(onBytes)
+  return { stream: watched(source, add), result: content }
 }
 
 /** Tells of what passes, and does not hash it. */

@@ -4,6 +4,8 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { stringify } from 'yaml'
+import { bytesOf } from '../../catalog/layout.ts'
+import { contentOf } from '../../io/parts.ts'
 import type { Manifest } from '../../manifest.ts'
 import type { NdbCluster } from '../servers/ndb.ts'
 
@@ -95,10 +97,7 @@ export async function succeeds(run: Promise<Ran>): Promise<Ran> {
 /** Bytes that those of a backup's parts were made of whose path matches: what a restore says to have read. */
 export async function bytesIn(workspace: Workspace, { plan, id, path }: { plan: string; id: unknown; path: RegExp }) {
   const { parts } = await workspace.manifest(plan, String(id))
-  return parts
-    .filter((part) => path.test(part.path))
-    .map(({ size, plain }) => plain?.size ?? size)
-    .reduce((sum, size) => sum + size, 0)
+  return bytesOf(parts.filter((part) => path.test(part.path)).map(contentOf))
 }
 
 let configs = 0
