@@ -1,4 +1,4 @@
-import { pipeline, Readable, Transform } from 'node:stream'
+import { pipeline, type Readable, Transform } from 'node:stream'
 import { JobError } from '../errors.ts'
 import { isLender } from '../storage.ts'
 import { compressorOf, decompressorOf, type Work } from './compressors.ts'
@@ -36,13 +36,7 @@ export const usualLevel = 1
  */
 export function compress(source: Readable, level: number = usualLevel): Readable {
   const framing = new Framing(level)
-  if (isLender(source)) {
-    const stream = Readable.from(amongStreams(framed(source.loans(), framing)), {
-      objectMode: false,
-      highWaterMark: waitingBytes,
-    })
-    return stream.once('close', () => source.destroy())
-  }
+  if (isLender(source)) return lendingItsOwn(amongStreams(framed(source.loans(), framing)), source)
   const stream = new Compress(framing)
   pipeline(source, stream, () => {})
   return stream

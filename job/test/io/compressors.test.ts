@@ -1,6 +1,9 @@
 import { randomBytes } from 'node:crypto'
+import { Readable } from 'node:stream'
 import { describe, expect, test } from 'vitest'
 import { compressorOf, decompressorOf } from '../../io/compressors.ts'
+import { lendingChunks, piecesOf } from '../../io/lending.ts'
+import { compress as compressed, decompress as decompressed } from '../../io/zstd.ts'
 
 const compress = async (bytes: Buffer) => Buffer.concat(await compressorOf(1)(bytes))
 const decompress = async (frame: Buffer) => Buffer.concat(await decompressorOf(1_000_000)(frame))
@@ -26,5 +29,32 @@ describe('what is no frame is refused, and does no harm to those that follow:', 
     const frame = await compress(content)
     for (let i = 0; i < 5; i++) await expect(decompress(await broken(frame))).rejects.toThrow()
     expect((await decompress(frame)).equals(content)).toBe(true)
+  })
+})
+
+describe('the memory of a long stream is given back as it is read', () => {
+  const pieces = Array.from({ length: 40 }, () => randomBytes(500_000))
+  const content = Buffer.concat(pieces)
+  const source = (from: Buffer[]) => lendingChunks(Readable.from(from.map((piece) => Buffer.from(piece))))
+
+  /** What was read, and pieces of memory that are still there. */
+  async function readIn(stream: Readable) {
+    const memories = new Set<ArrayBufferLike>()
+    const bytes: Buffer[] = []
+    for await (const piece of piecesOf(stream)) {
+      memories.add(piece.buffer)
+      bytes.push(Buffer.from(piece))
+    }
+    return { bytes: Buffer.concat(bytes), left: [...memories].filter(({ byteLength }) => byteLength > 0).length }
+  }
+
+  test('compressed and decompressed', async () => {
+    // of a level of its own: what others had of theirs was not given back
+    const frames = await readIn(compressed(source(pieces), 2))
+    const back = await readIn(decompressed(source([frames.bytes])))
+    expect(back.bytes.equals(content)).toBe(true)
+    // of each compressor what it has begun to fill, and the table of the frames
+    expect(frames.left).toBeLessThanOrEqual(5)
+    expect(back.left).toBeLessThanOrEqual(4)
   })
 })

@@ -96,6 +96,28 @@ describe('chunks that nobody else has', () => {
     expect(loans.map((loan) => loan.length)).toEqual([0, 0, 0, 1])
   })
 
+  test('give it back with the last of what was cut from it', async () => {
+    const whole = Buffer.allocUnsafeSlow(3000)
+    data.copy(whole, 0, 0, 3000)
+    const { buffer: memory } = whole
+    const cut = async function* () {
+      for (const [from, to] of [
+        [0, 1000],
+        [1000, 2999],
+        [2999, 3000],
+      ])
+        yield whole.subarray(from, to)
+    }
+    const sizes: number[] = []
+    const bytes: Buffer[] = []
+    for await (const loan of lendingItsOwn(cut()).loans()) {
+      sizes.push(memory.byteLength)
+      bytes.push(Buffer.from(loan))
+    }
+    expect([...sizes, memory.byteLength]).toEqual([3000, 3000, 3000, 0])
+    expect(Buffer.concat(bytes).equals(data.subarray(0, 3000))).toBe(true)
+  })
+
   test('belong to who reads them as a stream', async () => {
     expect((await buffer(lendingItsOwn(chunks()))).equals(data)).toBe(true)
   })
