@@ -25,6 +25,8 @@ export interface Program {
   accepts?: readonly number[]
   /** Called for each line of standard error as it comes. */
   onError?: (line: string) => void
+  /** How many bytes of an `output` may wait to be read at most, for one that writes in bursts; 1 MiB unless told. */
+  burst?: number
 }
 
 export interface Ended {
@@ -42,6 +44,8 @@ export interface RunOptions {
 
 const graceful = 10_000
 const defaultKeep = 8 * 1024 * 1024
+/** What a pipe gives at most at a time. */
+const pipeChunk = 64 * 1024
 
 /** Runs a program to its end and gives whatever it said; the caller judges the exit code. Rejects when it cannot be started or is cancelled. */
 export async function run(program: Program, { onLine, keep = defaultKeep }: RunOptions = {}): Promise<Ended> {
@@ -66,9 +70,9 @@ export function output(program: Program, trailer?: RegExp): Lender {
   const errors = collect(child.stderr, 4096, program.onError)
   let tail = ''
   const stream = new Transform({
-    // as `inPieces`, of what pipes give: 1 MiB
+    // as `inPieces`
     readableObjectMode: true,
-    readableHighWaterMark: 16,
+    readableHighWaterMark: (program.burst ?? 1024 * 1024) / pipeChunk,
     transform(chunk: Buffer, _, done) {
       if (trailer) tail = (tail + chunk.subarray(-256).toString('latin1')).slice(-256)
       done(null, chunk)

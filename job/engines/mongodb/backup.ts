@@ -22,6 +22,12 @@ interface Dumped extends Contents {
   archive: MongoFacts['archives'][number]
 }
 
+/**
+ * mongodump writes its buffer of a collection in one go, and asks the server for more only then. Taken in at once, it is compressed while
+ * the server works.
+ */
+const atOnce = 16 * 1024 * 1024
+
 /** The whole server as one archive, or one archive of each chosen database. */
 export async function backup(run: SourceRun, sink: Sink): Promise<BackupFacts> {
   const checked = (run.checked?.detail as Checked | undefined) ?? (await examine(run))
@@ -44,6 +50,7 @@ async function dump({ run, checked, sink }: Dump, database: string | null): Prom
     signal: run.signal,
     files: toolFiles(checked.login),
     env: toolEnv,
+    burst: atOnce,
   })
   const what = database === null ? 'the archive of mongodump' : `the archive of database ${database}`
   const walk = await walkArchive(dumping, { what, kind: 'server' })

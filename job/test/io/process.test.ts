@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { JobError } from '../../errors.ts'
 import { lending, lendingItsOwn } from '../../io/lending.ts'
 import { consume, lastLines, output, run } from '../../io/process.ts'
+import { patiently } from '../patience.ts'
 
 const file = join(import.meta.dirname, '../bin/talker')
 const signal = new AbortController().signal
@@ -84,6 +85,31 @@ describe('the output of a program as a stream', () => {
   })
 })
 
+describe('the output of a program that nobody reads yet', () => {
+  const size = 8 * 1024 * 1024
+  /** Of a program that ends when all that it wrote was taken in. */
+  const begin = (burst: { burst?: number }) => {
+    const args = ['-c', `dd if=/dev/zero bs=${size} count=1 status=none; echo all >&2`]
+    const taken = vi.fn<(line: string) => void>()
+    return { stream: output({ file: '/bin/sh', args, signal, onError: taken, ...burst }), taken }
+  }
+
+  test('is taken in as far as was said', async () => {
+    // a pipe may give less at a time than it could
+    const { stream, taken } = begin({ burst: 8 * size })
+    await vi.waitFor(() => expect(taken).toHaveBeenCalledWith('all'), patiently)
+    expect((await text(stream)).length).toBe(size)
+  })
+
+  test('holds the program back from 1 MiB on unless told', async () => {
+    const { stream, taken } = begin({})
+    await vi.waitFor(() => expect(stream.readableLength).toBe(16), patiently)
+    expect(taken).not.toHaveBeenCalled()
+    expect((await text(stream)).length).toBe(size)
+    await vi.waitFor(() => expect(taken).toHaveBeenCalledWith('all'), patiently)
+  })
+})
+
 describe('the output of a program in loans', () => {
   async function* lent(how: string) {
     yield* output({ file, args: [how], signal }, trailer).loans()
@@ -111,7 +137,7 @@ describe('the output of a program in loans', () => {
       pid = Number(String(loan))
       break
     }
-    await vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow('ESRCH'))
+    await vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow('ESRCH'), patiently)
   })
 })
 
@@ -243,5 +269,5 @@ test('an output that nobody wants any more ends its program', async () => {
   const stream = output({ file: '/bin/sh', args: ['-c', 'echo $$; exec sleep 600'], signal })
   const pid = Number(String((await stream[Symbol.asyncIterator]().next()).value))
   stream.destroy()
-  await vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow('ESRCH'))
+  await vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow('ESRCH'), patiently)
 })
