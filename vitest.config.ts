@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitest/config'
+import { patiently } from './job/test/patience.ts'
 
 const integration = 'job/test/integration/**/*.test.ts'
 /** Of one small server each, or of pods; the others start clusters of real data nodes, of up to 4 GB. */
@@ -14,6 +15,7 @@ export default defineConfig({
     reporters: ['default', './test_scripts/reporter.ts'],
     // Tests start the job many hundred times: like its launcher, they let Node keep what it compiled.
     env: { NODE_COMPILE_CACHE: fileURLToPath(new URL('node_modules/.cache/node', import.meta.url)) },
+    expect: { poll: patiently },
     // A hanging test fails instead of holding the run.
     teardownTimeout: 20_000,
     projects: [

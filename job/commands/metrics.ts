@@ -25,18 +25,21 @@ export async function sendMetrics({ request, config, summary, figures, now, stop
   const name = entryOf(request, config)
   if (!pushgateway || name === undefined) return
   const ms = stop.aborted ? patienceMs.stopped : patienceMs.usual
-  const limit = AbortSignal.timeout(ms)
+  const limit = new AbortController()
+  const timer = setTimeout(() => limit.abort(), ms)
   try {
     await push(pushgateway, {
       labels: { job: 'holdfast', verb: request.verb, name, ...pushgateway.labels },
       gauges: gaugesOf(summary, figures, now),
       secret: secretReader(config.secretsDir),
-      signal: stop.aborted ? limit : AbortSignal.any([limit, stop]),
+      signal: stop.aborted ? limit.signal : AbortSignal.any([limit.signal, stop]),
     })
   } catch (error) {
-    const why = limit.aborted ? `there was no answer within ${ms / 1000} s` : textOf(error)
+    const why = limit.signal.aborted ? `there was no answer within ${ms / 1000} s` : textOf(error)
     const hint = error instanceof JobError && error.hint ? ` (${error.hint})` : ''
     warn(`metrics were not sent to ${pushgateway.url}: ${why}${hint}`)
+  } finally {
+    clearTimeout(timer)
   }
 }
 

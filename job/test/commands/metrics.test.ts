@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import type { Request } from '../../cli.ts'
 import { entryOf, type Sending, sendMetrics } from '../../commands/metrics.ts'
 import { type Config, parseValues } from '../../config.ts'
@@ -65,17 +65,16 @@ describe('a gateway that', () => {
     return { run, warnings }
   }
 
-  async function hanging(): Promise<string> {
-    const server = createServer(() => {})
+  /** It hears what is sent, and never answers. Time stands still unless it is moved. */
+  async function hanging() {
+    const server = createServer()
     await once(server.listen(0, '127.0.0.1'), 'listening')
-    onTestFinished(() => void server.close())
-    return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  }
-
-  async function secondsOf(work: Promise<unknown>): Promise<number> {
-    const begun = performance.now()
-    await work
-    return (performance.now() - begun) / 1000
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    onTestFinished(() => {
+      vi.useRealTimers()
+      server.close()
+    })
+    return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, called: once(server, 'connection') }
   }
 
   test('nobody named gets nothing', async () => {
@@ -102,29 +101,35 @@ describe('a gateway that', () => {
     ])
   })
 
-  test.concurrent('hangs is given up after 5 seconds', async () => {
-    const url = await hanging()
-    const { run, warnings } = sending({ url })
-    const took = await secondsOf(sendMetrics(run))
-    expect(took).toBeGreaterThan(4.5)
-    expect(took).toBeLessThan(15)
-    expect(warnings).toEqual([`metrics were not sent to ${url}: there was no answer within 5 s`])
-  })
+  const stopped = new JobError('terminated', 'stopped by SIGTERM')
 
-  test.concurrent('hangs is given up after 2 seconds by a run that was told to stop', async () => {
-    const url = await hanging()
-    const { run, warnings } = sending({ url }, AbortSignal.abort(new JobError('terminated', 'stopped by SIGTERM')))
-    await sendMetrics(run)
-    expect(warnings).toEqual([`metrics were not sent to ${url}: there was no answer within 2 s`])
+  test.each([
+    [5, 'usually', undefined],
+    [2, 'by a run that was told to stop', AbortSignal.abort(stopped)],
+  ])('hangs is given up after %d seconds %s', async (seconds, _, stop) => {
+    const { url, called } = await hanging()
+    const { run, warnings } = sending({ url }, stop)
+    let ended = false
+    const sent = sendMetrics(run).then(() => {
+      ended = true
+    })
+    await called
+    await vi.advanceTimersByTimeAsync(seconds * 1000 - 1)
+    expect(ended).toBe(false)
+    await vi.advanceTimersByTimeAsync(1)
+    await sent
+    expect(warnings).toEqual([`metrics were not sent to ${url}: there was no answer within ${seconds} s`])
   })
 
   test('hangs is given up at once when the run is told to stop', async () => {
-    const url = await hanging()
+    const { url, called } = await hanging()
     const stop = new AbortController()
     const { run, warnings } = sending({ url }, stop.signal)
-    const sent = secondsOf(sendMetrics(run))
-    setTimeout(() => stop.abort(new JobError('terminated', 'stopped by SIGTERM')), 100)
-    expect(await sent).toBeLessThan(4.5)
+    const sent = sendMetrics(run)
+    await called
+    stop.abort(stopped)
+    await sent
     expect(warnings).toEqual([`metrics were not sent to ${url}: stopped by SIGTERM`])
+    expect(vi.getTimerCount()).toBe(0)
   })
 })

@@ -8,6 +8,7 @@ import { ownerOf } from '../../commands/desk.ts'
 import { worker } from '../../commands/worker.ts'
 import { type FromWorker, heartbeatMs, messages, silenceMs, type ToWorker } from '../../io/protocol.ts'
 import { version } from '../../version.ts'
+import { patiently } from '../patience.ts'
 
 beforeEach(() => vi.useFakeTimers())
 afterEach(() => vi.useRealTimers())
@@ -73,7 +74,7 @@ test('workers that share a process carry out their orders side by side, each in 
   const nothing = { do: 'download', parts: [], strip: '', room: 0 } as const
   say({ type: 'order', id: 2, order: { ...nothing, worker: 'node-1' } })
   say({ type: 'order', id: 3, order: { ...nothing, worker: 'node-2' } })
-  await vi.waitFor(() => expect(answers).toMatchObject([{ type: 'result', id: 3 }]), { timeout: 10_000 })
+  await vi.waitFor(() => expect(answers).toMatchObject([{ type: 'result', id: 3 }]), patiently)
   const [own = ''] = (await readdir(root)).filter((name) => name.startsWith(`holdfast-${process.pid}-`))
   expect((await readdir(join(root, own))).sort()).toEqual(['node-1', 'node-2'])
 
@@ -156,11 +157,11 @@ test('a worker whose upload waits for the limit is alive, and ends at once when 
   } as const
   say({ type: 'order', id: 1, order: { ...order, storages: ['main'] } })
   const temps = () => readdir(join(root, 'store/.tmp')).catch(() => [])
-  await vi.waitUntil(async () => (await temps()).length > 0, { timeout: 10_000 })
+  await vi.waitUntil(async () => (await temps()).length > 0, patiently)
   for (let minute = 0; minute < 5; minute++) {
     await vi.advanceTimersByTimeAsync(silenceMs - heartbeatMs)
     say({ type: 'heartbeat' })
-    await vi.waitUntil(() => said.filter(({ type }) => type === 'heartbeat').length >= 5 * (minute + 1))
+    await vi.waitUntil(() => said.filter(({ type }) => type === 'heartbeat').length >= 5 * (minute + 1), patiently)
   }
   expect(said.filter(({ type }) => type === 'result' || type === 'error')).toEqual([])
   input.end()

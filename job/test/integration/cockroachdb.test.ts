@@ -1,10 +1,10 @@
 import { mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
 import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { Manifest } from '../../manifest.ts'
 import { type Cockroach, startCockroach } from '../fakes/cockroach.ts'
+import { patiently } from '../patience.ts'
 import { type S3Server, startS3 } from '../servers/s3.ts'
 import { openWorkspace, secrets, succeeds, type Workspace } from './harness.ts'
 
@@ -196,7 +196,7 @@ describe.skipIf(!found)('cockroachdb', () => {
     cockroach.trouble = 'job hangs'
     const run = work.start('backup', 'nightly')
     await run.says('backup begun in the database')
-    await setTimeout(200)
+    await vi.waitUntil(() => cockroach.said.some(({ sql }) => sql.includes('[SHOW JOB')), patiently)
     run.kill('SIGTERM')
     expect((await run.done).code).toBe(143)
     expect(begun('CANCEL JOB')).toHaveLength(1)

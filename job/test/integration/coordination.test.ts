@@ -3,6 +3,7 @@ import { watch } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { patiently } from '../patience.ts'
 import { apply, cluster, kubeconfigAs, kubectl, makeNamespace } from '../servers/kubernetes.ts'
 import { type NdbCluster, startNdb } from '../servers/ndb.ts'
 import { openWorkspace, prepareAccount, type Started, sourceOf, succeeds, targetOf, type Workspace } from './harness.ts'
@@ -11,7 +12,6 @@ import { putBackup } from './wrong.ts'
 if (!cluster.kubeconfig) console.log('runs in Kubernetes: skipped, no KUBECONFIG')
 const ndb = cluster.kubeconfig ? await startNdb({ dataNodes: 1, replicas: 1, ldm: 1 }) : undefined
 
-const patiently = { timeout: 60_000, interval: 100 }
 const id = '1795218000'
 
 /** The job as the chart's pods run it, with their rights, but from here. */

@@ -3,7 +3,8 @@ import { createHash } from 'node:crypto'
 import { appendFile, chmod, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { patiently } from '../patience.ts'
 import { bytesIn, openWorkspace, succeeds, type Workspace } from './harness.ts'
 import { remembersRequests } from './memory.ts'
 
@@ -374,5 +375,5 @@ function measured(bytes: Buffer) {
 
 async function until(path: string): Promise<void> {
   const [folder, name] = [join(path, '..'), path.split('/').at(-1) as string]
-  while (!(await readdir(folder)).includes(name)) await new Promise((resolve) => setTimeout(resolve, 20))
+  await vi.waitUntil(async () => (await readdir(folder)).includes(name), patiently)
 }

@@ -10,6 +10,7 @@ import { textOf } from '../../errors.ts'
 import { connect } from '../../kubernetes/client.ts'
 import { type Held, type HoldOptions, hold } from '../../kubernetes/lease.ts'
 import { startTcpProxy, type TcpProxy } from '../fakes/tcp-proxy.ts'
+import { patiently } from '../patience.ts'
 import { apply, cluster, kubeconfigAs, kubeconfigBy, kubectl, makeNamespace } from '../servers/kubernetes.ts'
 
 if (!cluster.kubeconfig) console.log('leases: skipped, no KUBECONFIG')
@@ -17,7 +18,6 @@ if (!cluster.kubeconfig) console.log('leases: skipped, no KUBECONFIG')
 const seconds = (count: number) => count * 1000
 /** As in production, but quicker. */
 const times = { duration: seconds(6), deadline: seconds(4), renew: seconds(1), retry: 250 }
-const patiently = { timeout: seconds(60), interval: 100 }
 
 describe.skipIf(!cluster.kubeconfig)('a lease on a real API server', () => {
   let dir: string

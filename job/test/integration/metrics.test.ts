@@ -3,8 +3,8 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
-import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
+import { patiently } from '../patience.ts'
 import { selfSigned } from '../servers/certificate.ts'
 import { findPushgateway, type PushgatewayServer, type Sample, startPushgateway } from '../servers/pushgateway.ts'
 import { openWorkspace, succeeds, type Values, type Workspace } from './harness.ts'
@@ -32,6 +32,13 @@ beforeEach(async () => {
 })
 
 afterEach(() => space.remove())
+
+/** Backups have their second for a name. */
+async function nextSecond(): Promise<void> {
+  const seconds = () => Math.floor(Date.now() / 1000)
+  const now = seconds()
+  await vi.waitUntil(() => seconds() > now, patiently)
+}
 
 describe.skipIf(!program)('a Pushgateway', () => {
   let gateway: PushgatewayServer
@@ -99,7 +106,7 @@ describe.skipIf(!program)('a Pushgateway', () => {
   test('is told of a prune that failed after a backup, and of one that went well again', async () => {
     await start()
     await succeeds(space.holdfast('backup', 'nightly'))
-    await setTimeout(1100)
+    await nextSecond()
     // the newest, by a clock that was wrong, and no restore would take it: nothing older goes
     const damaged = join(space.store, 'nightly', `${Math.floor(Date.now() / 1000) + 3600}.json`)
     await writeFile(damaged, '{}')
@@ -112,7 +119,7 @@ describe.skipIf(!program)('a Pushgateway', () => {
     expect(await figures('prune')).toMatchObject({ last_run_success: 0, last_run_exit_code: 23, retention_failed: 1 })
 
     await rm(damaged)
-    await setTimeout(1100)
+    await nextSecond()
     await succeeds(space.holdfast('backup', 'nightly'))
     expect(await figures('backup')).toMatchObject({
       last_run_warnings: 0,

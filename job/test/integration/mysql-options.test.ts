@@ -2,13 +2,13 @@ import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import type { Connection } from 'mysql2/promise'
 import { createConnection } from 'mysql2/promise'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import type { MysqlFacts } from '../../engines/mysql/facts.ts'
 import type { Manifest } from '../../manifest.ts'
+import { patiently } from '../patience.ts'
 import { type Server, startServer } from '../servers/kit.ts'
 import { openWorkspace, secrets, succeeds, type Workspace } from './harness.ts'
 import { largeTables, makeLarge } from './mysql-large.ts'
@@ -275,7 +275,7 @@ describe.each(releases.filter(([name]) => !chosen || chosen.includes(name)))('%s
         clients: await inFront(programs.dump, holds),
       })
       const run = work.start('backup', 'nightly')
-      while (!existsSync(held)) await setTimeout(20)
+      await vi.waitUntil(() => existsSync(held), patiently)
       const writer = await createConnection(login())
       await writer.query('SET SESSION lock_wait_timeout = 1')
       const wrote = await writer.query("INSERT INTO shop.orders VALUES (3, 'late')").then(

@@ -123,7 +123,7 @@ describe.each(['mariadb-11.8', 'mysql-9.7'].filter((name) => !chosen || chosen.i
         const before = await manifests()
         use(proxy.port, { limits: { bytesPerSecond: '1Mi' } })
         const run = work.start('backup', 'nightly')
-        await expect.poll(running, { timeout: 30_000, interval: 20 }).toBeGreaterThan(0)
+        await expect.poll(running).toBeGreaterThan(0)
         await end(proxy.cut)
         const { code, summary } = await run.done
         await proxy.stop()
@@ -141,11 +141,11 @@ describe.each(['mariadb-11.8', 'mysql-9.7'].filter((name) => !chosen || chosen.i
       const readers = async () => ((await root.query(long))[0] as { n: number }[])[0]?.n
       use(server.port, { limits: { bytesPerSecond: '1Mi' } })
       const run = work.start('backup', 'nightly')
-      await expect.poll(readers, { timeout: 30_000, interval: 20 }).toBe(2)
+      await expect.poll(readers).toBe(2)
       await root.query(`KILL ${await running()}`)
       const { code, summary } = await run.done
       expect([code, summary.error]).toEqual([22, expect.stringContaining('rows of')])
-      await expect.poll(readers, { timeout: 30_000 }).toBe(0)
+      await expect.poll(readers).toBe(0)
       await root.query('DROP DATABASE other')
     }, 60_000)
 
@@ -153,7 +153,7 @@ describe.each(['mariadb-11.8', 'mysql-9.7'].filter((name) => !chosen || chosen.i
       if (!server) return skip()
       use(server.port, { limits: { bytesPerSecond: '8Mi' } })
       const run = work.start('backup', 'nightly')
-      await expect.poll(running, { timeout: 30_000, interval: 20 }).toBeGreaterThan(0)
+      await expect.poll(running).toBeGreaterThan(0)
       await root.query('LOCK TABLES shop.zebras WRITE')
       const waits = "info LIKE 'SELECT /*!40001 %zebras%' AND state LIKE 'Waiting%'"
       const waiting = async () =>
@@ -162,7 +162,7 @@ describe.each(['mariadb-11.8', 'mysql-9.7'].filter((name) => !chosen || chosen.i
             n: number
           }[]
         )[0]?.n
-      await expect.poll(waiting, { timeout: 30_000, interval: 20 }).toBe(1)
+      await expect.poll(waiting).toBe(1)
       run.kill('SIGTERM')
       const { code } = await run.done
       await root.query('UNLOCK TABLES')

@@ -2,12 +2,12 @@ import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import type { Connection } from 'mysql2/promise'
 import { createConnection } from 'mysql2/promise'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import type { MysqlFacts } from '../../engines/mysql/facts.ts'
+import { patiently } from '../patience.ts'
 import { type Server, startServer } from '../servers/kit.ts'
 import { bytesIn, openWorkspace, secrets, succeeds, type Workspace } from './harness.ts'
 import { remembersRequests } from './memory.ts'
@@ -342,7 +342,7 @@ describe.each(releases.filter(([name]) => !chosen || chosen.includes(name)))('%s
     await writeFile(held, '')
     use({ accounts: false }, { clients: await fake(programs.load, body) })
     const killed = work.start('restore', 'once')
-    while (!existsSync(`${held}.now`)) await setTimeout(50)
+    await vi.waitUntil(() => existsSync(`${held}.now`), patiently)
     killed.kill('SIGKILL')
     await killed.done
     await rm(held)

@@ -376,7 +376,7 @@ describe('a run with limits', () => {
     await putLarge('slow', 64 * MiB)
     work.values.backups.slow = { ...work.values.backups.slow, limits: { bytesPerSecond: '64Ki' } }
     const run = work.start('export', 'slow', 'latest', join(folder, 'x.tar'))
-    await expect.poll(() => readdir(join(folder, '.tmp')).catch(() => []), { timeout: 30_000 }).toHaveLength(1)
+    await expect.poll(() => readdir(join(folder, '.tmp')).catch(() => [])).toHaveLength(1)
     run.kill('SIGTERM')
     const { code, summary } = await run.done
     expect(code).toBe(143)

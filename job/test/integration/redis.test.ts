@@ -3,8 +3,9 @@ import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { Cluster, type Redis } from 'ioredis'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { startRedisProxy } from '../fakes/redis-proxy.ts'
+import { patiently } from '../patience.ts'
 import { type Server, startServer } from '../servers/kit.ts'
 import { bytesIn, openWorkspace, secrets, succeeds, type Workspace } from './harness.ts'
 import { remembersRequests } from './memory.ts'
@@ -218,7 +219,7 @@ describe('a server alone', () => {
       await source.call('HPEXPIRE', 'fields', ms, 'FIELDS', 1, 'a')
       facts = await factsOf('ends', (await succeeds(work.holdfast('backup', 'ends'))).summary.backup)
     }
-    while (await source.exists('gone', 'fields')) await new Promise((resolve) => setTimeout(resolve, 200))
+    await vi.waitUntil(async () => !(await source.exists('gone', 'fields')), patiently)
     expect(facts.databases[0]?.keys).toBe(40)
     await source.call('SELECT', 0)
     expect(await source.del('holdfast:restore')).toBe(1)
@@ -419,7 +420,10 @@ async function startSentinel(server: Server): Promise<{ port: number; stop(): Pr
   ]
   await writeFile(config, lines.join('\n'))
   const ended = server.client('redis-server', [config, '--sentinel']).catch(() => '')
-  const client = await eventually(() => connect({ host: '127.0.0.1', port, password: '', caFile: undefined }))
+  const client = await vi.waitFor(
+    () => connect({ host: '127.0.0.1', port, password: '', caFile: undefined }),
+    patiently,
+  )
   return {
     port,
     stop: async () => {
@@ -438,17 +442,6 @@ async function freePort(): Promise<number> {
   const { port } = server.address() as AddressInfo
   server.close()
   return port
-}
-
-async function eventually<T>(what: () => Promise<T>): Promise<T> {
-  for (let tries = 0; ; tries++) {
-    try {
-      return await what()
-    } catch (error) {
-      if (tries > 50) throw error
-      await new Promise((resolve) => setTimeout(resolve, 100))
-    }
-  }
 }
 
 interface Facts {

@@ -13,6 +13,7 @@ import { podWorkers } from '../../kubernetes/workers.ts'
 import type { Part } from '../../manifest.ts'
 import { version } from '../../version.ts'
 import { startTcpProxy, type TcpProxy } from '../fakes/tcp-proxy.ts'
+import { patiently } from '../patience.ts'
 import {
   apply,
   cluster,
@@ -109,7 +110,7 @@ describe.skipIf(missing !== undefined)('worker pods', () => {
       onBytes = () => {}
       proxy.close()
     }
-    await eventually(async () => (await log('worker-pods-worker-0')).length === 2)
+    await vi.waitUntil(async () => (await log('worker-pods-worker-0')).length === 2, patiently)
     proxy.open()
     expect(byPath(uploaded(await order))).toEqual(await partsIn('large'))
   })
@@ -409,8 +410,4 @@ async function log(pod: string): Promise<string[]> {
   const lines = (await kubectl(['-n', namespace, 'logs', pod])).split('\n')
   const answers = lines.filter((line) => line.startsWith('{"type":"result"')).map((line) => JSON.parse(line).id)
   return [...new Set<string>(answers)]
-}
-
-async function eventually(condition: () => Promise<boolean>): Promise<void> {
-  while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 300))
 }

@@ -17,6 +17,7 @@ import { destinationsOf } from '../fakes/destinations.ts'
 import { faulty } from '../fakes/faulty.ts'
 import { memoryStorage } from '../fakes/memory.ts'
 import { piecesOf, seeded, someBytes } from '../fakes/seeded.ts'
+import { patiently } from '../patience.ts'
 
 const signal = new AbortController().signal
 const backup = { plan: 'nightly', id: '1', signal }
@@ -113,7 +114,7 @@ describe('a compressed part', () => {
     await expect(writePart({ ...backup, path: 'a', data, to: destinationsOf([storage]), onBytes })).rejects.toThrow(
       'full',
     )
-    await vi.waitFor(() => expect(data.destroyed).toBe(true))
+    await vi.waitFor(() => expect(data.destroyed).toBe(true), patiently)
   })
 
   test.each([

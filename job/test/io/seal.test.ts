@@ -9,6 +9,7 @@ import { lending } from '../../io/lending.ts'
 import { seal, unseal } from '../../io/seal.ts'
 import { sealAside } from '../../io/seal-aside.ts'
 import { piecesOf, seeded, someBytes } from '../fakes/seeded.ts'
+import { patiently } from '../patience.ts'
 
 const place = 'nightly/1795218000/shop/or ders.sql.zst.age'
 const fileKey = randomBytes(fileKeySize)
@@ -64,7 +65,7 @@ describe('a file of age', () => {
     for (const back of await Promise.all(whole)) expect(back.equals(bytes)).toBe(true)
     for (const one of await failing)
       expect(one).toMatchObject({ status: 'rejected', reason: { message: 'the dump broke off' } })
-    await vi.waitFor(() => expect(unwanted.map((one) => one.destroyed)).toEqual([true, true, true, true]))
+    await vi.waitFor(() => expect(unwanted.map((one) => one.destroyed)).toEqual([true, true, true, true]), patiently)
   })
 
   test('is made of loans as of streams', async () => {
@@ -136,7 +137,7 @@ describe('a file of age', () => {
     const [unread, stored] = [endless(), endless()]
     seal(unread, { fileKey, header }).destroy()
     unseal(stored, { fileKey, headerSize: 100, where: 'a' }).destroy()
-    await vi.waitFor(() => expect([unread.destroyed, stored.destroyed]).toEqual([true, true]))
+    await vi.waitFor(() => expect([unread.destroyed, stored.destroyed]).toEqual([true, true]), patiently)
   })
 })
 

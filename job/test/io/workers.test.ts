@@ -13,6 +13,7 @@ import type { Outcome } from '../../io/outcome.ts'
 import { eventually, type Workers } from '../../io/workers.ts'
 import type { Part } from '../../manifest.ts'
 import { version } from '../../version.ts'
+import { patiently } from '../patience.ts'
 
 const id = '1795218000'
 const hanging = join(import.meta.dirname, '../bin/hanging')
@@ -242,7 +243,7 @@ async function hang(): Promise<{ order: Promise<unknown>; worker: number; child:
   const beside = { access: 'local', folder: root } as const
   const order = team.order({ do: 'engine', worker: 'node-1', beside, engine: 'rondb', order: survey })
   order.catch(() => {})
-  const child = Number(await vi.waitFor(() => readFile(`${folder}.pid`, 'utf8'), { timeout: 15_000 }))
+  const child = Number(await vi.waitFor(() => readFile(`${folder}.pid`, 'utf8'), patiently))
   const [name = ''] = await readdir(join(root, 'staging'))
   return { order, child, worker: Number(name.split('-')[1]) }
 }
@@ -277,7 +278,7 @@ describe('a worker', () => {
     await expect(order).rejects.toMatchObject({ kind: 'terminated' })
     await team.close()
     expect(alive(worker)).toBe(false)
-    await vi.waitFor(() => expect(alive(child)).toBe(false))
+    await vi.waitFor(() => expect(alive(child)).toBe(false), patiently)
     expect(await readdir(join(root, 'staging'))).toEqual([])
   })
 

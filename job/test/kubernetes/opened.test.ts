@@ -7,6 +7,7 @@ import { containerFolder } from '../../kubernetes/container.ts'
 import { openLine } from '../../kubernetes/line.ts'
 import { opened } from '../../kubernetes/opened.ts'
 import { fakePods } from '../fakes/pods.ts'
+import { patiently } from '../patience.ts'
 
 const never = new AbortController().signal
 
@@ -77,7 +78,7 @@ describe('an API server that takes connections and says nothing', () => {
     const place = { access: 'exec', pod, container: 'ndbmtd', folder: '/data' } as const
     const names = containerFolder(place, { signal: stop.signal, scratch: '/none', cluster }).names()
     names.catch(() => {})
-    await vi.waitFor(() => expect(connected).toHaveBeenCalled())
+    await vi.waitFor(() => expect(connected).toHaveBeenCalled(), patiently)
     stop.abort(new Error('stopped'))
     await expect(names).rejects.toThrow('stopped')
   })
@@ -97,7 +98,7 @@ describe('an API server that takes connections and says nothing', () => {
     const options = { name: 'node-1', hello, progress, signal: never, send: line.send, onSilence: line.hangUp }
     const conversation = converse(options)
     const kept = line.keep(conversation, async () => 'running')
-    await vi.waitFor(() => expect(connected).toHaveBeenCalled())
+    await vi.waitFor(() => expect(connected).toHaveBeenCalled(), patiently)
     line.hangUp()
     conversation.close()
     await kept

@@ -3,6 +3,7 @@ import { Readable } from 'node:stream'
 import { expect, test, vi } from 'vitest'
 import { formatLine, type Listed, readList } from '../../../engines/files/list.ts'
 import { verified } from '../../../io/pipeline.ts'
+import { patiently } from '../../patience.ts'
 
 const members = ['', 'grüße', 'ordner/naïve €', 'latin1: \xe9'].map((name, i): Listed => {
   const path = i === 3 ? name : Buffer.from(name).toString('latin1')
@@ -25,7 +26,7 @@ test('a list comes back, also when all of it waited already, in pieces that cut 
       bytes.subarray(i * length, (i + 1) * length),
     )
     const stream = verified(Readable.from(pieces, { objectMode: false }), { content: part, where: 'the list' })
-    await vi.waitFor(() => expect(stream.readableLength).toBeGreaterThan(0))
+    await vi.waitFor(() => expect(stream.readableLength).toBeGreaterThan(0), patiently)
     expect(await Array.fromAsync(readList(stream))).toEqual(members)
   }
 })
