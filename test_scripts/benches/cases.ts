@@ -137,7 +137,8 @@ compressed, manifest. By hand: \`mongodump --archive\` through \`zstd -3\`, or w
   mongodb_restore: {
     title: 'A restore of MongoDB',
     what: `\`holdfast restore\` of that backup into an empty server: the whole archive is read and verified first, then restored, and documents are
-counted. By hand: \`rclone cat\` through \`zstd -d\` into \`mongorestore\`, unverified.`,
+counted. By hand: \`rclone cat\` through \`zstd -d\` into \`mongorestore\`, unverified; it has one writer for a collection unless it is told
+otherwise, and holdfast tells it two.`,
     most: { 'zstd + mongorestore': 1.05 },
     memory: 256,
   },

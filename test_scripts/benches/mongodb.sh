@@ -29,7 +29,10 @@ backups_by_hand() {
   by_hand "mongodump --gzip" dump_with_gzip
 }
 
-restores_by_hand() { by_hand "zstd + mongorestore" restore_through_zstd; }
+restores_by_hand() {
+  by_hand "zstd + mongorestore" restore_through_zstd
+  by_hand "zstd + mongorestore, 2 writers" restore_with_writers
+}
 
 back_up_for_restore() { dump_through_zstd; }
 
@@ -39,6 +42,8 @@ dump_through_zstd() { dump | zstd -q -3 | "$rclone" rcat s3:bench/by-hand/dump.a
 
 dump_with_gzip() { dump --gzip | "$rclone" rcat s3:bench/by-hand/dump.archive.gz; }
 
+restore_with_writers() { restore_through_zstd --numInsertionWorkersPerCollection=2; }
+
 restore_through_zstd() {
-  "$rclone" cat s3:bench/by-hand/dump.archive.zst | zstd -q -dc | "$tools/mongorestore" --uri="$(<"$work/server/uri")" --archive --nsInclude='shop.*'
+  "$rclone" cat s3:bench/by-hand/dump.archive.zst | zstd -q -dc | "$tools/mongorestore" --uri="$(<"$work/server/uri")" --archive --nsInclude='shop.*' "$@"
 }

@@ -12,6 +12,7 @@ export interface Archived {
   /** Of time series the buckets, as mongodump reads them. */
   documents: number
   indexes: string[]
+  capped: boolean
 }
 
 export interface Contents {
@@ -48,6 +49,13 @@ export async function walkArchive(source: Readable, kind: Kind): Promise<Walk> {
 }
 
 type Document = Record<string, unknown>
+
+/** What mongodump says of a collection. */
+interface Metadata {
+  indexes?: { name?: unknown }[]
+  options?: { capped?: unknown }
+  type?: string
+}
 
 /** Where an archive is: before all, in the description of its collections, before a piece of one, in its documents. */
 type Place = 'magic' | 'prelude' | 'header' | 'documents'
@@ -151,13 +159,14 @@ function archiveWalker(parse: (bytes: Uint8Array) => Document, kind: Kind) {
   function describe(fields: Document): void {
     const { db, collection, metadata, type } = fields as Record<string, string | undefined>
     if (db === undefined || collection === undefined || db === '') return
-    const said = metadata ? (JSON.parse(metadata) as { indexes?: { name?: unknown }[]; type?: string }) : {}
+    const said: Metadata = metadata ? JSON.parse(metadata) : {}
     named.set(`${db}.${collection}`, {
       database: db,
       name: collection,
       type: type || said.type || 'collection',
       documents: 0,
       indexes: (said.indexes ?? []).map((index) => String(index.name)),
+      capped: said.options?.capped === true,
     })
   }
 
@@ -182,7 +191,7 @@ function archiveWalker(parse: (bytes: Uint8Array) => Document, kind: Kind) {
       const name = rest.join('.')
       // users and roles of one database have no description in front
       if (!named.has(full) && name.startsWith('$admin.'))
-        collections.push({ database, name, type: 'collection', documents, indexes: [] })
+        collections.push({ database, name, type: 'collection', documents, indexes: [], capped: false })
     }
     return { collections, oplog: hasOplog ? oplog.counted() : undefined }
   }

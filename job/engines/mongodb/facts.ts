@@ -9,6 +9,8 @@ const CollectionFacts = z.object({
   type: z.string(),
   documents: z.int(),
   indexes: z.array(z.string()),
+  /** The order of its documents is part of it. Earlier backups do not say. */
+  capped: z.boolean().optional(),
 })
 export type CollectionFacts = z.infer<typeof CollectionFacts>
 

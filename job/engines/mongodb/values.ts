@@ -126,6 +126,14 @@ export const Target = z
     parallelCollections: parallelCollections.describe(
       'how many collections are written at once; mongorestore takes no fewer than the backup read at once',
     ),
+    insertionWorkers: z
+      .int()
+      .min(1)
+      .max(32)
+      .default(2)
+      .describe(
+        'how many writers each of these collections has; 1 whatever is said when a capped collection is among what is restored',
+      ),
     extraOptions: extraOptions('mongorestore'),
   })
   .superRefine((target, issues) => {

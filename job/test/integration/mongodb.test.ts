@@ -386,7 +386,9 @@ describe.skipIf(!server)('mongodb', () => {
     expect(await admin.db('shop').collection('orders').countDocuments()).toBe(3)
     const [dump, restore] = await told()
     expect(dump).toContain('--oplog')
-    expect(restore).toContain('--stopOnError --numParallelCollections=4 --oplogReplay')
+    expect(restore).toContain(
+      '--stopOnError --numParallelCollections=4 --numInsertionWorkersPerCollection=2 --oplogReplay',
+    )
   }, 180_000)
 
   test('stores no backup of a replica set whose archive has no oplog', async () => {

@@ -14,6 +14,7 @@ const collection = (database: string, name: string) => ({
   type: 'collection',
   documents: 10,
   indexes: ['_id_'],
+  capped: false,
 })
 
 const oplog = {
@@ -50,7 +51,7 @@ const told = (facts: MongoFacts, more = {}) => {
   const selection = chosen(facts, more)
   return selection.archives.map((archive) => argumentsOf(target(more), selection, archive).slice(2))
 }
-const always = ['--stopOnError', '--numParallelCollections=4']
+const always = ['--stopOnError', '--numParallelCollections=4', '--numInsertionWorkersPerCollection=2']
 
 describe('mongorestore is told', () => {
   test.each([
@@ -92,6 +93,25 @@ describe('mongorestore is told', () => {
     ['more options', { ...whole, oplog: undefined }, { extraOptions: ['-j', '1'] }, [[...always, '-j', '1']]],
   ])('%s', (_, facts, more, args) => {
     expect(told(facts as MongoFacts, more)).toEqual(args)
+  })
+
+  const capped = { ...collection('shop', 'log'), capped: true }
+  const { capped: _, ...unsaid } = collection('shop', 'old')
+  test.each<[number, string, MongoFacts['collections'], object]>([
+    [2, 'usually', [], {}],
+    [8, 'as the values say', [], { insertionWorkers: 8 }],
+    [1, 'where the order counts', [capped], { insertionWorkers: 8 }],
+    [1, 'where the backup does not say whether it counts', [unsaid], {}],
+    [2, 'where that collection does not come', [capped], { exclude: { collections: ['shop.log'] } }],
+  ])('%d writers for each collection %s', (count, _, more, values) => {
+    const [args = []] = told({ ...whole, collections: [...whole.collections, ...more] }, values)
+    expect(args).toContain(`--numInsertionWorkersPerCollection=${count}`)
+  })
+
+  test('several writers for a database that has no capped collection beside one that has', () => {
+    const [files = [], shop = []] = told({ ...single, collections: [...single.collections, capped] })
+    expect(files).toContain('--numInsertionWorkersPerCollection=2')
+    expect(shop).toContain('--numInsertionWorkersPerCollection=1')
   })
 
   test('what the oplog makes belongs to the restore, and widens what is expected', () => {
