@@ -86,13 +86,20 @@ export class Frames {
       start += skipped
       const head = headOf(this.held.subarray(start, this.filled), where)
       if (!head) break
-      if (head.kind === 'frame') yield Buffer.from(this.held.subarray(start, start + head.size))
+      if (head.kind === 'frame') yield ofItsOwn(this.held.subarray(start, start + head.size))
       if (head.kind === 'frame') start += head.size
       else this.skip = head.size
     }
     this.held.copyWithin(0, start, this.filled)
     this.filled -= start
   }
+}
+
+/** Small ones would lie beside what others have. */
+function ofItsOwn(bytes: Buffer): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length)
+  bytes.copy(copy)
+  return copy
 }
 
 /** What begins here; undefined when it is not all here, and for a skippable frame when its head is not. */

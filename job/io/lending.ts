@@ -34,13 +34,24 @@ interface Lending {
   of: Readable | undefined
 }
 
-/** A stream that nobody reads is closed at once, also while the loans are read: a generator of its own waits for nothing. */
+/**
+ * A stream that nobody reads is closed at once, also while the loans are read: a generator of its own waits for nothing. What is wrong
+ * with the loans is its error, too: by that others tell who failed.
+ */
 function lender({ stream: chunks, loans, of }: Lending): Lender {
   const stream = Readable.from(chunks, { objectMode: false, highWaterMark: waitingBytes })
-  // whoever reads the loans gets its errors, however late
+  // whoever reads the loans gets the errors, however late
   of?.on('error', () => {})
   stream.once('close', () => of?.destroy())
-  return Object.assign(stream, { loans: () => loans })
+  async function* lent(): AsyncGenerator<Buffer> {
+    try {
+      yield* loans
+    } catch (error) {
+      stream.on('error', () => {}).destroy(error as Error)
+      throw error
+    }
+  }
+  return Object.assign(stream, { loans: lent })
 }
 
 async function* copies(loans: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {

@@ -1,3 +1,5 @@
+import { isMarkedAsUntransferable } from 'node:worker_threads'
+
 /** Bytes that were given back of memory that several share. */
 const given = new WeakMap<ArrayBuffer, number>()
 
@@ -8,7 +10,8 @@ const given = new WeakMap<ArrayBuffer, number>()
  */
 export function release(bytes: Uint8Array): void {
   const { buffer } = bytes
-  if (!(buffer instanceof ArrayBuffer)) return
+  // Node's own, of which everybody gets small pieces, stays
+  if (!(buffer instanceof ArrayBuffer) || isMarkedAsUntransferable(buffer)) return
   const sum = (given.get(buffer) ?? 0) + bytes.length
   if (sum === buffer.byteLength) buffer.transfer(0)
   else given.set(buffer, sum)

@@ -72,7 +72,7 @@ export function output(program: Program, trailer?: RegExp): Lender {
   const stream = new Transform({
     // as `inPieces`
     readableObjectMode: true,
-    readableHighWaterMark: (program.burst ?? 1024 * 1024) / pipeChunk,
+    readableHighWaterMark: Math.ceil((program.burst ?? 1024 * 1024) / pipeChunk),
     transform(chunk: Buffer, _, done) {
       if (trailer) tail = (tail + chunk.subarray(-256).toString('latin1')).slice(-256)
       done(null, chunk)

@@ -53,7 +53,7 @@ type Document = Record<string, unknown>
 /** What mongodump says of a collection. */
 interface Metadata {
   indexes?: { name?: unknown }[]
-  options?: { capped?: unknown }
+  options?: { capped?: boolean }
   type?: string
 }
 
@@ -166,7 +166,7 @@ function archiveWalker(parse: (bytes: Uint8Array) => Document, kind: Kind) {
       type: type || said.type || 'collection',
       documents: 0,
       indexes: (said.indexes ?? []).map((index) => String(index.name)),
-      capped: said.options?.capped === true,
+      capped: ![undefined, false].includes(said.options?.capped),
     })
   }
 

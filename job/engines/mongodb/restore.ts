@@ -71,10 +71,19 @@ async function data(run: TargetRun, reader: Reader) {
       env: toolEnv,
     }
     const stream = await withoutCollections(await reader.read(archive.path), leftOut(archive))
-    const { stderr } = await consume(program, stream)
+    const { stderr } = await consume(program, stream).catch((error) => {
+      throw explained(error)
+    })
     documents += restored(stderr, archive.path)
   }
   return { documents }
+}
+
+/** One of several writers fails, and mongorestore may say of the others that they were told to end, and not why. */
+function explained(error: unknown): unknown {
+  if (!(error instanceof JobError && /received termination signal/.test(error.message))) return error
+  const hint = 'one of its writers failed: look at the log of the server, or run it again with insertionWorkers: 1'
+  return new JobError(error.kind, error.message, { hint, cause: error })
 }
 
 const summary = /(\d+) document\(s\) restored successfully\. (\d+) document\(s\) failed to restore/

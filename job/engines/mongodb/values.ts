@@ -37,7 +37,7 @@ interface Server {
 
 /** Options that would carry a password, go around the values, break the stream or hide what the tool says. */
 const taken =
-  /^(--?(password|uri|config|host|port|username|authenticationDatabase|sslPEMKeyPassword|awsSessionToken|ssl\w*|tls\w*|db|collection|query|queryFile|out|dir|archive|gzip|oplog\w*|dumpDbUsersAndRoles|restoreDbUsersAndRoles|viewsAsCollections|excludeCollection\w*|ns(Include|Exclude|From|To)|drop|dryRun|quiet|stopOnError|help|version)(=|$)|-[a-z]*[phudcqo])/
+  /^(--?(password|uri|config|host|port|username|authenticationDatabase|sslPEMKeyPassword|awsSessionToken|ssl\w*|tls\w*|db|collection|query|queryFile|out|dir|archive|gzip|oplog\w*|numInsertionWorkersPerCollection|dumpDbUsersAndRoles|restoreDbUsersAndRoles|viewsAsCollections|excludeCollection\w*|ns(Include|Exclude|From|To)|drop|dryRun|quiet|stopOnError|help|version)(=|$)|-[a-z]*[phudcqo])/
 
 function refuseServer({ hosts, srv, tls, extraOptions }: Server, issues: z.RefinementCtx): void {
   const wrong = (path: (string | number)[], message: string) => issues.addIssue({ code: 'custom', path, message })
@@ -132,7 +132,7 @@ export const Target = z
       .max(32)
       .default(2)
       .describe(
-        'how many writers each of these collections has; 1 whatever is said when a capped collection is among what is restored',
+        'how many writers each of these collections has; one when a capped collection is among what is restored, or an earlier backup does not say',
       ),
     extraOptions: extraOptions('mongorestore'),
   })

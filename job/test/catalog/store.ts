@@ -2,12 +2,13 @@ import { createHash, type KeyObject } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Readable } from 'node:stream'
 import { partKey } from '../../catalog/layout.ts'
 import { JobError, ObjectError } from '../../errors.ts'
+import { lending, piecesOf } from '../../io/lending.ts'
 import { formatManifest, type Manifest, signManifest } from '../../manifest.ts'
 import { type Body, type Listed, readAll, type Storage } from '../../storage.ts'
 import { filesystemStorage } from '../../storages/filesystem.ts'
+import { loansOf } from '../fakes/memory.ts'
 
 /** A storage in memory that remembers every call and lets a test come in between. */
 export interface Store extends Storage {
@@ -51,7 +52,7 @@ export function memoryStore({ name = 'main', conditionalPut = true } = {}): Stor
       during(`get ${key}`, () => {
         const bytes = objects.get(key)
         if (!bytes) throw new ObjectError('ObjectMissing', key)
-        return Readable.from(chunks(bytes), { objectMode: false })
+        return lending(loansOf(bytes, 1000))
       }),
     head: (key) =>
       during(`head ${key}`, () => {
@@ -82,11 +83,8 @@ export function memoryStore({ name = 'main', conditionalPut = true } = {}): Stor
 
 async function bytesOf(body: Body): Promise<Buffer> {
   if (Buffer.isBuffer(body)) return body
-  return Buffer.concat(await Array.fromAsync(typeof body === 'function' ? body() : body))
-}
-
-function* chunks(bytes: Buffer): Iterable<Buffer> {
-  for (let at = 0; at < bytes.length; at += 1000) yield bytes.subarray(at, at + 1000)
+  const stream = typeof body === 'function' ? body() : body
+  return Buffer.concat(await Array.fromAsync(piecesOf(stream), (piece) => Buffer.from(piece)))
 }
 
 /** The storages that what is not about faults must hold on. */

@@ -134,6 +134,38 @@ test('one that is asked for gets back the parts that it has lost, and nothing el
   expect(puts).toEqual([`put nightly/${daily(1)}/users.sql`])
 })
 
+describe('a part that is damaged where it is looked for first', () => {
+  const id = daily(1)
+  const key = `nightly/${id}/users.sql`
+  let third: Store
+
+  beforeEach(async () => {
+    third = memoryStore({ name: 'third' })
+    for (const store of [main, third]) await putBackup(store, id, parts)
+    main.objects.set(key, Buffer.from(parts['users.sql'].replace('a', 'b')))
+  })
+
+  test.each([
+    ['one storage', ['offsite']],
+    ['several at once', ['offsite', 'fourth']],
+  ])('comes to %s from the next that has it', async (_, names) => {
+    const targets = names.map((name) => memoryStore({ name }))
+    const job = fakeJob({ storages: [main, third, ...targets], backups: { nightly: {} } })
+    const { failure } = await copy(job, { name: 'nightly', pick: id, from: ['main', 'third'], to: names })
+    expect(failure).toBeUndefined()
+    for (const target of targets) await isWhole(target, id)
+  })
+
+  test('is told when there is no other', async () => {
+    third.objects.delete(key)
+    const storages = [main, third, offsite]
+    const job = fakeJob({ storages, backups: { nightly: {} } })
+    const { failure } = await copy(job, { name: 'nightly', pick: id, from: ['main', 'third'], to: ['offsite'] })
+    expect(failure).toMatchObject({ kind: 'verification', message: expect.stringContaining('users.sql') })
+    expect(await committedIn(offsite)).toEqual([])
+  })
+})
+
 describe('a backup that storages have with bytes of their own', () => {
   const id = daily(1)
   const lost = `nightly/${id}/users.sql`

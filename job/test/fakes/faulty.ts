@@ -1,5 +1,6 @@
-import { Readable } from 'node:stream'
+import type { Readable } from 'node:stream'
 import { JobError } from '../../errors.ts'
+import { madeOf, piecesOf } from '../../io/lending.ts'
 import type { Body, GetOptions, Listed, PutOptions, Storage } from '../../storage.ts'
 
 export type Operation = 'put' | 'get' | 'head' | 'list' | 'delete'
@@ -64,7 +65,7 @@ export function faulty(storage: Storage, ...faults: Fault[]): FaultyStorage {
     const fault = strike('get', [key])
     const stream = await around(fault, options.signal, () => storage.get(key, options))
     if (!fault || !['truncate', 'break', 'flip'].includes(fault.how)) return stream
-    return Readable.from(damaged(stream, fault), { objectMode: false })
+    return madeOf(stream, damaged(stream, fault))
   }
 
   async function* list(prefix: string, options?: { delimiter?: string }): AsyncIterable<Listed> {
@@ -96,7 +97,7 @@ export function faulty(storage: Storage, ...faults: Fault[]): FaultyStorage {
 async function* damaged(stream: Readable, fault: Fault): AsyncGenerator<Buffer> {
   const at = fault.at ?? 0
   let from = 0
-  for await (const chunk of stream as AsyncIterable<Buffer>) {
+  for await (const chunk of piecesOf(stream)) {
     const place = at - from
     from += chunk.length
     if (place < 0 || place >= chunk.length) {

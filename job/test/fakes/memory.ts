@@ -1,5 +1,5 @@
-import { Readable } from 'node:stream'
 import { JobError, ObjectError } from '../../errors.ts'
+import { lending } from '../../io/lending.ts'
 import type { GetOptions, Listed, Storage, Stored } from '../../storage.ts'
 import { chunksOf, openBody } from '../../storages/incoming.ts'
 
@@ -48,7 +48,7 @@ export function memoryStorage({ name = 'memory', now = () => new Date() } = {}):
       if (range && range.start >= found.bytes.length)
         throw new JobError('storage', `${key} has nothing at ${range.start}`)
       const bytes = range ? found.bytes.subarray(range.start, (range.end ?? Number.POSITIVE_INFINITY) + 1) : found.bytes
-      const stream = Readable.from(piecesOf(bytes), { objectMode: false })
+      const stream = lending(loansOf(bytes, 65_536, signal))
       const abort = () => stream.destroy(signal?.reason)
       signal?.addEventListener('abort', abort, { once: true })
       return stream.once('close', () => signal?.removeEventListener('abort', abort))
@@ -62,6 +62,12 @@ export function memoryStorage({ name = 'memory', now = () => new Date() } = {}):
   }
 }
 
-function* piecesOf(bytes: Buffer): Iterable<Buffer> {
-  for (let at = 0; at < bytes.length; at += 65_536) yield bytes.subarray(at, at + 65_536)
+/** Each is spoilt as soon as it was used, for whoever kept it. */
+export async function* loansOf(bytes: Buffer, size: number, signal?: AbortSignal): AsyncGenerator<Buffer> {
+  for (let at = 0; at < bytes.length; at += size) {
+    signal?.throwIfAborted()
+    const loan = Buffer.from(bytes.subarray(at, at + size))
+    yield loan
+    loan.fill(0xee)
+  }
 }

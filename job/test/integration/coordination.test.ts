@@ -3,7 +3,7 @@ import { watch } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
-import { patiently } from '../patience.ts'
+import { slowly } from '../patience.ts'
 import { apply, cluster, kubeconfigAs, kubectl, makeNamespace } from '../servers/kubernetes.ts'
 import { type NdbCluster, startNdb } from '../servers/ndb.ts'
 import { openWorkspace, prepareAccount, type Started, sourceOf, succeeds, targetOf, type Workspace } from './harness.ts'
@@ -181,7 +181,7 @@ describe.skipIf(!cluster.kubeconfig)('a run in Kubernetes', () => {
     await second.says('waiting for the run that holds the lease')
     first.kill('SIGTERM')
     await first.done
-    await vi.waitUntil(async () => (await holder()).startsWith('by-hand_'), patiently)
+    await vi.waitUntil(async () => (await holder()).startsWith('by-hand_'), slowly)
   })
 
   test('waits, when its Job made it in the place of one that is still stopping', async () => {
@@ -192,7 +192,7 @@ describe.skipIf(!cluster.kubeconfig)('a run in Kubernetes', () => {
     await second.says('waiting for the run that holds the lease')
     first.kill('SIGTERM')
     await first.done
-    await vi.waitUntil(async () => (await holder()).startsWith(`${lease}-fghij_`), patiently)
+    await vi.waitUntil(async () => (await holder()).startsWith(`${lease}-fghij_`), slowly)
   })
 
   test('leaves its lease with the labels of the release, by which an uninstall finds it', async () => {
@@ -215,7 +215,7 @@ describe.skipIf(!cluster.kubeconfig)('a run in Kubernetes', () => {
   test('writes on its Job which backup it restores, as soon as it knows', async () => {
     await begin('restore', 'once')
     const annotations = () => job(lease).then(({ metadata }) => metadata.annotations)
-    await vi.waitFor(async () => expect(await annotations()).toMatchObject({ 'holdfast/backup': id }), patiently)
+    await vi.waitFor(async () => expect(await annotations()).toMatchObject({ 'holdfast/backup': id }), slowly)
     expect(await annotations()).toMatchObject({ 'holdfast/plan': 'nightly' })
     expect(await events()).toEqual(['Normal Started restore once started'])
   })

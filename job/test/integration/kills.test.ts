@@ -2,7 +2,7 @@ import { readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { type S3Proxy, type S3Request, startS3Proxy } from '../fakes/s3-proxy.ts'
-import { patiently } from '../patience.ts'
+import { slowly } from '../patience.ts'
 import { type NdbCluster, startNdb } from '../servers/ndb.ts'
 import { type S3Server, startS3 } from '../servers/s3.ts'
 import { type HeldClients, heldClients } from './clients.ts'
@@ -171,7 +171,7 @@ describe.skipIf(!s3 || !cluster)('a run that is killed', () => {
     test('leaves nothing that prune does not sweep, and no backup is touched', async () => {
       const ids = await listed()
       const leaves = async () => (await work.holdfast('prune', 'nightly', '--dry-run')).stdout.includes('leave')
-      await vi.waitUntil(async () => !(await leaves()), { ...patiently, timeout: 120_000 })
+      await vi.waitUntil(async () => !(await leaves()), slowly)
       await succeeds(work.holdfast('prune', 'nightly'))
       const { stdout } = await succeeds(work.holdfast('list', 'nightly', '--runs', '--output', 'json'))
       expect((JSON.parse(stdout) as { state: string }[]).every((row) => row.state === 'committed')).toBe(true)

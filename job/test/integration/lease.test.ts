@@ -10,7 +10,7 @@ import { textOf } from '../../errors.ts'
 import { connect } from '../../kubernetes/client.ts'
 import { type Held, type HoldOptions, hold } from '../../kubernetes/lease.ts'
 import { startTcpProxy, type TcpProxy } from '../fakes/tcp-proxy.ts'
-import { patiently } from '../patience.ts'
+import { slowly } from '../patience.ts'
 import { apply, cluster, kubeconfigAs, kubeconfigBy, kubectl, makeNamespace } from '../servers/kubernetes.ts'
 
 if (!cluster.kubeconfig) console.log('leases: skipped, no KUBECONFIG')
@@ -127,9 +127,9 @@ describe.skipIf(!cluster.kubeconfig)('a lease on a real API server', () => {
     const first = await contend({ identity: 'first_1' })
     const said: string[] = []
     const second = contend({ wait: true, said })
-    await vi.waitUntil(async () => said.length > 0, patiently)
+    await vi.waitUntil(async () => said.length > 0, slowly)
     const { renewTime } = await lease()
-    await vi.waitUntil(async () => (await lease()).renewTime > renewTime, patiently)
+    await vi.waitUntil(async () => (await lease()).renewTime > renewTime, slowly)
     expect(await lease()).toMatchObject({ holderIdentity: 'first_1' })
     await first.release()
     await second
@@ -155,7 +155,7 @@ describe.skipIf(!cluster.kubeconfig)('a lease on a real API server', () => {
     const { lost } = await contend({ identity: 'first_1' })
     const patch = JSON.stringify({ spec: { holderIdentity: 'thief_1' } })
     await kubectl(['-n', namespace, 'patch', 'lease', name, '--type=merge', '-p', patch])
-    await vi.waitUntil(() => lost.aborted, patiently)
+    await vi.waitUntil(() => lost.aborted, slowly)
     expect(lost.reason).toMatchObject({
       kind: 'busy',
       message: expect.stringContaining(`Lease ${name} was taken over by pod thief`),
@@ -166,7 +166,7 @@ describe.skipIf(!cluster.kubeconfig)('a lease on a real API server', () => {
     const { lost } = await contend({ identity: 'first_1' })
     await kubectl(['-n', namespace, 'label', 'lease', name, 'team=shop'])
     const { renewTime } = await lease()
-    await vi.waitUntil(async () => (await lease()).renewTime > renewTime, patiently)
+    await vi.waitUntil(async () => (await lease()).renewTime > renewTime, slowly)
     expect(lost.aborted).toBe(false)
   })
 
@@ -174,13 +174,13 @@ describe.skipIf(!cluster.kubeconfig)('a lease on a real API server', () => {
     const said: string[] = []
     const { lost } = await contend({ identity: 'first_1', kubeconfig: proxied, said })
     proxy.close()
-    await vi.waitUntil(() => said.length > 0, patiently)
+    await vi.waitUntil(() => said.length > 0, slowly)
     proxy.open()
     const { renewTime } = await lease()
-    await vi.waitUntil(async () => (await lease()).renewTime > renewTime, patiently)
+    await vi.waitUntil(async () => (await lease()).renewTime > renewTime, slowly)
     expect(lost.aborted).toBe(false)
     // the API server knows of it before the holder has its answer
-    await vi.waitUntil(() => said.length > 1, patiently)
+    await vi.waitUntil(() => said.length > 1, slowly)
     expect(said).toEqual([expect.stringContaining('the lease is not renewed'), 'the lease is renewed again'])
   })
 
@@ -197,7 +197,7 @@ describe.skipIf(!cluster.kubeconfig)('a lease on a real API server', () => {
     proxy.close()
     const held = contend({ identity: 'first_1', kubeconfig: proxied })
     const { connections } = proxy
-    await vi.waitUntil(() => proxy.connections > connections + 1, patiently)
+    await vi.waitUntil(() => proxy.connections > connections + 1, slowly)
     proxy.open()
     expect((await held).lost.aborted).toBe(false)
   })
@@ -241,14 +241,14 @@ describe.skipIf(!cluster.kubeconfig)('a lease on a real API server', () => {
             message: `could not ${verb} Lease ${leaseName()}: ServiceAccount backup of namespace ${namespace} may not ${verb} leases.coordination.k8s.io in namespace ${namespace}`,
             hint: expect.stringContaining('rbac.create'),
           }),
-        patiently,
+        slowly,
       )
     })
 
     test('to update: the lease is lost', async () => {
       const kubeconfig = await allow(['get', 'create'])
-      const { lost } = await vi.waitFor(() => contend({ kubeconfig, identity: 'first_1' }), patiently)
-      await vi.waitUntil(() => lost.aborted, patiently)
+      const { lost } = await vi.waitFor(() => contend({ kubeconfig, identity: 'first_1' }), slowly)
+      await vi.waitUntil(() => lost.aborted, slowly)
       expect(textOf(lost.reason)).toContain(`ServiceAccount backup of namespace ${namespace} may not update leases`)
     })
 

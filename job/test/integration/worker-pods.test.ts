@@ -13,7 +13,7 @@ import { podWorkers } from '../../kubernetes/workers.ts'
 import type { Part } from '../../manifest.ts'
 import { version } from '../../version.ts'
 import { startTcpProxy, type TcpProxy } from '../fakes/tcp-proxy.ts'
-import { patiently } from '../patience.ts'
+import { slowly } from '../patience.ts'
 import {
   apply,
   cluster,
@@ -110,7 +110,7 @@ describe.skipIf(missing !== undefined)('worker pods', () => {
       onBytes = () => {}
       proxy.close()
     }
-    await vi.waitUntil(async () => (await log('worker-pods-worker-0')).length === 2, patiently)
+    await vi.waitUntil(async () => (await log('worker-pods-worker-0')).length === 2, slowly)
     proxy.open()
     expect(byPath(uploaded(await order))).toEqual(await partsIn('large'))
   })

@@ -48,6 +48,19 @@ describe('the memory of a long stream is given back as it is read', () => {
     return { bytes: Buffer.concat(bytes), left: [...memories].filter(({ byteLength }) => byteLength > 0).length }
   }
 
+  test('that is made beside another one, which is left half-way', async () => {
+    // pieces of both lie in the same memory
+    const left = piecesOf(compressed(source(pieces), 4))[Symbol.asyncIterator]()
+    const wanted = piecesOf(compressed(source(pieces), 4))[Symbol.asyncIterator]()
+    const bytes: Buffer[] = []
+    for (let piece = await wanted.next(); !piece.done; piece = await wanted.next()) {
+      bytes.push(Buffer.from(piece.value))
+      if (bytes.length < 10) await left.next()
+      if (bytes.length === 10) await left.return?.()
+    }
+    expect((await readIn(decompressed(source([Buffer.concat(bytes)])))).bytes.equals(content)).toBe(true)
+  })
+
   test('compressed and decompressed', async () => {
     // of a level of its own: what others had of theirs was not given back
     const frames = await readIn(compressed(source(pieces), 2))

@@ -96,6 +96,26 @@ describe('chunks that nobody else has', () => {
     expect(loans.map((loan) => loan.length)).toEqual([0, 0, 0, 1])
   })
 
+  test('leave pieces that Node cuts for everybody where they are', async () => {
+    const { poolSize } = Buffer
+    const sizes = Array.from({ length: (2 * poolSize) / 64 }, () => 64)
+    const small = async function* () {
+      for (const size of sizes) yield Buffer.allocUnsafe(size).fill(7)
+    }
+    for await (const loan of lendingItsOwn(small()).loans()) expect(loan.length).toBe(64)
+    expect(Buffer.from('still there').toString()).toBe('still there')
+  })
+
+  test('tell what is wrong with them to who has only the stream', async () => {
+    const broken = async function* () {
+      yield Buffer.from('x')
+      throw new Error('the source failed')
+    }
+    const stream = lendingItsOwn(broken())
+    await expect(copied(stream.loans())).rejects.toThrow('the source failed')
+    expect(stream.errored).toMatchObject({ message: 'the source failed' })
+  })
+
   test('give it back with the last of what was cut from it', async () => {
     const whole = Buffer.allocUnsafeSlow(3000)
     data.copy(whole, 0, 0, 3000)

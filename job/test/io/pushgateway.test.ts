@@ -1,3 +1,4 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type RequestListener } from 'node:http'
@@ -101,21 +102,23 @@ describe('a push', () => {
   })
 
   /** Its answer begins and does not end. */
-  async function endless(status: number, begun: () => void) {
-    const server = createServer((_, response) => void response.writeHead(status).write('x', begun))
+  async function endless(status: number) {
+    const server = createServer((_, response) => void response.writeHead(status).write('x'))
     await once(server.listen(0, '127.0.0.1'), 'listening')
     onTestFinished(() => void server.close())
     return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, labels: {} }
   }
 
   test('does not wait for the end of an answer that says it all', async () => {
-    await push(await endless(200, () => {}), sent)
+    await push(await endless(200), sent)
   })
 
   test('ends with its signal, also in the middle of an answer', async () => {
     const stop = new AbortController()
-    const gateway = await endless(500, () => stop.abort(new Error('enough')))
-    await expect(push(gateway, { ...sent, signal: stop.signal })).rejects.toThrow('enough')
+    const begun = () => void setImmediate(() => stop.abort(new Error('enough')))
+    subscribe('http.client.response.finish', begun)
+    onTestFinished(() => void unsubscribe('http.client.response.finish', begun))
+    await expect(push(await endless(500), { ...sent, signal: stop.signal })).rejects.toThrow('enough')
   })
 })
 

@@ -138,7 +138,7 @@ describe('retrying', () => {
     })
     const stream = await storage.get('large')
     for await (const _ of stream) break
-    expect(source?.destroyed).toBe(true)
+    await expect.poll(() => source?.destroyed).toBe(true)
   })
 
   test('a list that breaks goes on after the last entry, and gives nothing twice', async () => {
