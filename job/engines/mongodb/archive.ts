@@ -11,6 +11,8 @@ export interface Archived {
   type: string
   /** Of time series the buckets, as mongodump reads them. */
   documents: number
+  /** Of its documents. */
+  bytes: number
   indexes: string[]
   capped: boolean
 }
@@ -64,8 +66,8 @@ type Place = 'magic' | 'prelude' | 'header' | 'documents'
 interface Frames {
   /** What was there until now ends. */
   mark?(place: Place, at: number): void
-  /** One of a collection: false to have it whole, which ends in `document`. */
-  passes(): boolean
+  /** One of a collection, of so many bytes: false to have it whole, which ends in `document`. */
+  passes(size: number): boolean
   document(bytes: Buffer, place: Place, at: number): void
 }
 
@@ -89,7 +91,7 @@ function frameReader(frames: Frames, broken: (how: string) => JobError) {
         continue
       }
       if (size < 5 || size > largest) throw broken(`has a document of ${size} bytes`)
-      if (place === 'documents' && frames.passes()) {
+      if (place === 'documents' && frames.passes(size)) {
         const inside = Math.min(size, data.length - at)
         skip = size - inside
         at += inside
@@ -123,16 +125,17 @@ function frameReader(frames: Frames, broken: (how: string) => JobError) {
 function archiveWalker(parse: (bytes: Uint8Array) => Document, kind: Kind) {
   const broken = breakageOf(kind)
   const named = new Map<string, Archived>()
-  const seen = new Map<string, { documents: number; ended: boolean }>()
+  const seen = new Map<string, { documents: number; bytes: number; ended: boolean }>()
   const oplog = countOplog()
-  let current = { documents: 0, ended: false }
+  let current = { documents: 0, bytes: 0, ended: false }
   let inOplog = false
   let hasOplog = false
   const reader = frameReader({ passes, document }, broken)
 
-  function passes(): boolean {
+  function passes(size: number): boolean {
     if (inOplog) return false
     current.documents++
+    current.bytes += size
     return true
   }
 
@@ -147,7 +150,7 @@ function archiveWalker(parse: (bytes: Uint8Array) => Document, kind: Kind) {
   function begin(fields: Document): void {
     const { db = '', collection = '', EOF: ends } = fields as { db?: string; collection?: string; EOF?: boolean }
     const name = `${db}.${collection}`
-    const entry = seen.get(name) ?? { documents: 0, ended: false }
+    const entry = seen.get(name) ?? { documents: 0, bytes: 0, ended: false }
     seen.set(name, entry)
     if (ends) entry.ended = true
     current = entry
@@ -165,6 +168,7 @@ function archiveWalker(parse: (bytes: Uint8Array) => Document, kind: Kind) {
       name: collection,
       type: type || said.type || 'collection',
       documents: 0,
+      bytes: 0,
       indexes: (said.indexes ?? []).map((index) => String(index.name)),
       capped: ![undefined, false].includes(said.options?.capped),
     })
@@ -185,13 +189,16 @@ function archiveWalker(parse: (bytes: Uint8Array) => Document, kind: Kind) {
   }
 
   function contents(): Contents {
-    const collections = [...named.values()].map((one) => ({ ...one, documents: dataOf(one)?.documents ?? 0 }))
-    for (const [full, { documents }] of seen) {
+    const collections = [...named.values()].map((one) => {
+      const { documents = 0, bytes = 0 } = dataOf(one) ?? {}
+      return { ...one, documents, bytes }
+    })
+    for (const [full, { documents, bytes }] of seen) {
       const [database = '', ...rest] = full.split('.')
       const name = rest.join('.')
       // users and roles of one database have no description in front
       if (!named.has(full) && name.startsWith('$admin.'))
-        collections.push({ database, name, type: 'collection', documents, indexes: [], capped: false })
+        collections.push({ database, name, type: 'collection', documents, bytes, indexes: [], capped: false })
     }
     return { collections, oplog: hasOplog ? oplog.counted() : undefined }
   }

@@ -9,7 +9,9 @@ const CollectionFacts = z.object({
   type: z.string(),
   documents: z.int(),
   indexes: z.array(z.string()),
-  /** The order of its documents is part of it. Earlier backups do not say. */
+  /** Of its documents in BSON; like the next not in earlier backups. */
+  bytes: z.int().optional(),
+  /** The order of its documents is part of it. */
   capped: z.boolean().optional(),
 })
 export type CollectionFacts = z.infer<typeof CollectionFacts>

@@ -2,6 +2,7 @@ import { JobError } from '../../errors.ts'
 import { type CollectionFacts, type MongoFacts, namespaceOf } from './facts.ts'
 import { expected } from './oplog.ts'
 import type { Target } from './values.ts'
+import { writersFor } from './writers.ts'
 
 /** One collection that a restore brings, and what has to be found of it then. */
 export interface Chosen extends CollectionFacts {
@@ -109,7 +110,7 @@ function refuseTwice(collections: Chosen[], at: string): void {
 
 /** Pure: what mongorestore is told for one archive. */
 export function argumentsOf(target: Target, selection: Selection, archive: Selection['archives'][number]): string[] {
-  const { include, exclude, rename, parallelCollections, insertionWorkers, extraOptions } = target
+  const { include, exclude, rename, parallelCollections, extraOptions } = target
   const patterns = (choice: NonNullable<Target['include']>) => [
     ...choice.databases.map((name) => `${escaped(name)}.*`),
     ...choice.collections.map(escaped),
@@ -119,7 +120,7 @@ export function argumentsOf(target: Target, selection: Selection, archive: Selec
     '--archive',
     '--stopOnError',
     `--numParallelCollections=${parallelCollections}`,
-    `--numInsertionWorkersPerCollection=${hasOrder(selection, archive) ? 1 : insertionWorkers}`,
+    `--numInsertionWorkersPerCollection=${writersFor(target, selection, archive)}`,
     ...(selection.oplog ? ['--oplogReplay'] : []),
     ...(archive.database !== null && archive.users ? [`--db=${archive.database}`, '--restoreDbUsersAndRoles'] : []),
     ...(include ? patterns(include).map((pattern) => `--nsInclude=${pattern}`) : []),
@@ -127,11 +128,6 @@ export function argumentsOf(target: Target, selection: Selection, archive: Selec
     ...wholeFirst(rename).flatMap(({ from, to }) => [`--nsFrom=${pattern(from)}`, `--nsTo=${pattern(to)}`]),
     ...extraOptions,
   ]
-}
-
-/** Whether documents must be written in the order that they are read in: of a capped collection, several writers would mix them. */
-function hasOrder({ collections }: Selection, { database }: Selection['archives'][number]): boolean {
-  return collections.some((one) => (database === null || one.database === database) && one.capped !== false)
 }
 
 /**

@@ -130,9 +130,9 @@ export const Target = z
       .int()
       .min(1)
       .max(32)
-      .default(2)
+      .optional()
       .describe(
-        'how many writers each of these collections has; one when a capped collection is among what is restored, or an earlier backup does not say',
+        'how many writers each of these collections has: 2, or 1 where their documents are large; always 1 when a capped collection is among what is restored, or an earlier backup does not say',
       ),
     extraOptions: extraOptions('mongorestore'),
   })

@@ -126,6 +126,7 @@ describe('the walk over an archive', () => {
         ['shop', '$admin.system.users', 'collection', 1],
       ])
       expect(collections[0]?.indexes).toEqual(['_id_', 'by customer'])
+      expect(collections[0]?.bytes).toBe(orders.documents.reduce((sum, one) => sum + BSON.calculateObjectSize(one), 0))
       expect(collections.filter((one) => one.capped).map(({ name }) => name)).toEqual(['log'])
     },
   )

@@ -13,6 +13,7 @@ const collection = (database: string, name: string) => ({
   name,
   type: 'collection',
   documents: 10,
+  bytes: 1000,
   indexes: ['_id_'],
   capped: false,
 })
@@ -97,11 +98,18 @@ describe('mongorestore is told', () => {
 
   const capped = { ...collection('shop', 'log'), capped: true }
   const { capped: _, ...unsaid } = collection('shop', 'old')
+  const large = ['a', 'b', 'c'].map((name) => ({ ...collection('shop', name), documents: 10_000, bytes: 500_000_000 }))
+  const many = Array.from({ length: 100 }, (_, i) => ({ ...collection('shop', `t${i}`), documents: 1e6, bytes: 1e9 }))
   test.each<[number, string, MongoFacts['collections'], object]>([
     [2, 'usually', [], {}],
     [8, 'as the values say', [], { insertionWorkers: 8 }],
     [1, 'where the order counts', [capped], { insertionWorkers: 8 }],
     [1, 'where the backup does not say whether it counts', [unsaid], {}],
+    [2, 'of two collections with large documents', large.slice(1), {}],
+    [1, 'of three', large, {}],
+    [2, 'of three where two are written at once', large, { parallelCollections: 2 }],
+    [3, 'of three where the values say so', large, { insertionWorkers: 3 }],
+    [2, 'of many collections with small documents', many, {}],
     [2, 'where that collection does not come', [capped], { exclude: { collections: ['shop.log'] } }],
   ])('%d writers for each collection %s', (count, _, more, values) => {
     const [args = []] = told({ ...whole, collections: [...whole.collections, ...more] }, values)
