@@ -6,6 +6,7 @@ import { seats } from '../../io/parallel.ts'
 import { store, verified } from '../../io/pipeline.ts'
 import { tap } from '../../io/tap.ts'
 import type { Storage } from '../../storage.ts'
+import { chunksOf, openBody } from '../../storages/incoming.ts'
 import { destinationsOf } from '../fakes/destinations.ts'
 import { faulty } from '../fakes/faulty.ts'
 import { type MemoryStorage, memoryStorage } from '../fakes/memory.ts'
@@ -201,6 +202,20 @@ describe('a storage that fails is out, and the others have the part', () => {
     for (const { objects } of good) expect(objects.get(request.key)?.bytes.equals(data)).toBe(true)
     expect(String(to.failures.get(memories[which]?.name ?? ''))).toContain(why)
     expect(to.live().map(({ storage }) => storage.name)).toEqual(good.map(({ name }) => name))
+  })
+
+  test('and is the only one that wants the part: one that tells its own reader why it ends', async () => {
+    const [a, b] = three() as Two
+    const stop = new AbortController()
+    const put: Storage['put'] = async (key, body) => {
+      for await (const _ of chunksOf(openBody(body), { key, signal: stop.signal })) stop.abort(new Error('disk full'))
+      return { size: 0 }
+    }
+    const to = destinationsOf([a, { ...b, put }])
+    const lacking = to.only(({ storage }) => storage.name === 'b')
+    expect(await store({ ...request, data: stream(), to: lacking })).toEqual(new Map())
+    expect(String(to.failures.get('b'))).toContain('disk full')
+    expect(to.live().map(({ storage }) => storage.name)).toEqual(['a'])
   })
 
   test('and gets no further part', async () => {
