@@ -11,8 +11,8 @@ export interface Archived {
   type: string
   /** Of time series the buckets, as mongodump reads them. */
   documents: number
-  /** Of its documents. */
-  bytes: number
+  /** Of the largest thousand of documents, in BSON. */
+  thousandBytes: number
   indexes: string[]
   capped: boolean
 }
@@ -20,6 +20,8 @@ export interface Archived {
 export interface Contents {
   collections: Archived[]
   oplog: Oplog | undefined
+  /** How many were read at once, as the archive says. */
+  collectionsAtOnce: number | undefined
 }
 
 export interface Walk {
@@ -121,21 +123,35 @@ function frameReader(frames: Frames, broken: (how: string) => JobError) {
   return { read, end }
 }
 
+/** Of one collection, so far. */
+interface Seen {
+  documents: number
+  /** Since the last thousand of documents. */
+  bytes: number
+  thousandBytes: number
+  ended: boolean
+}
+
+const nothing = (): Seen => ({ documents: 0, bytes: 0, thousandBytes: 0, ended: false })
+
 /** Takes an archive piece by piece. */
 function archiveWalker(parse: (bytes: Uint8Array) => Document, kind: Kind) {
   const broken = breakageOf(kind)
   const named = new Map<string, Archived>()
-  const seen = new Map<string, { documents: number; bytes: number; ended: boolean }>()
+  const seen = new Map<string, Seen>()
   const oplog = countOplog()
-  let current = { documents: 0, bytes: 0, ended: false }
+  let current = nothing()
+  let collectionsAtOnce: number | undefined
   let inOplog = false
   let hasOplog = false
   const reader = frameReader({ passes, document }, broken)
 
   function passes(size: number): boolean {
     if (inOplog) return false
+    if (current.documents % 1000 === 0) current.bytes = 0
     current.documents++
     current.bytes += size
+    current.thousandBytes = Math.max(current.thousandBytes, current.bytes)
     return true
   }
 
@@ -150,7 +166,7 @@ function archiveWalker(parse: (bytes: Uint8Array) => Document, kind: Kind) {
   function begin(fields: Document): void {
     const { db = '', collection = '', EOF: ends } = fields as { db?: string; collection?: string; EOF?: boolean }
     const name = `${db}.${collection}`
-    const entry = seen.get(name) ?? { documents: 0, bytes: 0, ended: false }
+    const entry = seen.get(name) ?? nothing()
     seen.set(name, entry)
     if (ends) entry.ended = true
     current = entry
@@ -161,6 +177,7 @@ function archiveWalker(parse: (bytes: Uint8Array) => Document, kind: Kind) {
   /** The first document of the prelude is the archive's own. */
   function describe(fields: Document): void {
     const { db, collection, metadata, type } = fields as Record<string, string | undefined>
+    if (typeof fields.concurrent_collections === 'number') collectionsAtOnce = fields.concurrent_collections
     if (db === undefined || collection === undefined || db === '') return
     const said: Metadata = metadata ? JSON.parse(metadata) : {}
     named.set(`${db}.${collection}`, {
@@ -168,7 +185,7 @@ function archiveWalker(parse: (bytes: Uint8Array) => Document, kind: Kind) {
       name: collection,
       type: type || said.type || 'collection',
       documents: 0,
-      bytes: 0,
+      thousandBytes: 0,
       indexes: (said.indexes ?? []).map((index) => String(index.name)),
       capped: ![undefined, false].includes(said.options?.capped),
     })
@@ -190,17 +207,17 @@ function archiveWalker(parse: (bytes: Uint8Array) => Document, kind: Kind) {
 
   function contents(): Contents {
     const collections = [...named.values()].map((one) => {
-      const { documents = 0, bytes = 0 } = dataOf(one) ?? {}
-      return { ...one, documents, bytes }
+      const { documents, thousandBytes } = dataOf(one) ?? nothing()
+      return { ...one, documents, thousandBytes }
     })
-    for (const [full, { documents, bytes }] of seen) {
+    for (const [full, { documents, thousandBytes }] of seen) {
       const [database = '', ...rest] = full.split('.')
       const name = rest.join('.')
       // users and roles of one database have no description in front
       if (!named.has(full) && name.startsWith('$admin.'))
-        collections.push({ database, name, type: 'collection', documents, bytes, indexes: [], capped: false })
+        collections.push({ database, name, type: 'collection', documents, thousandBytes, indexes: [], capped: false })
     }
-    return { collections, oplog: hasOplog ? oplog.counted() : undefined }
+    return { collections, oplog: hasOplog ? oplog.counted() : undefined, collectionsAtOnce }
   }
 
   return { write: (chunk: Buffer) => void reader.read(chunk), end, contents }

@@ -12,11 +12,12 @@ export function versionIn(text: string): string | undefined {
 /** The database tools have versions of their own: what each major of the server needs at least. */
 const needs = [
   { server: 8, tool: [100, 10, 0] },
-  { server: 0, tool: [100, 5, 0] },
+  // 100.5.1 gathers a thousand documents before it writes, however large
+  { server: 0, tool: [100, 5, 2] },
 ]
 
 /**
- * The tools are written in Go, whose collector lets as much garbage lie as is in use, and they have batches of 16 MiB. A third of that is no
+ * The tools are written in Go, whose collector lets as much garbage lie as is in use, and they have batches of many MiB. A third of that is no
  * slower, and takes less memory by a fifth to a third. Not GOMEMLIMIT: with larger documents the collector would run all the time.
  */
 export const toolEnv = { GOGC: '30' }

@@ -9,8 +9,8 @@ const CollectionFacts = z.object({
   type: z.string(),
   documents: z.int(),
   indexes: z.array(z.string()),
-  /** Of its documents in BSON; like the next not in earlier backups. */
-  bytes: z.int().optional(),
+  /** What a thousand of its documents have that come one after the other, at most; like the next not in earlier backups. */
+  thousandBytes: z.int().optional(),
   /** The order of its documents is part of it. */
   capped: z.boolean().optional(),
 })
@@ -30,7 +30,15 @@ export const MongoFacts = z.object({
   users: z.int().nullable(),
   roles: z.int().nullable(),
   /** One archive of the whole server, or one of each database. */
-  archives: z.array(z.object({ path: z.string(), database: z.string().nullable(), users: z.boolean() })),
+  archives: z.array(
+    z.object({
+      path: z.string(),
+      database: z.string().nullable(),
+      users: z.boolean(),
+      /** Collections that mongodump read at once: mongorestore writes no fewer. Earlier backups do not say. */
+      collectionsAtOnce: z.int().optional(),
+    }),
+  ),
 })
 export type MongoFacts = z.infer<typeof MongoFacts>
 

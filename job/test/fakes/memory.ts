@@ -48,7 +48,8 @@ export function memoryStorage({ name = 'memory', now = () => new Date() } = {}):
       if (range && range.start >= found.bytes.length)
         throw new JobError('storage', `${key} has nothing at ${range.start}`)
       const bytes = range ? found.bytes.subarray(range.start, (range.end ?? Number.POSITIVE_INFINITY) + 1) : found.bytes
-      const stream = lending(loansOf(bytes, 65_536, signal))
+      // whoever reads the loans is told by them
+      const stream = lending(loansOf(bytes, 65_536, signal)).on('error', () => {})
       const abort = () => stream.destroy(signal?.reason)
       signal?.addEventListener('abort', abort, { once: true })
       return stream.once('close', () => signal?.removeEventListener('abort', abort))

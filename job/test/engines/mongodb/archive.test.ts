@@ -39,6 +39,10 @@ function oplog(...entries: Document[]) {
   return { db: '', collection: 'oplog', documents }
 }
 
+function sizeOf(documents: Document[]): number {
+  return documents.reduce((sum, one) => sum + BSON.calculateObjectSize(one), 0)
+}
+
 /** Each loan is overwritten as soon as the next is asked for. */
 async function* loansOf(bytes: Buffer, piece: number): AsyncGenerator<Buffer> {
   for (let at = 0; at < bytes.length; at += piece) {
@@ -126,10 +130,20 @@ describe('the walk over an archive', () => {
         ['shop', '$admin.system.users', 'collection', 1],
       ])
       expect(collections[0]?.indexes).toEqual(['_id_', 'by customer'])
-      expect(collections[0]?.bytes).toBe(orders.documents.reduce((sum, one) => sum + BSON.calculateObjectSize(one), 0))
+      expect(collections[0]?.thousandBytes).toBe(sizeOf(orders.documents))
       expect(collections.filter((one) => one.capped).map(({ name }) => name)).toEqual(['log'])
     },
   )
+
+  test('tells the largest thousand of documents, and how many collections were read at once', async () => {
+    const documents = Array.from({ length: 2500 }, (_, i) => ({
+      _id: i,
+      note: 'x'.repeat(i < 1000 || i > 1999 ? 1 : 100),
+    }))
+    const { collections, collectionsAtOnce } = await walk(archiveOf([{ ...orders, documents }]), 100_000)
+    expect(collections[0]?.thousandBytes).toBe(sizeOf(documents.slice(1000, 2000)))
+    expect(collectionsAtOnce).toBe(4)
+  })
 
   test('tells what the oplog does to each collection, and its point in time', async () => {
     const { oplog: taken } = await walk(

@@ -19,7 +19,7 @@ async function versionFor(tool: string, server: string): Promise<Record<string, 
 }
 
 test.each([
-  ['100.5.0', '5.0.3'],
+  ['100.5.2', '5.0.3'],
   ['100.9.5', '7.0.14'],
   ['100.10.0', '8.0.1'],
   ['101.0.0', '8.2.0'],
@@ -28,8 +28,8 @@ test.each([
 })
 
 test.each([
-  ['100.4.9', '5.0.3', '100.5.0'],
-  ['4.0.28', '7.0.14', '100.5.0'],
+  ['100.4.9', '5.0.3', '100.5.2'],
+  ['4.0.28', '7.0.14', '100.5.2'],
   ['100.9.5', '8.0.1', '100.10.0'],
 ])('tools %s are too old for MongoDB %s', async (tool, server, needed) => {
   await expect(versionFor(tool, server)).rejects.toMatchObject({

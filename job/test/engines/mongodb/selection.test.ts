@@ -13,7 +13,7 @@ const collection = (database: string, name: string) => ({
   name,
   type: 'collection',
   documents: 10,
-  bytes: 1000,
+  thousandBytes: 1000,
   indexes: ['_id_'],
   capped: false,
 })
@@ -38,12 +38,17 @@ const whole: MongoFacts = {
   collections: [collection('files', 'fs.chunks'), collection('shop', 'gone'), collection('shop', 'orders')],
   users: 2,
   roles: 0,
-  archives: [{ path: 'dump.archive', database: null, users: true }],
+  archives: [{ path: 'dump.archive', database: null, users: true, collectionsAtOnce: 4 }],
 }
 const single: MongoFacts = {
   ...whole,
   consistency: 'per-database',
-  archives: ['files', 'shop'].map((database) => ({ path: `databases/${database}.archive`, database, users: true })),
+  archives: ['files', 'shop'].map((database) => ({
+    path: `databases/${database}.archive`,
+    database,
+    users: true,
+    collectionsAtOnce: 4,
+  })),
 }
 
 const target = (more = {}) => Target.parse({ hosts: ['db'], ...more })
@@ -98,8 +103,8 @@ describe('mongorestore is told', () => {
 
   const capped = { ...collection('shop', 'log'), capped: true }
   const { capped: _, ...unsaid } = collection('shop', 'old')
-  const large = ['a', 'b', 'c'].map((name) => ({ ...collection('shop', name), documents: 10_000, bytes: 500_000_000 }))
-  const many = Array.from({ length: 100 }, (_, i) => ({ ...collection('shop', `t${i}`), documents: 1e6, bytes: 1e9 }))
+  const large = ['a', 'b', 'c'].map((name) => ({ ...collection('shop', name), thousandBytes: 50_000_000 }))
+  const many = Array.from({ length: 100 }, (_, i) => ({ ...collection('shop', `t${i}`), thousandBytes: 1e6 }))
   test.each<[number, string, MongoFacts['collections'], object]>([
     [2, 'usually', [], {}],
     [8, 'as the values say', [], { insertionWorkers: 8 }],
@@ -107,7 +112,8 @@ describe('mongorestore is told', () => {
     [1, 'where the backup does not say whether it counts', [unsaid], {}],
     [2, 'of two collections with large documents', large.slice(1), {}],
     [1, 'of three', large, {}],
-    [2, 'of three where two are written at once', large, { parallelCollections: 2 }],
+    [1, 'of three that are read four at once, however few are written', large, { parallelCollections: 2 }],
+    [1, 'of many where all are written at once', many, { extraOptions: ['-j', '64'] }],
     [3, 'of three where the values say so', large, { insertionWorkers: 3 }],
     [2, 'of many collections with small documents', many, {}],
     [2, 'where that collection does not come', [capped], { exclude: { collections: ['shop.log'] } }],
@@ -115,6 +121,19 @@ describe('mongorestore is told', () => {
     const [args = []] = told({ ...whole, collections: [...whole.collections, ...more] }, values)
     expect(args).toContain(`--numInsertionWorkersPerCollection=${count}`)
   })
+
+  test.each([
+    [2, { collectionsAtOnce: 2 }],
+    [1, { collectionsAtOnce: 3 }],
+    [1, {}],
+  ])(
+    '%d writers for three large collections of which two are written at once, of an archive with %j',
+    (count, said) => {
+      const archives = [{ path: 'dump.archive', database: null, users: true, ...said }]
+      const [args = []] = told({ ...whole, collections: large, archives }, { parallelCollections: 2 })
+      expect(args).toContain(`--numInsertionWorkersPerCollection=${count}`)
+    },
+  )
 
   test('several writers for a database that has no capped collection beside one that has', () => {
     const [files = [], shop = []] = told({ ...single, collections: [...single.collections, capped] })
