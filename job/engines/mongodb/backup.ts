@@ -18,7 +18,7 @@ interface Dump {
   sink: Sink
 }
 
-interface Dumped extends Omit<Contents, 'collectionsAtOnce'> {
+interface Dumped extends Contents {
   archive: MongoFacts['archives'][number]
 }
 
@@ -55,8 +55,8 @@ async function dump({ run, checked, sink }: Dump, database: string | null): Prom
   const what = database === null ? 'the archive of mongodump' : `the archive of database ${database}`
   const walk = await walkArchive(dumping, { what, kind: 'server' })
   await sink.write(path, walk.stream)
-  const { collections, oplog, collectionsAtOnce } = walk.contents()
-  return { collections, oplog, archive: { ...archive, collectionsAtOnce } }
+  const contents = walk.contents()
+  return { ...contents, archive: { ...archive, collectionsAtOnce: contents.collectionsAtOnce } }
 }
 
 /** Pure: what mongodump is told. The tools take --oplog for a whole server only, and users and roles with one database. */

@@ -8,6 +8,7 @@ import { lending, piecesOf } from '../../io/lending.ts'
 import { formatManifest, type Manifest, signManifest } from '../../manifest.ts'
 import { type Body, type Listed, readAll, type Storage } from '../../storage.ts'
 import { filesystemStorage } from '../../storages/filesystem.ts'
+import { openBody } from '../../storages/incoming.ts'
 import { loansOf } from '../fakes/memory.ts'
 
 /** A storage in memory that remembers every call and lets a test come in between. */
@@ -82,9 +83,10 @@ export function memoryStore({ name = 'main', conditionalPut = true } = {}): Stor
 }
 
 async function bytesOf(body: Body): Promise<Buffer> {
-  if (Buffer.isBuffer(body)) return body
-  const stream = typeof body === 'function' ? body() : body
-  return Buffer.concat(await Array.fromAsync(piecesOf(stream), (piece) => Buffer.from(piece)))
+  const data = openBody(body)
+  return Buffer.isBuffer(data)
+    ? data
+    : Buffer.concat(await Array.fromAsync(piecesOf(data), (piece) => Buffer.from(piece)))
 }
 
 /** The storages that what is not about faults must hold on. */
